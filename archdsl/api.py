@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .passes.compare import Comparison
     from .passes.devices import Device
     from .passes.lean import Lean
-    from .passes.recompute import Again
-    from .syntax.loader import Module
+    from .passes.recompute import RecomputeChoice
+    from .syntax.loader import LoadedFile
 
 Spec = str | os.PathLike[str]
 
@@ -78,7 +78,7 @@ def load(
         return _load_exchanged(path, preset or named, given, input)
     module, named = open_spec(spec)
     if preset and named and preset != named:
-        raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
+        raise ValueError(f"{spec} names a preset, but `preset` is another: {preset}")
     return elaborate_module(
         module, preset=preset or named, params=given, input=input, symbolic=symbolic
     )
@@ -216,7 +216,7 @@ def lean(
     optimizer: str = DEFAULT.optimizer,
     device: str | Device | None = DEFAULT.device,
 ) -> Lean:
-    """Return the blocks that cost least to recompute, for a step of training to fit.
+    """Return the cheapest blocks to recompute so that a training step fits into memory.
 
     `emit` and `build` take its `parts` as `recompute`.
 
@@ -226,7 +226,8 @@ def lean(
         batch: images of a step.
         dtype: data type of parameters and activations.
         optimizer: optimiser whose state is counted as memory.
-        device: whose roofline counts as cost; operations do without one.
+        device: the device whose roofline gives the cost; without one, operations are
+            counted.
 
     Raises:
         archdsl.passes.lean.DoesNotFit: if no choice that was found fits.
@@ -259,7 +260,7 @@ def emit(
             hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept for it, as `analyze(recompute=True)` counts; or the paths of
-            those, as from `lean`.
+            the blocks to run again, as from `lean`.
         inference: whether the module is for inference, as that of `archdsl compile
             --inference`: on a CPU, convolutions call oneDNN, activations included,
             unless these are to be modules. It is best for a network without norms, as
@@ -268,7 +269,7 @@ def emit(
     Raises:
         SpecError: if `network` names a spec with errors.
         TypeError: if it is not a network, or another argument has the wrong type.
-        ValueError: if one of the paths is no block that can be recomputed.
+        ValueError: if one of the paths is not a block that can be recomputed.
     """
     from .backends.torch import emit as run
 
@@ -289,16 +290,16 @@ def backbone(
     strides: Sequence[int] = (),
     head: bool = True,
 ) -> Network:
-    """Return a network that gives out features of another, and ends where these do.
+    """Return the part of a network that computes some of its features.
 
-    What remains keeps its path, so that checkpoints of the whole network fit.
+    Its layers keep their paths, so that checkpoints of the whole network fit.
 
     Args:
         network: as for `analyze`.
         taps: paths of layers and blocks whose outputs become those of the network, in
             this order.
-        strides: strides such as 8, 16 and 32, whose last maps are given out, too.
-        head: False to give out the last map, before the global pool and classifier.
+        strides: strides such as 8, 16 and 32, whose last maps become outputs, too.
+        head: False to end with the last map, before the global pool and classifier.
 
     Raises:
         SpecError: if `network` names a spec with errors.
@@ -337,8 +338,8 @@ def build(
         network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
             imported, which runs their code.
-        weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
-            or a file of `torch.save`. Nothing in it is run.
+        weights: a checkpoint to load, in any format that `archdsl weights` reads:
+            safetensors or a file of `torch.save`. No code in it is run.
         as_modules: as for `emit`.
         recompute: as for `emit`.
         inference: as for `emit`.
@@ -352,7 +353,8 @@ def build(
             cannot be imported.
         archdsl.backends.torch.ForeignCode: if an `op` names a module, and
             `allow_foreign` is not set.
-        SpecError: if `network` names a spec with errors, or `weights` is no checkpoint.
+        SpecError: if `network` names a spec with errors, or `weights` is not a
+            checkpoint.
         TypeError: if `network` is not a network, an argument has the wrong type or is
             given twice, or there are parameters for a network that is already loaded.
         ValueError: if `input` is not a shape, two different presets are asked for, or
@@ -374,7 +376,7 @@ def build(
         chosen = as_network(network)
     elif isinstance(network, Network):
         raise TypeError(
-            f"{network.name} is loaded already: give parameters, preset and input to "
+            f"{network.name} is already loaded: give parameters, preset and input to "
             "`load`"
         )
     else:
@@ -393,9 +395,9 @@ def build(
 
 
 def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
-    from .backends.checkpoints import match, read, state_dict
+    from .backends.checkpoints import match, read_weights, state_dict
 
-    found = match(network, read(path))
+    found = match(network, read_weights(path))
     if not found.complete:
         lacking = [one.key for one in found.missing]
         lacking += [one.tensor.key for one in found.reshaped]
@@ -500,8 +502,8 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, if both compute the same.
 
-    The file is a program of torch.export (`.pt2`) or a model of ONNX (`.onnx`). It is
-    read as data: nothing in it runs.
+    The file is a torch.export program (`.pt2`) or an ONNX model (`.onnx`). It is read
+    as data: no code in it runs.
 
     Args:
         path: the file.
@@ -512,7 +514,7 @@ def from_file(
     Raises:
         archdsl.backends.importer.NotImported: if the file cannot be read, or the
             network cannot be written as a spec, or the spec does not compute the same.
-        ImportError: if a package that it takes is not installed.
+        ImportError: if a package that it needs is not installed.
         OSError: if the file cannot be read.
         TypeError: if an argument has the wrong type.
         ValueError: if `input` is not a shape, or no network can have that name.
@@ -564,17 +566,18 @@ def export_onnx(
             a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
         seed: for random weights instead, which serve to measure speed.
         opset: version of ONNX's operators.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
-        int8: a folder of images, for a model in int8: the ranges of activations are
-            taken from them. `Exported.int8` says what that changes.
+        int8: a folder of images, for an int8 model: the ranges of activations are
+            measured on them. `Exported.int8` says what changes.
         crop: share of the shorter side of these images that is kept.
-        mean: what is subtracted from their channels, whose values are from 0 to 1;
-            that of ImageNet for three channels, otherwise 0, if empty.
-        std: what they are then divided by; as for the mean, otherwise 1.
+        mean: mean to subtract from their channels, whose values are from 0 to 1; if
+            empty, that of ImageNet for three channels, otherwise 0.
+        std: standard deviation to then divide them by; if empty, as for the mean,
+            otherwise 1.
 
     Raises:
         archdsl.backends.extras.MissingExtra: if a library is not installed.
@@ -614,9 +617,9 @@ def export_torch(
     fold: bool = True,
     batch: int | None = None,
 ) -> Exported:
-    """Return a network in evaluation mode as a program of torch.export.
+    """Return a network in evaluation mode as a torch.export program.
 
-    What only training needs is not in it. Images have the size of the spec.
+    Auxiliary heads are left out. Height and width are those of the spec.
 
     Args:
         network: as for `analyze`.
@@ -745,7 +748,7 @@ def _with_weights(
             raise ValueError(f"seed must be from 0 to {2**32 - 1:,}, not {seed}")
         return network, onnx.drawn(network, seed)
     if not isinstance(weights, Mapping):
-        return network, onnx.read(Path(_as_path("weights", weights)))
+        return network, onnx.read_tensors(Path(_as_path("weights", weights)))
     if not all(isinstance(key, str) for key in weights):
         raise TypeError("weights must be tensors by name, or the path of a file")
     return network, weights
@@ -852,10 +855,10 @@ def plot(
         ImportError: if `show` is ``gradients`` and torch is not installed.
         SpecError: if one of `networks` names a spec with errors.
         TypeError: if an argument has the wrong type.
-        ValueError: if there is no such chart, or nothing to draw; or if `runs` is
-            given for another chart than gradients.
+        ValueError: if there is no such chart, or nothing to draw; or if `runs` is given
+            for a chart other than gradients.
     """
-    from .backends.plot import Subject
+    from .backends.plot import PlottedNetwork
     from .backends.plot import plot as run
 
     check_types(show=show, runs=runs)
@@ -867,7 +870,7 @@ def plot(
     if runs > 1 and kind != "gradients":
         raise ValueError(f'`runs` is for show="gradients", not {kind}')
     if names is not None and len(names) != len(given):
-        raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
+        raise ValueError(f"there are {len(given)} networks, but {len(names)} names")
     subjects = []
     for place, one in enumerate(given):
         network = as_network(one)
@@ -882,11 +885,11 @@ def plot(
         )
         measured = None
         if kind == "gradients":
-            from .backends.torch.gradients import gradients
+            from .backends.torch.gradients import gradient_norms
 
-            measured = gradients(network, seeds=range(runs))
+            measured = gradient_norms(network, seeds=range(runs))
         label = names[place] if names is not None else name
-        subjects.append(Subject(label, analysis, measured))
+        subjects.append(PlottedNetwork(label, analysis, measured))
     return run(subjects, kind)
 
 
@@ -904,8 +907,8 @@ def expand(network: Network | Spec) -> str:
     Raises:
         SpecError: if `network` names a spec with errors.
         TypeError: if it is not a network.
-        Unwritable: a ValueError, if the language has no words for the network. That can
-            only happen to one that was made in code.
+        Unwritable: a ValueError, if no spec can describe the network. That only happens
+            to networks made in code.
     """
     from .backends.spec import write_spec
 
@@ -976,7 +979,7 @@ def lint(
         TypeError: if an argument has the wrong type or is given twice.
         ValueError: if there is no such rule, or `input` is not a shape.
     """
-    from .linter.rule import chosen
+    from .linter.rule import chosen_rules
 
     check_types(params=params)
     parameters = _together(params, values) or {}
@@ -985,7 +988,7 @@ def lint(
         [word for text in texts(name, given) for word in text.replace(",", " ").split()]
         for name, given in (("select", select), ("ignore", ignore))
     )
-    codes = chosen(wanted, unwanted)
+    codes = chosen_rules(wanted, unwanted)
     module, preset = open_spec(spec)
     return lint_module(module, preset, parameters, shape, codes).advice
 
@@ -1017,7 +1020,7 @@ _OPTIONAL = frozenset(
 _POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
 
-def _as_again(recompute: object) -> Again:
+def _as_again(recompute: object) -> RecomputeChoice:
     """Return what is recomputed, if that can be.
 
     Raises:
@@ -1188,7 +1191,7 @@ def _load_exchanged(
 _MOST_SHOWN = 20
 
 
-def open_spec(spec: Spec) -> tuple[Module, str | None]:
+def open_spec(spec: Spec) -> tuple[LoadedFile, str | None]:
     """Return the loaded file that a SPEC refers to, and the preset that it names.
 
     An existing file takes precedence over a shipped name, and a complete name over
@@ -1201,7 +1204,7 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
 
     path, preset = find_spec(spec)
     if path is not None and path.suffix == ".json":
-        message = f"{path} is a network as JSON, and this is about a spec"
+        message = f"{path} is a network as JSON, but this needs a spec"
         help = f"`archdsl expand {path}` prints a spec of the network"
         raise SpecError([Diagnostic("A0505", message, help=help)])
     return (load_stdin() if path is None else load_file(path)), preset
@@ -1264,7 +1267,7 @@ def _not_found(text: str) -> Diagnostic:
     )
 
 
-def load_stdin() -> Module:
+def load_stdin() -> LoadedFile:
     """Load the spec on standard input; it cannot import files.
 
     Raises:
@@ -1277,7 +1280,7 @@ def load_stdin() -> Module:
 
 
 def elaborate_module(
-    module: Module,
+    module: LoadedFile,
     *,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
@@ -1302,7 +1305,7 @@ def elaborate_module(
 
 
 def elaborate_all(
-    module: Module,
+    module: LoadedFile,
     names: Sequence[str],
     *,
     params: Mapping[str, object] | None = None,
@@ -1337,7 +1340,7 @@ def elaborate_all(
 
 
 def lint_module(
-    module: Module,
+    module: LoadedFile,
     preset: str | None,
     params: Mapping[str, object],
     input: tuple[int, ...] | None,
@@ -1394,7 +1397,7 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def as_value(module: Module, value: object) -> object:
+def as_value(module: LoadedFile, value: object) -> object:
     """Return the value of a parameter; text is parsed as by ``-D``.
 
     Raises:
@@ -1418,7 +1421,7 @@ def as_value(module: Module, value: object) -> object:
         raise TypeError(f"a parameter of a network cannot be {shown}") from None
 
 
-def _read_value(module: Module, text: str) -> object:
+def _read_value(module: LoadedFile, text: str) -> object:
     """Return the value of a text: that of an expression if it is one, else a string."""
     from .layer import kind
     from .source import Source, Span
@@ -1456,9 +1459,9 @@ def _table(analysis: Analysis) -> str:
 
 
 def _side_by_side(comparison: Comparison) -> str:
-    from .backends.comparison import text
+    from .backends.comparison import comparison_text
 
-    return text(comparison)
+    return comparison_text(comparison)
 
 
 def _tables(analysis: Analysis) -> str:

@@ -160,8 +160,8 @@ _NAMES: Final = {
     ),
     "A0104": Entry(
         "a name is not defined",
-        "An expression uses a name that is not a parameter, value, loop variable, "
-        "block or layer kind here, or calls a function that does not exist. A function "
+        "An expression uses a name that is no parameter, value, loop variable, block "
+        "or layer kind here, or it calls a function that does not exist. A function "
         "can only call functions defined above it. The error also occurs if a preset "
         "refers to a network that the file does not define.",
         _net(
@@ -213,9 +213,9 @@ _NAMES: Final = {
     ),
     "A0110": Entry(
         "an older name of a layer is wrong",
-        "`renamed from` says what a layer or block was called in older checkpoints, in "
-        "place of its name now. It needs something that has a name, and each part of a "
-        "body needs older names of its own.",
+        "`renamed from` says what a layer or block was called in older checkpoints, "
+        "in place of its name now. It must follow something that has a name, and two "
+        "parts of a body cannot have the same older name.",
         _net(
             'norm1: bn renamed from "norm.1"',
             "conv 3x3 16",
@@ -297,7 +297,7 @@ _ARGUMENTS: Final = {
         "branches are not joined, or there is only one",
         "`|` separates branches, and a merge defines how they are joined: `concat`, "
         "`add` or `mul`. A merge needs at least two branches, one of which can be "
-        "empty. A residual has a body and at most one shortcut.",
+        "empty. A residual takes a body and at most one shortcut.",
         _net("{ conv 1x1 16 | conv 3x3 16 }"),
         _net("concat { conv 1x1 16 | conv 3x3 16 }"),
     ),
@@ -431,21 +431,21 @@ _FILES: Final = {
     ),
     "A0505": Entry(
         "a file does not hold a network as JSON",
-        "A `.json` file holds one network, as `archdsl expand -o net.json` writes it. "
-        "The message names the field that is wrong: `root.children[3].shape` is the "
-        "shape of the fourth part. `archdsl schema network` prints what the fields "
-        "are. A network in a file has no parameters or presets any more, and layers "
-        "of an `op` cannot be in one.",
+        "A `.json` file holds one network, as `archdsl expand -o net.json` writes "
+        "it. The message names the field that is wrong: `root.children[3].shape` is "
+        "the shape of the fourth part. `archdsl schema network` prints the schema. A "
+        "network in a file has no parameters or presets any more, and layers of an "
+        "`op` cannot be in one.",
         "",
         "",
     ),
     "A0506": Entry(
-        "no spec describes the network",
-        "`archdsl expand` found no text that gives this network when it is read again. "
-        "That happens only to networks that were made in code or come from JSON: a "
-        "layer without weights and without a name whose output is read from afar, for "
-        "example, as the label that a tap needs would make a module of it. Give such a "
-        "layer a name.",
+        "no spec can describe the network",
+        "`archdsl expand` found no spec that, when read again, gives this network. "
+        "That happens only to networks made in code or read from JSON. An example is "
+        "an unnamed layer without weights whose output is read by a layer that does "
+        "not follow it: the spec would need a tap, and the tap a label, which would "
+        "turn the layer into a module. Give such a layer a name.",
         "",
         "",
     ),
@@ -500,18 +500,18 @@ _AGREEMENT: Final = {
     "A0701": Entry(
         "the analysis and torch differ",
         "`archdsl check --torch` builds the module and compares every figure. Either "
-        "the spec declares something wrong about a foreign layer, or it is a bug in "
-        "archdsl.",
+        "the spec declares something wrong about a foreign layer, or there is a bug "
+        "in archdsl.",
         _PRELU.format(name="torch.nn.PReLU", params=8),
         _PRELU.format(name="torch.nn.PReLU", params=1),
         ("check --torch net.arch", "check --torch net.arch"),
     ),
     "A0702": Entry(
         "the class of an op cannot be imported",
-        "`archdsl check --torch --allow-foreign` imports the classes that the `op`s of "
-        "the spec name. This error means that Python does not find the module, that "
-        "the module does not have the class, or that importing it fails. The layer "
-        "could then not be checked.",
+        "`archdsl check --torch --allow-foreign` imports the classes that the `op`s "
+        "of the spec name. This error means that Python does not find the module, "
+        "that the module does not have the class, or that importing it fails. The "
+        "layer was then not checked.",
         _PRELU.format(name="no_such_module.PReLU", params=1),
         _PRELU.format(name="torch.nn.PReLU", params=1),
         (
@@ -520,7 +520,7 @@ _AGREEMENT: Final = {
         ),
     ),
     "A0703": Entry(
-        "it is not known how another tool counts something",
+        "another tool's way of counting a function is not known",
         "`--count` gives the exact figure of another tool. If it is not known how the "
         "tool counts a function, this error is reported instead of a wrong figure.",
         "",
@@ -528,9 +528,9 @@ _AGREEMENT: Final = {
     ),
     "A0704": Entry(
         "a layer has no form in ONNX",
-        "`archdsl export` writes each layer as operators of ONNX. A foreign layer "
-        "(`op`) is Python code, which has no such form; `--torch` and `--check` do not "
-        "run it, either. Replace it by layers that the language has.",
+        "`archdsl export` writes each layer as ONNX operators. A foreign layer "
+        "(`op`) is Python code, for which there are none; `--torch` and `--check` do "
+        "not run it, either. Replace it with layer kinds of the language.",
         _PRELU.format(name="torch.nn.PReLU", params=1),
         _net("conv 3x3 8 -> prelu"),
         ("export --random 0 net.arch -o net.onnx", "check net.arch"),
@@ -555,10 +555,11 @@ _PICTURES: Final = {
     ),
     "A0802": Entry(
         "the network is no U",
-        "`--style unet` draws a network of maps that get smaller and then larger, "
-        "where two arrows or more lead from the way down to the way up, the first to "
-        "the last. Blocks are closed until it is one; here it is none even then, or "
-        "`--depth` or `--unfold` keeps them open.",
+        "`--style unet` draws a network whose maps get smaller and then larger, with "
+        "at least two skip connections from the way down to the way up, the first of "
+        "which leads to the last stage. Blocks are closed until the network has this "
+        "form. Here it does not have it even then, or `--depth` or `--unfold` keeps "
+        "blocks open.",
         _net("conv 3x3 8 -> conv 3x3 8"),
         _net(
             "a: conv 3x3 8\n    maxpool 2x2 /2 -> b: conv 3x3 8\n"
@@ -655,13 +656,13 @@ _LIMITS: Final = {
     ),
     "A0911": Entry(
         "the data are too large",
-        "Arrays to train with are unpacked into memory, so a file of them may not "
-        "claim more than 16 GiB. Images of a folder are read one by one.",
+        "Arrays of training data are unpacked into memory, so a file may not declare "
+        "more than 16 GiB of them. Images in a folder are read one by one.",
         "",
         "",
     ),
     "A0912": Entry(
-        "the network is too large to be written in another form, or run",
+        "the network is too large to be compiled, drawn or run",
         f"A network that is compiled, expanded, exported, trained or drawn can have at "
         f"most {MAX_WRITTEN:,} layers, which take some seconds; one that `check "
         f"--torch` or `analyze --gradients` runs, {MAX_RUN:,}. Larger ones can be "
@@ -676,57 +677,59 @@ _LIMITS: Final = {
 _TRAINING: Final = {
     "A1101": Entry(
         "a recipe is not TOML",
-        "A recipe for `archdsl train` is a TOML file: `key = value` on each line, and "
-        "tables such as `[optimizer]`. Texts have quotes. `--set` takes the same, "
-        "`optimizer.lr=0.05`, and there a word needs no quotes.",
+        "A recipe for `archdsl train` is a TOML file: `key = value` on each line, "
+        "and tables such as `[optimizer]`. Strings are quoted. `--set` takes the "
+        "same form, `optimizer.lr=0.05`, where a word needs no quotes.",
         "",
         "",
     ),
     "A1102": Entry(
         "a recipe has no such key",
-        "The name of a key is misspelt, or it stands in the wrong table. Keys before "
-        "the first table are the recipe's own.",
+        "The key is misspelt, or it is in the wrong table. Keys before the first "
+        "table belong to the recipe itself.",
         "",
         "",
     ),
     "A1103": Entry(
         "a value of a recipe is wrong",
-        "It has another type, is out of bounds, is missing, or does not go with the "
-        "others: some keys are for one kind of optimizer or schedule alone, and would "
-        "do nothing with another.",
+        "It has the wrong type, is out of range, is missing, or does not go with the "
+        "others: some keys belong to one kind of optimizer or schedule, and would do "
+        "nothing with another.",
         "",
         "",
     ),
     "A1104": Entry(
         "the data cannot be used",
-        "`--data` names a folder with a folder for each class, in `train` and `val` or "
-        "at once; an .npz file with `images`, N x height x width x channels, and "
-        "`labels`; `digits` or `synthetic`. A folder that vanishes during a run ends "
-        "it, too, with its state saved.",
+        "`--data` names a folder with a folder for each class, either directly or "
+        "within `train` and `val`; an .npz file with `images` (N x height x width x "
+        "channels) and `labels`; `digits` or `synthetic`. If a folder vanishes "
+        "during a run, the run ends, too, with its state saved.",
         "",
         "",
     ),
     "A1105": Entry(
         "network, data and recipe do not fit together",
-        "A network that is trained takes one image, and gives a score for each class "
-        "of the data. Images of arrays have the network's size; those of files are "
-        "scaled to it. Some augmentations need colours.",
+        "A network that is trained must take one image, and return one score for "
+        "each class of the data. Images in arrays must have the size of the "
+        "network's input; image files are scaled to it. Some augmentations need "
+        "colour images.",
         "",
         "",
     ),
     "A1106": Entry(
         "the loss is not finite",
-        "It became infinite, or no number at all, so that all weights would follow. "
-        "The step was run again to find the layer whose output was the first like "
-        "that. Most often the learning rate is too high; warm up longer, or clip "
-        "gradients. The last state is kept.",
+        "The loss became infinite or NaN, and the next update would make all weights "
+        "so, too. The step was run again to find the first layer whose output is not "
+        "finite. Most often the learning rate is too high: lower it, warm up longer, "
+        "or clip gradients. The last state is kept.",
         "",
         "",
     ),
     "A1107": Entry(
         "a run cannot be resumed",
-        "`--resume` goes on exactly where a run was. So network, recipe, data and seed "
-        "must be the same; to train on with others, begin a new run with `--weights`.",
+        "`--resume` continues a run exactly where it stopped, so network, recipe, "
+        "data and seed must be the same. To continue with others, start a new run "
+        "with `--weights`.",
         "",
         "",
     ),
@@ -735,20 +738,20 @@ _TRAINING: Final = {
 _WEIGHTS: Final = {
     "A1001": Entry(
         "a file cannot be read as weights",
-        "`archdsl weights` and `build(weights=...)` read safetensors, the index of "
-        "several such files, and what `torch.save` writes of a `state_dict`. A pickle "
-        "that would call anything else is refused before it does, and so is a file "
-        "that claims to hold more than it has. Save `model.state_dict()`, not the "
-        "model.",
+        "`archdsl weights` and `build(weights=...)` read safetensors files, the "
+        "index of several such files, and a `state_dict` written by `torch.save`. A "
+        "pickle that would call anything else is refused before it is run. So is a "
+        "file that claims to hold more data than it has. Save `model.state_dict()`, "
+        "not the model.",
         "",
         "",
     ),
     "A1002": Entry(
-        "a line is no rule",
-        "A file for `--map` has a rule `FROM -> TO` on each line. `{name}` stands for "
-        "one part of a name without dots, or a piece of one, and `{name...}` at the "
-        "end for all that is left. TO can use these words, and `{name + 1}` for the "
-        "next number. `#` begins a comment.",
+        "a line is not a rule",
+        "A file for `--map` has a rule `FROM -> TO` on each line. `{name}` stands "
+        "for one part of a name, without dots, or a piece of it, and `{name...}` at "
+        "the end for the rest. TO can use these placeholders, and `{name + 1}` for "
+        "the next number. `#` begins a comment.",
         "",
         "",
     ),

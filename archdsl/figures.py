@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 # A number, one along each axis, or None if the network does not have the figure.
-Found = int | tuple[int, ...] | None
+FigureValue = int | tuple[int, ...] | None
 
 
 class Figure(NamedTuple):
@@ -38,14 +38,14 @@ class Figure(NamedTuple):
     title: str = ""
     beside: str = ""
 
-    def of(self, analysis: Any) -> Found:
+    def of(self, analysis: Any) -> FigureValue:
         """Return its value in an analysis, or in what has the same attributes."""
         found = analysis
         for attribute in self.path.split("."):
             if found is None:
                 return None
             found = getattr(found, attribute)
-        value: Found = found
+        value: FigureValue = found
         return value
 
     @property
@@ -75,7 +75,7 @@ _ALL: Final = (
     _layers(
         "trainable",
         "elements",
-        "elements of the parameters that an optimiser changes",
+        "elements of the parameters that an optimiser updates",
         "trainable",
         beside="params",
     ),
@@ -113,8 +113,8 @@ _ALL: Final = (
     Figure(
         "receptive_field",
         "positions",
-        "positions that a unit of the last map sees, all of the input's if it sees the "
-        "whole",
+        "positions that a unit of the last map sees; all of the input's if it sees "
+        "the whole input",
         "receptive_field.size",
         "windows",
         title="receptive field",
@@ -122,7 +122,7 @@ _ALL: Final = (
     Figure(
         "local_field",
         "positions",
-        "the same along local paths alone",
+        "the same along local paths only",
         "receptive_field.local",
         "windows",
         title="  local paths",
@@ -131,7 +131,7 @@ _ALL: Final = (
     _bytes("param_bytes", "bytes of all parameters", adds=True),
     _bytes("buffer_bytes", "bytes of all buffers", adds=True),
     _bytes("gradient_bytes", "bytes of gradients", adds=True),
-    _bytes("optimizer_bytes", "bytes that the optimiser keeps", adds=True),
+    _bytes("optimizer_bytes", "bytes of the optimiser's state", adds=True),
     _bytes("saved_bytes", "bytes that autograd keeps in training"),
     _bytes("forward_peak_bytes", "most bytes of activations at once in inference"),
     _bytes(
@@ -141,7 +141,7 @@ _ALL: Final = (
     ),
     _bytes(
         "training_bytes",
-        "all that is held at the end of a training step's forward pass",
+        "bytes in use at the end of a training step's forward pass",
     ),
     _bytes(
         "training_peak_bytes",

@@ -24,10 +24,10 @@ class Scheme(NamedTuple):
     help: str
 
 
-_GAIN = {"gain": (float, "factor on the scale")}
+_GAIN = {"gain": (float, "factor for the scale")}
 _KAIMING = {
     "mode": (str, '"fan_in" or "fan_out"'),
-    "nonlinearity": (str, 'what follows, such as "relu" or "linear"'),
+    "nonlinearity": (str, 'activation that follows, such as "relu" or "linear"'),
     "a": (float, "slope of a leaky relu"),
 }
 
@@ -86,5 +86,5 @@ def refusal(scheme: str, arguments: Mapping[str, Any]) -> str:
         low, high = bounds[scheme]
         low, high = arguments.get("a", low), arguments.get("b", high)
         if low > high:
-            return f"the lower bound {low:g} lies above the upper one, {high:g}"
+            return f"the lower bound {low:g} is above the upper bound {high:g}"
     return ""

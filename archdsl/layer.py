@@ -75,7 +75,7 @@ class Mismatch(Exception):
 
 
 class Differ(Mismatch):
-    """Branches of a merge that do not fit each other.
+    """Branches of a merge that do not meet the condition each other.
 
     Attributes:
         aspect: what they differ in, and the value of each.
@@ -210,6 +210,7 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
+        makes_weight: whether it computes the weight that it uses from its own.
         gathers: whether it copies an input that is not contiguous before it reads it.
         views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
@@ -244,6 +245,7 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
+    makes_weight: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
     views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
@@ -269,6 +271,9 @@ class Layer:
             if isinstance(value, Field):
                 value.name = name
                 cls.fields[name] = value
+        # Those by place first, whatever a base class declares.
+        order = sorted(cls.fields.items(), key=lambda one: one[1].position is None)
+        cls.fields = dict(order)
         cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
 
     def __init__(self, **values: Any) -> None:
@@ -383,11 +388,11 @@ class Layer:
         """Return whether a unit may see less than everything if `window` is None."""
         return False
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether torch makes its output as a view, if only of its own result.
 
-        Nothing is written over a view: torch refuses that for views of which it makes
-        several at once, and copies gradients in the backward pass for others.
+        Nothing is written over a view: torch refuses that if an operation returns
+        several views, and for other views copies gradients in the backward pass.
         """
         return self.views
 
@@ -404,8 +409,8 @@ class Layer:
         return self.sign == "positive" or (self.sign == "kept" and all(inputs))
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
-        """Return over how many values of a sample it takes each mean; 0 if it takes
-        none.
+        """Return the number of values of a sample over which it takes each mean; 0 if
+        it takes none.
 
         The deviation is taken over the same values.
         """
@@ -417,6 +422,13 @@ class Layer:
         If its statistics are those of the batch, this refers to training.
         """
         return self.absorbs_bias
+
+    def returns_input(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether what torch returns in training is the input itself.
+
+        Unlike a view, it is not a separate operation in the backward pass.
+        """
+        return self.aliases(True) and not self.is_view(inputs, output)
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether the output always equals the input, with these arguments."""
@@ -530,22 +542,52 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
     """
     if isinstance(inputs, Last):
         raise Mismatch(
-            f"{word} needs the channels first, and its input has them last "
+            f"{word} needs the channels first, but its input has them last "
             f"({show_shape(inputs)})",
             help="put `permute first` before it",
         )
     if not is_map(inputs):
         raise Mismatch(
-            f"{word} needs a feature map, and its input is a vector of "
+            f"{word} needs a feature map, but its input is a vector of "
             f"{int(inputs[0])}",
             help="put it before `flatten` or `globalavgpool`",
         )
     if axes is not None and len(inputs) != axes + 1:
         raise Mismatch(
-            f"{word} needs a map with {_counted(axes)}, and its input has "
+            f"{word} needs a map with {_counted(axes)}, but its input has "
             f"{len(inputs) - 1} ({show_shape(inputs)})",
         )
     return inputs
+
+
+def need_any_map(inputs: Shape, word: str) -> Shape:
+    """Return the shape of a map, wherever its channels are; refuse that of a vector.
+
+    Raises:
+        Mismatch: if it is one.
+    """
+    return inputs if isinstance(inputs, Last) else need_map(inputs, word)
+
+
+def need_groups(word: str, before: int, after: int, groups: int) -> None:
+    """Refuse channels that do not divide into a convolution's groups.
+
+    Args:
+        word: the layer's kind.
+        before: its input channels.
+        after: its output channels.
+        groups: its groups.
+
+    Raises:
+        Mismatch: if they do not.
+    """
+    for name, value in (("input", before), ("output", after)):
+        if value % groups:
+            raise Mismatch(
+                f"{word}: {value} {name} channels do not divide into {groups} groups",
+                help="groups must divide both the input and the output channels",
+                code="A0304",
+            )
 
 
 def need_axes(inputs: Shape, layer: Layer) -> Shape:
@@ -587,14 +629,14 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
         Differ: if two branches do.
     """
     for place, other in enumerate(inputs[1:], 1):
-        aspect = difference(inputs[0], other, wide)
+        aspect = shape_difference(inputs[0], other, wide)
         if aspect:
             what = "channels and size" if wide else "size"
             help = f"make the branches agree in {what}"
             raise Differ(word, aspect, (0, place), help)
 
 
-def difference(first: Shape, other: Shape, wide: bool) -> str:
+def shape_difference(first: Shape, other: Shape, wide: bool) -> str:
     """Return a description of how two shapes differ; empty if they are equal."""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"
@@ -616,7 +658,7 @@ def _kind_of(shape: Shape) -> str:
     return kind if len(shape) in (1, 3) else f"{kind} of {_counted(len(shape) - 1)}"
 
 
-def slide(
+def output_size(
     word: str,
     size: int,
     kernel: int,

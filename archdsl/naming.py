@@ -192,13 +192,13 @@ def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
         reserved: names that mean something else there.
     """
     if keyword.iskeyword(name) or (what != "label" and name in SOFT_KEYWORDS):
-        return "is a word of Python's, and the name becomes Python code"
+        return "is a keyword of Python, and the name becomes Python code"
     if name.startswith("_"):
         return "starts with an underscore, which Python treats as private"
     if name[:1].isdigit():
         return "begins with a digit"
     if not is_identifier(name):
-        return "is not made of the letters a-z, digits and underscores alone"
+        return "has characters other than the letters a-z, digits and underscores"
     if len(name) > 100:
         return "is longer than 100 characters"
     if what != "label" and _OUTER.fullmatch(name):

@@ -54,6 +54,11 @@ class Atom:
             *(a.names() for a in self.args if isinstance(a, Poly | Atom))
         )
 
+    def divides(self) -> bool:
+        """Return whether it divides by what may be 0."""
+        inner = any(a.divides() for a in self.args if isinstance(a, Poly | Atom))
+        return inner or (self.op in ("//", "%") and self.args[1].number is None)
+
     def substitute(self, bindings: Mapping[str, Poly]) -> Poly:
         """Return the term with names replaced."""
         if not self.args:
@@ -176,6 +181,11 @@ class Poly:
     def names(self) -> set[str]:
         """Return the parameter names the expression reads."""
         return set().union(*(a.names() for m, _ in self.terms for a in m))
+
+    def divides(self) -> bool:
+        """Return whether it divides by what may be 0."""
+        atoms = [atom for monomial, _ in self.terms for atom in monomial]
+        return any(atom.divides() for atom in atoms)
 
     def substitute(self, bindings: Mapping[str, Poly]) -> Poly:
         """Return the expression with names replaced by other expressions."""

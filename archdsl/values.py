@@ -89,6 +89,13 @@ def with_channels(shape: Shape, count: int) -> Shape:
     return Last((*plain, count)) if isinstance(shape, Last) else (count, *plain)
 
 
+def with_sizes(shape: Shape, sizes: Shape) -> Shape:
+    """Return the shape of a map with other sizes along its axes."""
+    if isinstance(shape, Last):
+        return Last((*sizes, channels(shape)))
+    return (channels(shape), *sizes)
+
+
 class Dims(tuple[int, ...]):
     """Sizes written with x in a spec, such as 3x3."""
 
@@ -181,7 +188,7 @@ class Window(NamedTuple):
 
 
 class Continued(Window):
-    """A window of single positions, of which those beyond the map stand for others."""
+    """A window of whose positions those beyond the map stand for others."""
 
     __slots__ = ()
 
@@ -191,7 +198,7 @@ class Continued(Window):
 
 
 class Reflected(Continued):
-    """A map that goes on mirrored, without its border once more."""
+    """A map continued by its mirror image, without repeating the border."""
 
     __slots__ = ()
 
@@ -201,13 +208,31 @@ class Reflected(Continued):
 
 
 class Replicated(Continued):
-    """A map whose border goes on."""
+    """A map continued by its border."""
 
     __slots__ = ()
 
     def source(self, place: int, units: int) -> int:
         """Return the unit at the border."""
         return min(max(place, 0), units - 1)
+
+
+class Circular(Continued):
+    """A map that begins again behind its end."""
+
+    __slots__ = ()
+
+    def source(self, place: int, units: int) -> int:
+        """Return the unit as far from the other end."""
+        return place % units
+
+
+# How a map is continued beyond its border, by torch's name of the padding mode.
+CONTINUED: Final[dict[str, type[Continued]]] = {
+    "reflect": Reflected,
+    "replicate": Replicated,
+    "circular": Circular,
+}
 
 
 def sliding(
@@ -244,6 +269,7 @@ class Saved(NamedTuple):
 
     Attributes:
         input: the layer's inputs are kept.
+        tracked_input: those of them that get a gradient are kept, in their own dtype.
         factors: the inputs are multiplied: the first two, then that product by the
             third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
@@ -253,11 +279,13 @@ class Saved(NamedTuple):
         own_bytes: additional bytes per sample that do not depend on the dtype, such as
             indices.
         batch_elements: additional elements for the whole batch, in the computing dtype.
+        batch_params: additional elements for the whole batch, in the parameters' dtype.
         batch_floats: additional numbers for the whole batch, of 32 bits or more.
         what: what the additional tensors are, such as ``mask``.
     """
 
     input: bool = False
+    tracked_input: bool = False
     factors: bool = False
     output: bool = False
     own_elements: int = 0
@@ -265,6 +293,7 @@ class Saved(NamedTuple):
     own_floats: int = 0
     own_bytes: int = 0
     batch_elements: int = 0
+    batch_params: int = 0
     batch_floats: int = 0
     what: str = "copy"
 
@@ -307,14 +336,19 @@ class Scratch(NamedTuple):
         forward: in training.
         inference: in inference; None if it is what training would keep.
         backward: in the backward pass.
-        late: whether the gradients of its parameters only come in the backward pass
-            when the gradient of its output is gone.
+        backward_bytes: bytes per sample there that do not depend on the dtype, such as
+            masks.
+        batch_inference: elements for the whole batch in inference, beside `inference`.
+        late: elements of its parameters whose gradients only come in the backward pass
+            when the gradient of its output, or what is above, is gone.
     """
 
     forward: int = 0
     inference: int | None = None
     backward: int = 0
-    late: bool = False
+    backward_bytes: int = 0
+    batch_inference: int = 0
+    late: int = 0
 
 
 class TorchCall(NamedTuple):
@@ -331,6 +365,20 @@ class TorchCall(NamedTuple):
     kwargs: tuple[tuple[str, Any], ...] = ()
 
 
+class Inner(NamedTuple):
+    """A call within a helper that does not read the helper's input as it is.
+
+    Attributes:
+        function: what is called, such as ``F.conv2d``.
+        reads: shape of what it reads, such as the input with its padding.
+        kwargs: its arguments; None if they are those of the helper's constructor.
+    """
+
+    function: str
+    reads: Shape
+    kwargs: tuple[tuple[str, Any], ...] | None = None
+
+
 class TorchForm(NamedTuple):
     """How a layer is written in torch.
 
@@ -343,21 +391,16 @@ class TorchForm(NamedTuple):
             parameter.
         kwargs: arguments of `function`. Each replaces its name in braces, or otherwise
             follows the first input.
-        inplace: whether `inplace=True` may be added.
-        inplace_copies: whether autograd then keeps a copy of the input, as it needs the
-            input and cannot do with the output.
         then: modules that the module form needs after `module`.
         helper: source of the class that `module` names, if torch has none.
-        padded: shape of what the helper's function reads, if the helper pads its input.
+        inner: calls of functions in the helper that read something else than its input.
         origin: Python module to import the name of `module` from, for a foreign layer.
     """
 
     module: TorchCall | None
     function: str | None = None
     kwargs: tuple[tuple[str, Any], ...] = ()
-    inplace: bool = False
-    inplace_copies: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
-    padded: Shape | None = None
+    inner: tuple[Inner, ...] = ()
     origin: str = ""

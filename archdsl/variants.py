@@ -10,10 +10,10 @@ from archdsl.limits import MAX_CHECKED, NETWORK_PARTS
 
 if TYPE_CHECKING:
     from archdsl.ir import Network
-    from archdsl.syntax.loader import Module
+    from archdsl.syntax.loader import LoadedFile
 
 
-def variants(module: Module) -> list[str]:
+def variants(module: LoadedFile) -> list[str]:
     """Return the presets of a file, and its networks that need no arguments.
 
     A network with presets is included if none of them is the default, because the

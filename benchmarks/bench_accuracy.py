@@ -19,15 +19,15 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from archdsl.passes.conventions import (  # noqa: E402
+from archdsl.ir.graph import Graph, flatten  # noqa: E402
+from archdsl.passes.costs import cost  # noqa: E402
+from archdsl.torch.counting import (  # noqa: E402
     TOOLS,
     Count,
-    about,
+    about_tool,
     by_family,
     count,
 )
-from archdsl.passes.costs import cost  # noqa: E402
-from archdsl.passes.graph import Graph, flatten  # noqa: E402
 from tests.counters import COUNTERS, torchvision_forms  # noqa: E402
 from tests.oracle import CASES, Case, macs_of  # noqa: E402
 
@@ -134,7 +134,13 @@ def explained(tool: str, results: Sequence[Result]) -> list[str]:
         other = sum(parts.values()) - sum(listed)
         figures = (whole, *listed, other, whole - sum(parts.values()))
         rows.append((r.case.id, *map(shown, figures)))
-    return [f"## {tool}", "", TOOLS[tool] + ". " + about(tool), "", *table(head, rows)]
+    return [
+        f"## {tool}",
+        "",
+        TOOLS[tool] + ". " + about_tool(tool),
+        "",
+        *table(head, rows),
+    ]
 
 
 def versions() -> str:

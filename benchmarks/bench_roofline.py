@@ -30,9 +30,9 @@ from torch import Tensor, nn  # noqa: E402
 import archdsl  # noqa: E402
 from archdsl.backends.bench import machine as rates  # noqa: E402
 from archdsl.backends.views.time import show_seconds  # noqa: E402
+from archdsl.ir.graph import Graph, flatten  # noqa: E402
 from archdsl.passes.costs import costs  # noqa: E402
 from archdsl.passes.devices import Device  # noqa: E402
-from archdsl.passes.graph import Graph, flatten  # noqa: E402
 from archdsl.passes.roofline import Roofline, roofline  # noqa: E402
 from archdsl.resources import shipped_presets  # noqa: E402
 from tests import handmade  # noqa: E402
@@ -65,7 +65,7 @@ def clock_of(where: str) -> Callable[[], float]:
 
 
 def best(run: Callable[[], object], where: str, seconds: float) -> float:
-    return rates.best(run, where, seconds, clock=clock_of(where))
+    return rates.least_seconds(run, where, seconds, clock=clock_of(where))
 
 
 def find_device(where: str) -> Device:

@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeVar
 from page import machine, sections
 
 import archdsl
-from archdsl.backends.torch.check import check
-from archdsl.backends.torch.validate import parse, validate
-from archdsl.backends.torch.write import write
+from archdsl.backends.torch.check import check_text
+from archdsl.backends.torch.validate import parse_module, validate
+from archdsl.backends.torch.write import write_module
 from archdsl.ir import Network
 from archdsl.resources import shipped_presets
 
@@ -55,9 +55,9 @@ def timed(action: Callable[[], T], runs: int) -> tuple[float, T]:
 
 def run(load: Callable[[], Network], runs: int) -> Timed:
     loading, network = timed(load, runs)
-    writing, text = timed(lambda: write(network), runs)
-    parsing, tree = timed(lambda: parse(text), runs)
-    checking, _ = timed(lambda: check(tree), runs)
+    writing, text = timed(lambda: write_module(network), runs)
+    parsing, tree = timed(lambda: parse_module(text), runs)
+    checking, _ = timed(lambda: check_text(tree), runs)
     proving, _ = timed(lambda: validate(tree, network), runs)
     return Timed(loading, writing + parsing + checking, proving)
 

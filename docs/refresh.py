@@ -27,10 +27,13 @@ takes the place of the commands below it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import keyword
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,11 +42,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import archdsl
 from archdsl.api import open_spec
-from archdsl.editor.hover import argument, summary
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.cli import main as main_of_archdsl
+from archdsl.editor.hover import argument, kind_summary
+from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.layer import Field, all_kinds
@@ -65,6 +71,14 @@ from archdsl.variants import variants
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.
 NOT_RUN = re.compile(r"make |git clone|cd |python3? -m (venv|pip)|pip install|\. |#")
+# Commands that run as well here as in a process of their own, which takes half a second
+# to start, and two with torch.
+HERE = frozenset(
+    (
+        *("analyze", "check", "compare", "compile", "expand", "explain", "fmt", "lint"),
+        *("list", "plot", "render", "schema", "sweep", "weights"),
+    )
+)
 UNPLAYED = frozenset(("elisp", "json", "lua", "text", "toml", "yaml"))
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
@@ -173,6 +187,10 @@ class Player:
             return None
         if block.words[:1] == ("kind",):
             return self._kind(block.words[1], block.text)
+        if block.words[:1] == ("entry",):
+            path = self.folder / "archdsl" / "torch" / "functions"
+            (path / f"{block.words[1]}.py").write_text(block.text, encoding="utf-8")
+            return None
         code = compile("\n" * block.line + block.text, "<page>", "exec")
         with _inside(self.folder):
             exec(code, self.names)
@@ -182,8 +200,7 @@ class Player:
         """Make a checkout that has one more layer kind."""
         for part in ("archdsl", "grammar", "specs", "tests", "pyproject.toml"):
             if (ROOT / part).is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / part, self.folder / part, ignore=ignore)
+                shutil.copytree(ROOT / part, self.folder / part)
             else:
                 shutil.copy(ROOT / part, self.folder / part)
         path = self.folder / "archdsl" / "ops" / f"{word}.py"
@@ -206,18 +223,53 @@ class Player:
 
     def run(self, command: str, status: int) -> str:
         """Return what a command prints."""
+        first, _, rest = command.partition(" | ")
+        words = [] if self.has_own_kind else _words_of(first)
+        if words[:1] == ["archdsl"] and words[1] in HERE:
+            found, printed = self._here(words[1:])
+            if rest:
+                found, printed = self._shell(rest, printed)
+        else:
+            found, printed = self._shell(command, "")
+        if found != status:
+            raise Wrong(f"`{command}` ends with {found}:\n{printed}")
+        return printed
+
+    def _shell(self, command: str, given: str) -> tuple[int, str]:
+        """Run a command on a standard input; return its status and output."""
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
         )
-        if result.returncode != status:
-            raise Wrong(f"`{command}` ends with {result.returncode}:\n{result.stdout}")
-        return result.stdout
+        return result.returncode, result.stdout
+
+    def _here(self, arguments: list[str]) -> tuple[int, str]:
+        """Run the command line in this process; return its status and output."""
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        with (
+            _inside(self.folder),
+            mock.patch.dict(os.environ, self.environment),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+        ):
+            status = main_of_archdsl(arguments)
+        assert isinstance(out.buffer, io.BytesIO)
+        return status, out.buffer.getvalue().decode("utf-8")
+
+
+def _words_of(command: str) -> list[str]:
+    """Return a command's words; none if it needs a shell."""
+    if re.search(r"[$*?~`\\\n]", command):
+        return []
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(lexer)
+    return [] if any(set(word) <= set("();<>|&") for word in words) else words
 
 
 def _whole(text: str) -> str:
@@ -342,7 +394,7 @@ def kinds_table() -> str:
         (
             f"[`{kind.word}`](layers.md#{kind.word})",
             ", ".join(f"`{argument(f)}`" for f in kind.fields.values()),
-            summary(kind),
+            kind_summary(kind),
         )
         for kind in all_kinds()
     ]

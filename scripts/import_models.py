@@ -27,7 +27,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,21 +52,22 @@ HEAD = """# Importing torchvision's and timm's networks
 
 What `archdsl import` makes of networks that have a convolution and no module of
 attention, as `scripts/import_models.py` runs it. timm 1.0.31 has 703 of them; its table
-has those that were tried. Rows were found on two days, the older ones before the second
-size of the comparison was an odd one where the network takes that; seconds are those of
-a busy machine. All are traced in the same way, on the meta device. Lines are those of
-the spec that are neither empty nor comments, beside those of the module's own classes.
-*Equal* means that the module compiled from the spec has the same `state_dict` keys in
-the same order, and the same outputs and buffers in evaluation and training at two sizes
-where the network takes another, to 1e-6 of the largest number, with the same weights.
-*Opaque* is the share of layers that are the module's own classes, as foreign layers
-(`op`), since they call a function that is no layer kind. Some modules register their
-parts in another order than they run them in; `--any-order` accepts that. Maps are 96 x
-96 where a network takes that. Seconds are those of one core.
+has those that were tried. The day says when a row was found; rows without one are
+older. Specs became shorter on 2026-11-30, when parts that only some calls of a class
+have became optional; older rows show longer ones. All are traced in the same way, on
+the meta device. Lines are those of the spec that are neither empty nor comments, beside
+those of the module's own classes. *Equal* means that the module compiled from the spec
+has the same `state_dict` keys in the same order, and the same outputs and buffers in
+evaluation and training at two sizes where the network takes another, to 1e-6 of the
+largest number, with the same weights. *Opaque* is the share of layers that are the
+module's own classes, as foreign layers (`op`), since they call a function that is no
+layer kind. Some modules register their parts in another order than they run them in;
+`--any-order` accepts that. Maps are 96 x 96 where a network takes that. Seconds are
+those of one core of a busy machine.
 """
 COLUMNS = (
     *("network", "lines", "of its classes", "blocks", "layers", "opaque"),
-    *("seconds", "equal"),
+    *("seconds", "found", "equal"),
 )
 
 
@@ -84,6 +86,7 @@ class Row:
         structured: whether its blocks take parameters or repeat.
         ordered: whether its keys have the same order.
         seconds: of a processor that it took.
+        found: the day, if it is known.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Row:
     structured: bool = False
     ordered: bool = True
     seconds: float = 0.0
+    found: str = ""
 
 
 # ---- the networks ---------------------------------------------------------------
@@ -262,10 +266,10 @@ def line(row: Row) -> str:
     """Return a row of the table."""
     if row.reason:
         reason = " ".join(row.reason.split()).replace("|", "\\|")
-        return f"| {row.name} | | {row.source} | | | | | no: {reason} |"
+        return f"| {row.name} | | {row.source} | | | | | {row.found} | no: {reason} |"
     opaque = f"{row.opaque / row.layers:.0%}" if row.opaque else ""
     counts = (row.lines, row.source, row.blocks, row.layers)
-    cells = (*counts, opaque, f"{row.seconds:.1f}")
+    cells = (*counts, opaque, f"{row.seconds:.1f}", row.found)
     equal = "yes" if row.ordered else "but for the order of keys"
     return f"| {row.name} | {' | '.join(map(str, cells))} | {equal} |"
 
@@ -290,6 +294,13 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
             f"median and {max(lines)} at most. An import takes {median(seconds):.1f} s "
             f"in the median and {max(seconds):.1f} s at most."
         )
+        newest = max(row.found for row in good)
+        recent = [row.lines for row in good if row.found == newest]
+        if len(recent) < len(good):
+            yield (
+                f"The {len(recent)} that were found on {newest} have "
+                f"{median(recent):g} lines in the median; the others were found before."
+            )
     why: dict[str, list[str]] = {}
     for row in rows:
         if row.reason:
@@ -303,7 +314,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
         yield f"What stops the others: {causes}."
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
-    yield f"| --- |{' ---: |' * 6} --- |"
+    yield f"| --- |{' ---: |' * 6} --- | --- |"
     yield from map(line, rows)
 
 
@@ -345,9 +356,10 @@ def kept(page: Path) -> dict[str, dict[str, Row]]:
 def _parsed(text: str) -> Row:
     """Return the row that a line of the table shows."""
     name, *cells, equal = re.split(r"(?<!\\)\|", text.strip("| "))
+    day = cells[6].strip()
     if equal.startswith(" no: "):
         reason = equal.removeprefix(" no: ").replace("\\|", "|")
-        return Row(name.strip(), int(cells[1]), reason)
+        return Row(name.strip(), int(cells[1]), reason, found=day)
     lines, source, blocks, layers = map(int, cells[:4])
     share = cells[4].strip().removesuffix("%")
     return Row(
@@ -360,6 +372,7 @@ def _parsed(text: str) -> Row:
         structured=lines < layers,
         ordered=equal.strip() == "yes",
         seconds=float(cells[5]),
+        found=day,
     )
 
 
@@ -392,6 +405,7 @@ def main() -> None:
             continue
         row = apart(name, make, options.specs, options.limit)
         if row is not None:
+            row = replace(row, found=str(date.today()))
             print(line(row), flush=True)
             reasons["imported" if not row.reason else row.reason] += 1
         if options.journal:

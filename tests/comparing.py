@@ -14,9 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 import archdsl
 import archdsl.backends.torch as backend
-from archdsl.backends.torch.agree import agree
+from archdsl.api import elaborate_module
+from archdsl.backends.torch.verification import agree
 from archdsl.ir import Group, Network, Step
+from archdsl.ir.graph import flatten, plain_layer
 from archdsl.ir.verify import problems
+from archdsl.passes.smallest import smallest
+from archdsl.syntax.loader import load_text
 from tests.executor import draw_state, execute
 from tests.manual_specs import params_of
 
@@ -38,18 +42,31 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
         text: of the spec, which may end in values for its parameters.
         figures: whether the analysis and the module are compared, too.
     """
-    params = params_of(text)
+    network, plain = elaborations(text)
+    with emitted_once():
+        return faults_of(network, plain, figures=figures)
+
+
+def elaborations(text: str) -> tuple[Network, Network]:
+    """Return a spec's network with expressions and the one of plain numbers."""
+    module, params = load_text(text, "drawn.arch"), params_of(text)
     network, plain = (
-        archdsl.loads(text, name="drawn.arch", params=params, symbolic=symbolic)
+        elaborate_module(module, params=params, symbolic=symbolic)
         for symbolic in (True, False)
     )
+    return network, plain
+
+
+def faults_of(network: Network, plain: Network, *, figures: bool = True) -> list[str]:
+    """Return the same of a spec's two networks, within `emitted_once`."""
     found = [] if skeleton(network) == skeleton(plain) else ["two elaborations differ"]
+    found += [] if told(network) == told(plain) else ["what they are told differs"]
     found += map(str, [*problems(network), *problems(plain)])
-    with emitted_once():
-        found += differences(network, archdsl.build(network)) + running(network)
-        if figures:
-            found += map(str, agree(network).differences)
-            found += differences(plain, archdsl.build(plain))
+    found += differences(network, archdsl.build(network)) + running(network)
+    if figures:
+        found += map(str, agree(network).differences)
+        found += differences(plain, archdsl.build(plain))
+        found += different_sizes(network, plain)
     return found
 
 
@@ -105,6 +122,74 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(part) for part in value)
     return int(value) if type(value) is not bool and isinstance(value, int) else value
+
+
+def told(network: Network) -> Any:
+    """Return what a network is with its schemes, claims and arguments of blocks.
+
+    Of layers, also the types of their arguments.
+    """
+    return (
+        network.name,
+        [(port.name, port.value, port.shape, port.training) for port in network.inputs],
+        [
+            (port.name, port.value, port.shape, port.training)
+            for port in network.outputs
+        ],
+        network.initializers,
+        [(claim.measure, claim.op, claim.value) for claim in network.expectations],
+        list(_parts(network.root)),
+    )
+
+
+def _parts(node: Group) -> Any:
+    """Yield the steps and the groups in order; a guard is there only for its test."""
+    for child in node.children:
+        if isinstance(child, Step):
+            yield (
+                child.path,
+                child.labelled,
+                _exact(plain_layer(child.op)),
+                child.inputs,
+                child.input_shapes,
+                child.output,
+                child.shape,
+                child.training,
+                child.shared,
+            )
+        elif child.role == "guard":
+            yield from _parts(child)
+        else:
+            values = tuple((p.name, _shown(p.value)) for p in child.parameters)
+            yield (
+                (child.role, child.name, child.path, child.word, int(child.count)),
+                (child.input, child.input_shape, child.output, child.shape),
+                (child.training, child.shared, values),
+                list(_parts(child)),
+            )
+
+
+def _exact(op: Any) -> Any:
+    """Return a layer with the types of its arguments, as 1, 1.0 and true are equal."""
+    return op, tuple(type(value) for value in vars(op).values())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return str([_shown(part) for part in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    return str(float(value)) if isinstance(value, float) else str(value)
+
+
+def different_sizes(network: Network, plain: Network) -> list[str]:
+    """Return in which modes the two do not have the same smallest input."""
+    return [
+        f"the smallest input in {'training' if training else 'inference'} differs"
+        for training in (False, True)
+        if smallest(flatten(network), training=training)
+        != smallest(flatten(plain), training=training)
+    ]
 
 
 # ---- the module against the steps of the network ----------------------------------
@@ -203,7 +288,8 @@ class _SameChance(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func.__name__ == "bernoulli_" or func.__name__ in _DROPPING:
-            torch.manual_seed(0)
+            # That of all devices notes the stack for each that is absent.
+            torch.default_generator.manual_seed(0)
         if func.__name__ in _DROPPING:
             # Torch draws in the order in which the values lie in memory.
             args = args[0].contiguous(), *args[1:]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from archdsl.cli import COLLECTOR
 from archdsl.resources import specs_dir
 from archdsl.source import Source
 from archdsl.syntax import parser
@@ -44,10 +45,29 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of one preset follow one another, whichever files they are in.
+
+    They share what was made of it, as `tests.oracle` keeps that of few presets.
+    """
+    cases = [_case(item) for item in items]
+    first = {case: place for place, case in reversed([*enumerate(cases)])}
+    places = [place if c is None else first[c] for place, c in enumerate(cases)]
+    order = sorted(range(len(items)), key=places.__getitem__)
+    items[:] = [items[place] for place in order]
+
+
+def _case(item: pytest.Item) -> str | None:
+    """Return the preset, with its options, that a test is about."""
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    return getattr(case, "id", None)
+
+
 def pytest_collection_finish() -> None:
-    """Keep modules and tests, which stay, from being walked by the collector."""
+    """Collect garbage as seldom as a command does, and never what stays anyway."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTOR)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

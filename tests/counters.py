@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 import tests.oracle  # noqa: F401 (ptflops imports torchvision, which it makes loadable)
-from archdsl.passes.graph import Graph, Node
-from archdsl.passes.written import Form
+from archdsl.ir.graph import Graph, Node
+from archdsl.torch.calls import CallForm
 
 _UNUSED = {
     "fvcore": ("iopath.common.file_io", "tabulate", "termcolor", "tqdm"),
@@ -241,7 +241,7 @@ COUNTERS: Mapping[str, Callable[..., dict[str, int]]] = {
 # ---- how torchvision writes its networks -------------------------------------------
 
 
-def torchvision_forms(model: str, graph: Graph) -> Callable[[Node], Form]:
+def torchvision_forms(model: str, graph: Graph) -> Callable[[Node], CallForm]:
     """Return the form in which torchvision writes each layer of a network.
 
     It makes a module of what can be one, but for a few calls in `forward`; the lighter
@@ -249,7 +249,7 @@ def torchvision_forms(model: str, graph: Graph) -> Callable[[Node], Form]:
     """
     last = {node.op.family: node.output for node in graph.nodes}
 
-    def form(node: Node) -> Form:
+    def form(node: Node) -> CallForm:
         family, in_block = node.op.family, "." in node.step.path
         at_end = node.output == last[family]
         if model.startswith(("mnasnet", "shufflenet")) and family == "pool" and at_end:

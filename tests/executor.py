@@ -8,6 +8,7 @@ kinds, only their arguments are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -93,16 +94,26 @@ def _padded(
     an odd kernel keeps the size at stride 1, and an even one is not padded.
     """
     op = c.op
-    if op.pad is None:
-        pairs = zip(op.kernel, op.dilation, strict=True)
-        return c.x, [d * (k // 2) if k % 2 else 0 for k, d in pairs]
-    if op.pad != "same":
-        return c.x, op.pad
-    sides: list[int] = []
-    for n, k, s, d in zip(c.x.shape[2:], op.kernel, stride, op.dilation, strict=True):
-        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        sides = [total // 2, total - total // 2, *sides]
-    return F.pad(c.x, sides, value=value), [0] * len(op.kernel)
+    mode = getattr(op, "pad_mode", "zeros")
+    if op.pad == "same":
+        ends = []
+        for n, k, s, d in zip(
+            c.x.shape[2:], op.kernel, stride, op.dilation, strict=True
+        ):
+            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            ends.append((total // 2, total - total // 2))
+    else:
+        pads = op.pad
+        if pads is None:
+            pairs = zip(op.kernel, op.dilation, strict=True)
+            pads = [d * (k // 2) if k % 2 else 0 for k, d in pairs]
+        if mode == "zeros":
+            return c.x, pads
+        ends = [(pad, pad) for pad in pads]
+    if mode != "zeros":
+        return _continued(c.x, mode, ends), [0] * len(ends)
+    sides = [n for pair in reversed(ends) for n in pair]
+    return F.pad(c.x, sides, value=value), [0] * len(ends)
 
 
 def _of_axes(name: str, c: Call) -> Any:
@@ -110,10 +121,21 @@ def _of_axes(name: str, c: Call) -> Any:
     return getattr(F, f"{name}{c.x.dim() - 2}d")
 
 
-def _conv(c: Call) -> Tensor:
+def _conv(c: Call, weight: Tensor | None = None) -> Tensor:
     x, pad = _padded(c, c.op.stride)
     conv: Callable[..., Tensor] = _of_axes("conv", c)
-    return conv(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
+    places = c.op.stride, pad, c.op.dilation, c.op.groups
+    return conv(x, c.weight if weight is None else weight, c.bias, *places)
+
+
+def _standardised(c: Call) -> Tensor:
+    """Return a convolution by filters of mean 0 and variance 1, times their gains."""
+    dims = [*range(1, c.weight.dim())]
+    variance, mean = torch.var_mean(c.weight, dims, correction=0, keepdim=True)
+    weight = (c.weight - mean) / (variance + c.op.eps).sqrt()
+    if c.op.gamma is not None:
+        weight = weight * c.own["gain"] * c.op.gamma / math.sqrt(weight[0].numel())
+    return _conv(c, weight)
 
 
 def _conv_transposed(c: Call) -> Tensor:
@@ -126,6 +148,13 @@ def _conv_transposed(c: Call) -> Tensor:
 def _owns_conv(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     width = op.width or sizes[0]
     return _with_bias(op, (width, sizes[0] // op.groups, *op.kernel), width)
+
+
+def _owns_standardised(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    own = _owns_conv(op, sizes, axis)
+    filters = own[0].sizes
+    gain = Own("gain", (filters[0], *[1] * (len(filters) - 1)))
+    return own if op.gamma is None else (*own, gain)
 
 
 def _owns_transposed(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
@@ -191,8 +220,8 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
-    if op.form == "scalar":
-        return (Own("", ()),)
+    if op.form in ("scalar", "single"):
+        return (Own("", () if op.form == "scalar" else (1,)),)
     if op.form == "vector":
         return (Own("", (sizes[axis if axis == -1 else 0],)),)
     plain = axis == -1 or len(sizes) == 1
@@ -207,9 +236,9 @@ def _reshape(c: Call) -> Tensor:
     return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
 
 
-def _layer_scale(c: Call) -> Tensor:
+def _own(c: Call) -> Tensor:
     own = c.own[""]
-    return c.x * (_line_up(own.flatten(), c) if own.dim() else own)
+    return _line_up(own.flatten(), c) if own.dim() else own
 
 
 # ---- windows ----------------------------------------------------------------------
@@ -228,6 +257,14 @@ def _avg_pool(c: Call) -> Tensor:
     stride = op.stride or op.kernel
     pool: Callable[..., Tensor] = _of_axes("avg_pool", c)
     return pool(c.x, op.kernel, stride, op.pad, op.ceil, op.count_pad)
+
+
+def _l2_pool(c: Call) -> Tensor:
+    first = 2 if c.axis == 1 else 1
+    dims = [*range(first, first + c.x.dim() - 2)]
+    total = (c.x * c.x).sum(dims, keepdim=True)
+    # Where all is zero, torch takes the root's slope to be zero, too.
+    return torch.where(total > 0, total, 1).sqrt() * (total > 0)
 
 
 def _upsample(c: Call) -> Tensor:
@@ -251,16 +288,24 @@ def _crop(c: Call) -> Tensor:
     return x
 
 
-def _pad(c: Call) -> Tensor:
+def _continued(x: Tensor, mode: str, ends: Sequence[tuple[int, int]]) -> Tensor:
     """Take the positions of the map that the border is continued by."""
-    x = c.x
-    for axis, pad in enumerate(c.op.size, 2):
-        places = torch.arange(-pad, x.shape[axis] + pad)
-        last = x.shape[axis] - 1
-        if c.op.mode == "reflect":
-            places = last - (last - places.abs()).abs()
-        x = x.index_select(axis, places.clamp(0, last))
+    for axis, (before, after) in enumerate(ends, 2):
+        size = x.shape[axis]
+        places = torch.arange(-before, size + after)
+        if mode == "reflect":
+            places = size - 1 - (size - 1 - places.abs()).abs()
+        elif mode == "circular":
+            places = places % size
+        x = x.index_select(axis, places.clamp(0, size - 1))
     return x
+
+
+def _pad(c: Call) -> Tensor:
+    op = c.op
+    sides = (op.front, op.back), (op.top, op.bottom), (op.left, op.right)
+    pairs = zip(op.size, sides[-len(op.size) :], strict=True)
+    return _continued(c.x, op.mode, [(n + a, n + b) for n, (a, b) in pairs])
 
 
 def _zeropad(c: Call) -> Tensor:
@@ -286,6 +331,17 @@ def _softmax(c: Call) -> Tensor:
     if c.op.of is None:
         return F.softmax(c.x, c.axis)
     return torch.cat(tuple(torch.stack(c.x.chunk(c.op.of, 1)).softmax(0)), 1)
+
+
+def _spatial_softmax(c: Call) -> Tensor:
+    dims = [*range(2, c.x.dim())]
+    powers = (c.x - c.x.amax(dims, keepdim=True)).exp()
+    return powers / powers.sum(dims, keepdim=True)
+
+
+def _sum_pool(c: Call) -> Tensor:
+    first = 2 if c.axis == 1 else 1
+    return c.x.sum([*range(first, first + c.x.dim() - 2)], keepdim=True)
 
 
 def _shuffle(c: Call) -> Tensor:
@@ -327,12 +383,14 @@ def _input_scale(c: Call) -> Tensor:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
+    "abs": Kind(lambda c: torch.where(c.x < 0, -c.x, c.x)),
     "adaptiveavgpool": Kind(lambda c: _of_axes("adaptive_avg_pool", c)(c.x, c.op.size)),
     "adaptivemaxpool": Kind(lambda c: _of_axes("adaptive_max_pool", c)(c.x, c.op.size)),
     "add": Kind(_sum),
     "alphadropout": Kind(lambda c: F.alpha_dropout(c.x, c.op.p, c.training)),
     "avgpool": Kind(_avg_pool),
     "bn": Kind(_batch_norm, _running),
+    "channelmean": Kind(lambda c: c.x.sum(c.axis, keepdim=True) / c.x.shape[c.axis]),
     "chunk": Kind(_chunk),
     "concat": Kind(lambda c: torch.cat([*c.xs], c.axis)),
     "conv": Kind(_conv, _owns_conv),
@@ -365,7 +423,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda op, sizes, axis: _affine(op, sizes, axis) if op.affine else (),
     ),
     "layernorm": Kind(_layer_norm, _affine),
-    "layerscale": Kind(_layer_scale, _owns_factors),
+    "l2pool": Kind(_l2_pool),
+    "layershift": Kind(lambda c: c.x + _own(c), _owns_factors),
+    "layerscale": Kind(lambda c: c.x * _own(c), _owns_factors),
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
     "lrn": Kind(
@@ -379,20 +439,28 @@ KINDS: Final[Mapping[str, Kind]] = {
     "pixelunshuffle": Kind(lambda c: F.pixel_unshuffle(c.x, c.op.factor)),
     "prelu": Kind(lambda c: F.prelu(c.x, c.weight), _owns_slopes),
     "relu": Kind(lambda c: F.relu(c.x)),
+    "reciprocal": Kind(lambda c: 1 / c.x),
     "reshape": Kind(_reshape),
+    "rsqrt": Kind(lambda c: c.x**-0.5),
     "relu6": Kind(lambda c: F.relu6(c.x)),
     "resize": Kind(lambda c: _interpolate(c, c.xs[1].shape[2:])),
     "scale": Kind(lambda c: c.x * c.op.factor),
     "selu": Kind(lambda c: F.selu(c.x)),
+    "shift": Kind(lambda c: c.x + c.op.number),
     "shuffle": Kind(_shuffle),
     "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
     "softmax": Kind(_softmax),
+    "spatialsoftmax": Kind(_spatial_softmax),
+    "sumpool": Kind(_sum_pool),
+    "sqrt": Kind(lambda c: c.x**0.5),
+    "square": Kind(lambda c: c.x * c.x),
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),
     "pad": Kind(_pad),
+    "wsconv": Kind(_standardised, _owns_standardised),
     "zeropad": Kind(_zeropad),
 }
 

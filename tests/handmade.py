@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archdsl.ir import Expectation, Group, Network, Port, Step
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer, kind
 from archdsl.passes.costs import Cost, cost, total
-from archdsl.passes.graph import Graph, flatten
 from archdsl.source import Source, Span
 from archdsl.values import Shape, TorchCall, TorchForm
 

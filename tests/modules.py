@@ -206,13 +206,23 @@ def structure(network: Network) -> Counter[Any]:
     """Return what a network computes: its layers, with what each is computed from.
 
     The order of the branches of sums and products does not count, nor do layers that
-    change nothing, nor whether a pool of the whole map stands apart from its flatten.
+    change nothing, nor whether a pool of the whole map stands apart from its flatten,
+    nor whether a sum of several is written as sums of two.
     """
     known: dict[int, Any] = {port.value: n for n, port in enumerate(network.inputs)}
+    terms: dict[int, list[Any]] = {}
     found: Counter[Any] = Counter()
     for step in network.steps():
         reads = [known[value] for value in step.inputs]
-        if step.op.word in ("add", "mul"):
+        if step.op.word == "add":
+            reads = [
+                t for value in step.inputs for t in terms.get(value, [known[value]])
+            ]
+            terms[step.output] = sorted(reads)
+            known[step.output] = hash(("add", *sorted(reads)))
+            found["add"] += len(step.inputs) - 1
+            continue
+        if step.op.word in ("mul", "difference"):
             reads.sort()
         for what in _said(step):
             reads = [hash((what, *reads))]

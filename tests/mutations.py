@@ -237,8 +237,8 @@ def mutant(case: int) -> str:
 
 
 def offspring(case: int) -> str:
-    """Return a random spec with mistakes, by its number."""
-    return spoil(specimen(case), Random(f"offspring {case}"))
+    """Return a random spec with mistakes, by its number; each spec gets two such."""
+    return spoil(specimen(case // 2), Random(f"offspring {case}"))
 
 
 # ---- what becomes of them -------------------------------------------------------

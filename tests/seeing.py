@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from tests.handmade import Interpreted, Sketch
 from tests.strategies import KINDS
 
@@ -25,6 +25,7 @@ BLIND = {
     "maxpool",
     "mul",
     "softmax",
+    "spatialsoftmax",
 }
 # The others, those of one input, and of these the ones that slide a window.
 CLEAR = tuple(word for word in KINDS if word not in BLIND)
@@ -101,7 +102,7 @@ def thin(network: Network, height: int, width: int) -> Network:
         if window is not None and window.is_pointwise and len(inputs) == 1:
             values[node.output] = inputs[0]
             continue
-        if node.op.arity is None:
+        if node.op.arity != 1:
             inputs = [sketch.add("conv", n, kernel=(1, 1), width=1) for n in inputs]
         narrow = {
             name: 1

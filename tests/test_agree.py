@@ -13,10 +13,15 @@ from hypothesis import given, settings
 from torch import nn
 
 import archdsl
-from archdsl.backends.torch import agree as package
-from archdsl.backends.torch.agree import Agreement, agree
-from archdsl.backends.torch.agree.sight import ends, look, positions, summary
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch import verification as package
+from archdsl.backends.torch.verification import Agreement, agree
+from archdsl.backends.torch.verification.dependence import (
+    ends,
+    look,
+    maxima,
+    position_image,
+)
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.cli import main
 from archdsl.layer import kind
 from archdsl.values import Last
@@ -136,7 +141,7 @@ def test_dependencies_are_those_of_gradients(sketch: Sketch) -> None:
     values = module.values(image)
     with torch.device("meta"):
         unread = Interpreted(network).eval()
-    start = positions((2, 9, 8))
+    start = position_image((2, 9, 8))
     with torch.no_grad(), intercept(look):
         found = unread.values(start)
     for number, value in values.items():
@@ -145,7 +150,7 @@ def test_dependencies_are_those_of_gradients(sketch: Sketch) -> None:
             continue
         if isinstance(module.graph.shapes[number], Last):
             shape = Last(shape)
-        spans = ends(summary(found[number]), shape, axes=2)
+        spans = ends(maxima(found[number]), shape, axes=2)
         for axis, units in enumerate(spans):
             dim = 1 + axis if isinstance(shape, Last) else 2 + axis
             for unit in {0, len(units) - 1}:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.graph import flatten
 from archdsl.passes.alignment import Misalignment, alignment
-from archdsl.passes.graph import flatten
 from archdsl.passes.receptive import fields
 from archdsl.resources import shipped_specs
 from tests.handmade import Sketch

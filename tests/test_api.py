@@ -134,7 +134,7 @@ def test_a_preset_as_an_argument(folder: Path) -> None:
     write(folder / "net.arch")
     assert archdsl.load("net.arch", preset="small").name == "small"
     assert archdsl.load("net.arch:small", preset="small").name == "small"
-    with pytest.raises(ValueError, match="another is asked for"):
+    with pytest.raises(ValueError, match="but `preset` is another"):
         archdsl.load("net.arch:small", preset="large")
 
 

@@ -1,7 +1,7 @@
 """Branches that are weighed against each other, held against modules written by hand.
 
-The modules have the structure that timm's `SelectiveKernel` and `SplitAttn` have, so
-that their tensors bear the same names.
+The modules have the structure that timm's `SelectiveKernel`, `SplitAttn` and
+`GlobalContext` have, so that their tensors bear the same names, in the same order.
 """
 
 from __future__ import annotations
@@ -85,6 +85,51 @@ class SplitAttention(nn.Module):
         return (x * weights.reshape(batch, self.radix, -1, 1, 1)).sum(dim=1)
 
 
+class ChannelNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class ContextMlp(nn.Module):
+    def __init__(self, width: int, squeeze: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(width, squeeze, 1)
+        self.norm = ChannelNorm(squeeze, eps=1e-6)
+        self.fc2 = nn.Conv2d(squeeze, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.fc2(F.relu(self.norm(self.fc1(x))))
+        return result
+
+
+class GlobalContext(nn.Module):
+    """The sum of weighted positions is a product of matrices, as timm has it."""
+
+    def __init__(
+        self,
+        width: int,
+        squeeze: int,
+        *,
+        attend: bool = True,
+        scale: bool = True,
+        shift: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv_attn = nn.Conv2d(width, 1, 1) if attend else None
+        self.mlp_add = ContextMlp(width, squeeze) if shift else None
+        self.mlp_scale = ContextMlp(width, squeeze) if scale else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv_attn is None:
+            context = x.mean((2, 3), keepdim=True)
+        else:
+            weights = self.conv_attn(x).flatten(1).softmax(1)
+            context = torch.einsum("ncp,np->nc", x.flatten(2), weights)[..., None, None]
+        if self.mlp_scale is not None:
+            x = x * self.mlp_scale(context).sigmoid()
+        return x if self.mlp_add is None else x + self.mlp_add(context)
+
+
 CASES: dict[str, tuple[str, nn.Module]] = {
     "selective kernel": (
         "selective_kernel<24, 8>",
@@ -101,6 +146,19 @@ CASES: dict[str, tuple[str, nn.Module]] = {
     "split attention, radix 4": (
         "split_attention<24, 32, radix = 4>",
         SplitAttention(16, 24, 32, 1, radix=4),
+    ),
+    "global context": ("global_context<4>", GlobalContext(16, 4)),
+    "global context, added": (
+        "global_context<4, scale = false, shift = true>",
+        GlobalContext(16, 4, scale=False, shift=True),
+    ),
+    "global context, both": (
+        "global_context<4, shift = true>",
+        GlobalContext(16, 4, shift=True),
+    ),
+    "global context, an average": (
+        "global_context<4, attend = false>",
+        GlobalContext(16, 4, attend=False),
     ),
 }
 
@@ -120,7 +178,7 @@ def test_blocks_are_those_of_modules_by_hand(case: str) -> None:
     block, theirs = CASES[case]
     ours = with_statistics(archdsl.build(archdsl.loads(spec(block))))
     state = {k.removeprefix("unit."): v for k, v in ours.state_dict().items()}
-    assert set(state) == set(theirs.state_dict())
+    assert [*state] == [*theirs.state_dict()]
     theirs.load_state_dict(state, strict=True)
     x = torch.randn(2, 16, 12, 12)
     for mode in (True, False):
@@ -173,3 +231,24 @@ network Net {{
 }}
 """.replace("{}", "kernel")
     assert not faults(text)
+
+
+@pytest.mark.parametrize("size", ["8x40", "8x7x6", "8x4x5x3"])
+def test_a_weighted_average_of_all_positions(size: str) -> None:
+    axes = size.count("x")
+    one = "1" if axes == 1 else "x".join("1" * axes)
+    text = f"""arch 1
+network Net {{
+    input {size}
+    mul {{ | conv {one} 1 -> spatialsoftmax }} -> sumpool
+}}
+"""
+    assert not faults(text)
+    network = archdsl.loads(text)
+    module = archdsl.build(network)
+    x = torch.randn(2, *network.inputs[0].shape)
+    weights = module.conv1(x).flatten(1).softmax(1)
+    wanted = torch.einsum("ncp,np->nc", x.flatten(2), weights)
+    torch.testing.assert_close(module(x).flatten(1), wanted)
+    again = archdsl.from_module(module, size).text
+    assert "spatialsoftmax" in again and "sumpool" in again

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.cli import main, status
+from tests import presets
 from tests.comparing import with_statistics
 
 # The modules whose outputs are tapped, as torch's hooks name them.
@@ -89,6 +90,16 @@ def test_a_network_without_its_head_ends_with_the_last_map() -> None:
     assert archdsl.backbone("vgg16", head=False).outputs[0].shape == (512, 7, 7)
 
 
+@pytest.mark.parametrize("name", archdsl.list_models()[::8])
+def test_a_network_without_its_head_has_the_classes_of_the_whole(name: str) -> None:
+    cut = archdsl.backbone(presets.network(name), head=False)
+    found, whole = (
+        re.findall(r"^class (\w+)", text, re.MULTILINE)
+        for text in (archdsl.emit(cut), presets.emitted(name))
+    )
+    assert set(found) <= set(whole)
+
+
 @pytest.mark.parametrize("name", archdsl.list_models()[::5])
 def test_presets_can_be_cut_anywhere_or_say_why_not(name: str) -> None:
     """Also in the middle of blocks. What is emitted is proven."""
@@ -108,7 +119,10 @@ def test_presets_can_be_cut_anywhere_or_say_why_not(name: str) -> None:
     [
         ({"taps": ["layer5"]}, "no part `layer5`; did you mean `layer"),
         ({"taps": ["aux1"]}, "no part `aux1`"),
-        ({"strides": [64]}, "no map has a stride of 64: there are 2, 4, 8, 16, 32"),
+        (
+            {"strides": [64]},
+            "no map has a stride of 64; the strides are 2, 4, 8, 16, 32",
+        ),
         ({"strides": [0]}, "1 or more"),
         ({}, "nothing to tap"),
     ],

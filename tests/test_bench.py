@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archdsl.backends.bench import measure
+from archdsl.backends.bench import measure_times
 from archdsl.cli import main, status
 
 NET = """\
@@ -71,7 +71,7 @@ def test_contestants_take_turns_until_time_is_up() -> None:
         time.sleep(seconds)
 
     both = [lambda: call("a", 0.06), lambda: call("b", 0.12)]
-    *_, (a, b) = measure(both, 0)
+    *_, (a, b) = measure_times(both, 0)
     assert len(a.rounds) == len(b.rounds) == 5
     assert a.calls == b.calls == 1  # each takes longer than a round has to
     # After two calls each to warm up, and one to see how long they take.
@@ -82,7 +82,7 @@ def test_contestants_take_turns_until_time_is_up() -> None:
 
 
 def test_short_calls_are_repeated_in_a_round() -> None:
-    *_, (times,) = measure([lambda: time.sleep(0.001)], 0)
+    *_, (times,) = measure_times([lambda: time.sleep(0.001)], 0)
     assert 10 < times.calls <= 50
 
 
@@ -130,7 +130,11 @@ def test_training_and_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--engines", "onnxruntime", "--train"], status.USAGE, "does not train"),
         (["--engines", "inference", "--train"], status.USAGE, "cannot be trained"),
         (["--on", "cuda"], status.USAGE, "no GPU"),
-        (["--against", "others:wrong"], status.SPEC_ERRORS, "no torch.nn.Module"),
+        (
+            ["--against", "others:wrong"],
+            status.SPEC_ERRORS,
+            "not return a torch.nn.Module",
+        ),
         (["--against", "others:Other"], status.USAGE, "Other fails on the network's"),
         (["--against", "others"], status.USAGE, "MODULE:FACTORY"),
     ],

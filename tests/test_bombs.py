@@ -1,6 +1,6 @@
 """Specs that ask for too much, or reach for what is not theirs: refused at once.
 
-Each runs as a process of its own under a limit of memory, and its time and memory are
+Each runs in a process of its own under a limit of memory, and its time and memory are
 measured. The time is the processor's, so that a busy machine fails no test.
 """
 
@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,35 +53,77 @@ class Ended(NamedTuple):
     resident: int
 
 
-# A process counts the memory of the one that started it as its own, up to where it
-# becomes another program; so this small one starts it, and not what runs the tests.
-LAUNCHER = """
-import json, os, resource, subprocess, sys
-mapped, patience, *command = sys.argv[1:]
-resource.setrlimit(resource.RLIMIT_AS, (int(mapped), int(mapped)))
-resource.setrlimit(resource.RLIMIT_CPU, (int(patience), int(patience)))
-status = subprocess.call(command, stdout=subprocess.DEVNULL)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([status, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+# Forks for each command, so that all share one start. It is not the process that runs
+# the tests: a process counts the memory of the one that it is forked from as its own.
+STARTER = """
+import contextlib, gc, io, json, os, resource, sys, traceback
+import archdsl.cli
+
+def become(asked):
+    os.chdir(asked["folder"])
+    for number, (path, flags) in enumerate(asked["files"]):
+        os.dup2(os.open(path, flags, 0o600), number)
+    for limit, number in (("RLIMIT_AS", "mapped"), ("RLIMIT_CPU", "patience")):
+        resource.setrlimit(getattr(resource, limit), (asked[number], asked[number]))
+    return archdsl.cli.main(asked["arguments"])
+
+with contextlib.redirect_stdout(io.StringIO()):
+    assert archdsl.cli.main(["check", "alexnet"]) == 0
+gc.freeze()
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = become(json.loads(line))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    _, status, used = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    seconds = used.ru_utime + used.ru_stime
+    print(json.dumps([code, seconds, used.ru_maxrss]), flush=True)
 """
+
+
+@cache
+def starter() -> subprocess.Popen[str]:
+    """Return the process that starts commands."""
+    return subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ARCHDSL_CACHE": "off"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    """End that process behind the last command."""
+    yield
+    if starter.cache_info().currsize:
+        with starter():  # closes its standard input, and waits
+            starter.cache_clear()
 
 
 def run(folder: Path, *arguments: str, stdin: Path | None = None) -> Ended:
     """Run the command line in a folder, under limits."""
     log = folder / "stderr.log"
-    limits = str(MOST_MAPPED), str(PATIENCE)
-    command = [sys.executable, "-m", "archdsl", *arguments]
-    with open(stdin or os.devnull, "rb") as source, log.open("wb") as errors:
-        done = subprocess.run(
-            [sys.executable, "-S", "-c", LAUNCHER, *limits, *command],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "ARCHDSL_CACHE": "off"},
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            check=True,
-        )
-    status, seconds, resident = json.loads(done.stdout)
+    files = [
+        (str(stdin or os.devnull), os.O_RDONLY),
+        (os.devnull, os.O_WRONLY),
+        (str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ]
+    asked = {"folder": str(folder), "files": files, "arguments": arguments}
+    asked |= {"mapped": MOST_MAPPED, "patience": PATIENCE}
+    process = starter()
+    assert process.stdin is not None and process.stdout is not None
+    print(json.dumps(asked), file=process.stdin, flush=True)
+    status, seconds, resident = json.loads(process.stdout.readline())
     unit = 1 if sys.platform == "darwin" else 1024
     return Ended(status, log.read_text("utf-8"), seconds, resident * unit)
 

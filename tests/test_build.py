@@ -128,7 +128,7 @@ def test_wrong_values_and_names_are_refused() -> None:
     with build.group("g", x):
         inner = build.add("relu", x, name="a")
         y = build.add("tanh", inner)
-    with pytest.raises(InvalidNetwork, match="only an owner's output leaves it"):
+    with pytest.raises(InvalidNetwork, match="only the output of an owner can be read"):
         build.network(build.add("add", inner, y))
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 import archdsl
 from archdsl.backends.torch import modules
 from archdsl.backends.torch.check import UnsafeCode
-from tests.oracle import tensors
+from tests import presets
+from tests.oracle import fill, tensors
 
 SPEC = """arch 1
 
@@ -164,10 +166,19 @@ def test_few_texts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- torch's tools --------------------------------------------------------------
 
 
+@lru_cache(maxsize=1)
+def filled(preset: str) -> nn.Module:
+    """Return a preset's module with values; drawing them all takes long."""
+    with torch.device("meta"):
+        module = presets.built(preset)
+    fill(module)
+    return module
+
+
 @both_modes
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_under_script_and_fx(preset: str, training: bool) -> None:
-    module = archdsl.build(archdsl.load(preset)).train(training)
+    module = filled(preset).train(training)
     torch.jit.script(module)
     x = image(PRESETS[preset], _channels(preset))
     traced = torch.fx.symbolic_trace(module)
@@ -175,7 +186,7 @@ def test_presets_under_script_and_fx(preset: str, training: bool) -> None:
 
 
 def _channels(preset: str) -> int:
-    return int(archdsl.load(preset).inputs[0].shape[0])
+    return int(presets.network(preset).inputs[0].shape[0])
 
 
 # A body for each helper that is emitted as a class; labels make modules of functions.
@@ -191,6 +202,8 @@ residual { linear 256 -> stochasticdepth 0.5 }""",
     "GroupSum": "a: groupsum 2",
     "Chunk": "a: chunk 2 of=2",
     "InputScale": "conv 1x1 3 -> a: inputscale",
+    "ScaledStdConv2d": "wsconv 3x3 gamma=1.7\nwsconv 3x3 /2",
+    "SameStdConv2d": "wsconv 3x3 /2 pad=same gamma=1.7\nwsconv 3x3 /2 pad=same",
     "CenterCrop": "c: crop { | maxpool 2x2 }",
 }
 

@@ -14,15 +14,16 @@ from typing import NamedTuple
 import pytest
 
 import archdsl
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.fitting import REACH, fitting_sizes
-from archdsl.elaborate.tally import Tallies, tally
+from archdsl.elaborate.layer_counts import SharedLayers, count_layers
+from archdsl.elaborate.resolve import STRUCTURES
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import all_kinds
 from archdsl.layer import words as kind_words
-from archdsl.syntax.loader import load_file
+from archdsl.limits import MAX_DEPTH
+from archdsl.syntax.loader import load_file, load_text
 from archdsl.values import Shape
 from tests.conftest import ROOT
 from tests.generated import specimen
@@ -129,7 +130,7 @@ def aggregation(network: Network) -> None:
     # Counted without the graph, it is the same.
     module = load_file(CASES / "aggregation.arch")
     params = {"layers": 4}
-    uses = tally(module, Tallies(), params=params)
+    uses = count_layers(module, SharedLayers(), params=params)
     steps = list(elaborate(module, params=params).steps())
     assert uses is not None and len([*uses.lines.uses()]) == len(steps)
 
@@ -602,3 +603,87 @@ def test_arithmetic_keeps_fifteen_digits(written: str, number: str) -> None:
         f"arch 1\nnetwork Net {{\n    input 3x8x8\n    scale ({written})\n}}\n"
     )
     assert f"x * {number}\n" in archdsl.emit(network)
+
+
+def nested(opening: str, closing: str) -> str:
+    deep = opening * (MAX_DEPTH - 1) + "conv 3x3 3" + closing * (MAX_DEPTH - 1)
+    return f"arch 1\n\nnetwork n {{\n    input 3x8x8\n    {deep}\n}}\n"
+
+
+def called(body: str) -> str:
+    blocks = ["block b0 {\n    conv 3x3 3\n}\n"]
+    blocks += [
+        f"block b{n} {{\n    {body.replace('$', f'b{n - 1}')}\n}}\n"
+        for n in range(1, MAX_DEPTH - 1)
+    ]
+    net = f"network n {{\n    input 3x8x8\n    b{MAX_DEPTH - 2}\n}}\n"
+    return "\n".join(["arch 1\n", *blocks, net])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        nested("seq { ", " }"),
+        nested("residual { ", " }"),
+        nested("concat { ", " | }").replace("conv 3x3 3", "conv 3x3 1"),
+        nested("for i in range(1) { ", " }"),
+        nested("if true { ", " }"),
+        called("$"),
+        called("relu -> $"),
+    ],
+)
+def test_what_nests_as_deep_as_allowed_is_elaborated(text: str) -> None:
+    module = load_text(text)
+    for symbolic in (True, False):
+        steps = list(elaborate(module, symbolic=symbolic).steps())
+        assert [step.op.word for step in steps].count("conv") == 1
+    assert count_layers(module, SharedLayers(), input=(3, 8, 8)) is not None
+
+
+# ---- kinds and blocks with arguments in expressions ------------------------------
+
+
+def test_kinds_with_arguments_are_values_everywhere() -> None:
+    text = """arch 1
+
+block plain<width, norm: kind = bn, act: kind = relu> {
+    conv 3x3 width -> norm -> act
+}
+
+network Net<
+    units = [plain<act = leakyrelu<slope = 0.3>>, plain<norm = groupnorm<groups = 2>>],
+    acts = [gelu] + [leakyrelu<slope = 0.2>] * 2,
+    exact = true,
+> {
+    input 3x9x9
+    for i, unit in units {
+        unit<4 * 2 ** i>
+    }
+    for [width, act] in [[4, acts[1]], [8, elu<alpha = 0.5>]] {
+        conv 1x1 width -> act
+    }
+    for norm in [bn<eps = e> for e in [0.1, 0.2]] {
+        conv 1x1 -> norm
+    }
+    last = bn<eps = 0.001> if exact else identity
+    conv 1x1 -> last
+    conv 1x1 8 if last != bn and last == bn<eps = 1e-3>
+    conv 1x1 -> relu  x(acts.COUNT)
+}
+""".replace("acts.COUNT", "count(acts, acts[2])")
+    network = archdsl.loads(text)
+    ops = [step.op for step in network.steps()]
+    assert [op.word for op in ops if op.word != "conv"] == [
+        *("bn", "leakyrelu", "groupnorm", "relu", "leakyrelu", "elu"),
+        *("bn", "bn", "bn", "relu", "relu"),
+    ]
+    found = [vars(op) for op in ops if op.word in ("leakyrelu", "elu")]
+    assert found == [{"slope": 0.3}, {"slope": 0.2}, {"alpha": 0.5}]
+    epsilons = [vars(op)["eps"] for op in ops if op.word == "bn"]
+    assert epsilons == [1e-5, 0.1, 0.2, 0.001]
+    assert archdsl.format(text) == text
+    assert not agree(network).differences
+    again = archdsl.loads(archdsl.expand(network))
+    assert [step.op for step in again.steps()] == ops
+    plain = archdsl.loads(text, params={"acts": "[elu<alpha = 0.1>, relu, relu]"})
+    assert [s.op.word for s in plain.steps()].count("elu") == 1

@@ -21,7 +21,7 @@ import archdsl
 from archdsl.backends import comparison as texts
 from archdsl.figures import COMPARED as FIGURES
 from archdsl.passes.compare import Comparison
-from archdsl.passes.diff import Diff, Difference, fold
+from archdsl.passes.diff import Diff, NetworkDifference, fold
 from tests.conftest import ROOT
 from tests.test_cli import TOO_MANY, TWO_ERRORS, Run, folder, on_a_terminal, run, spawn
 
@@ -92,14 +92,16 @@ def test_a_receptive_field_of_one_alone_has_no_difference() -> None:
     both = archdsl.compare([vector, net()])
     assert both.figure(0, "receptive_field") is None
     assert both.delta(1, "receptive_field") is None
-    assert re.search(r"^receptive field +- +4x4$", texts.text(both), re.M)
+    assert re.search(r"^receptive field +- +4x4$", texts.comparison_text(both), re.M)
 
 
 def test_axes_that_differ_are_shown_apart() -> None:
     first, second = net("conv 3x3 8"), net("conv 1x5 8")
     both = archdsl.compare([first, second])
     assert both.delta(1, "receptive_field") == ((-2, 2), (-200 / 3, 200 / 3))
-    assert "1x5  -2, +2  -66.7 %, +66.7 %" in re.sub(" {3,}", "  ", texts.text(both))
+    assert "1x5  -2, +2  -66.7 %, +66.7 %" in re.sub(
+        " {3,}", "  ", texts.comparison_text(both)
+    )
 
 
 def test_memory_is_for_the_batch() -> None:
@@ -108,7 +110,9 @@ def test_memory_is_for_the_batch() -> None:
     for at, network in enumerate(networks):
         memory = archdsl.analyze(network, batch=3, dtype="bfloat16", optimizer="adam")
         assert both.figure(at, "training_bytes") == memory.memory.training_bytes
-    assert "for a batch of 3 in bfloat16, trained with adam" in texts.text(both)
+    assert "for a batch of 3 in bfloat16, trained with adam" in texts.comparison_text(
+        both
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_nothing_differs_from_itself(spec: str) -> None:
     assert found.empty
     keys = found.keys
     assert (keys.missing, keys.unexpected, keys.reshaped) == ((), (), ())
-    assert "no difference" in texts.text(both)
+    assert "no difference" in texts.comparison_text(both)
     assert all(both.delta(1, name) for name in FIGURES)
 
 
@@ -160,7 +164,7 @@ def test_resnet34_has_eight_blocks_more() -> None:
 
 
 def test_the_text_folds_whole_blocks() -> None:
-    text = texts.text(compare("resnet18", "resnet34"))
+    text = texts.comparison_text(compare("resnet18", "resnet34"))
     assert text.count("basic_block") == 8
     # Two 3x3 convolutions of 64 channels, and two norms.
     params = 2 * 9 * 64 * 64 + 2 * 2 * 64
@@ -214,7 +218,7 @@ def test_the_published_googlenet() -> None:
         ("3x3 8", "3x3 8 bias=false", []),  # as the norm behind it has it
     ],
 )
-def test_arguments(old: str, new: str, expected: list[Difference]) -> None:
+def test_arguments(old: str, new: str, expected: list[NetworkDifference]) -> None:
     found = diff(net(), net(BODY.replace(old, new)))
     conv = [c for c in found.changed if c.name == "conv1"]
     assert [a for c in conv for a in c.arguments] == expected
@@ -248,9 +252,11 @@ def test_another_input_size_moves_shapes_only() -> None:
     # All but the pooled vector and the classifier.
     assert len(found.moved) == 68 - 2
     assert re.search(
-        r"^  ~ layer4 +512x7x7 -> 512x10x10 +16 layers$", texts.text(both), re.M
+        r"^  ~ layer4 +512x7x7 -> 512x10x10 +16 layers$",
+        texts.comparison_text(both),
+        re.M,
     )
-    assert "122 keys load, none is left over" in texts.text(both)
+    assert "122 keys load, none is left over" in texts.comparison_text(both)
 
 
 def test_a_layer_that_only_trains_in_one() -> None:
@@ -277,8 +283,8 @@ def test_the_same_layers_wired_otherwise_are_not_the_same() -> None:
     assert found is not None and not found.empty
     assert found.rewired == (("concat1", ("a", "b"), ("b", "a")),)
     assert found.added == found.changed == found.moved == ()
-    assert "  ~ concat1  a, b -> b, a\n" in texts.text(both)
-    assert "keys load, none is left over" in texts.text(both)
+    assert "  ~ concat1  a, b -> b, a\n" in texts.comparison_text(both)
+    assert "keys load, none is left over" in texts.comparison_text(both)
 
 
 def test_shared_layers_have_their_keys_once() -> None:

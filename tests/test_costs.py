@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.views import costs as view
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer, kind
 from archdsl.passes.analysis import analyze
 from archdsl.passes.costs import Cost, Costs, cost, costs, total
-from archdsl.passes.gradient import backward_macs, gradients
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.traffic import Traffic, total_traffic, traffic
 from archdsl.resources import shipped_presets
+from archdsl.torch.gradient import backward_macs, gradient_values
 from archdsl.values import Operations, Shape, TorchForm
-from tests import handmade, operations
+from tests import handmade, operations, presets
 from tests.handmade import Sketch, chain
 from tests.operations import PURPOSES, Macs
 from tests.oracle import CASES, Case, every_case, meta, tensors
@@ -41,7 +41,7 @@ def run(graph: Graph, training: bool) -> Cost:
 @every_case
 def test_operations_are_those_that_torch_runs(case: Case) -> None:
     graph = flatten(case.load())
-    theirs = case.reference_on_meta()
+    theirs = case.on_meta().theirs
     with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         # In inference, a network of each family is enough.
@@ -89,7 +89,7 @@ LEAVES = (
 )
 def test_modules_move_what_their_hooks_see(name: str, training: bool) -> None:
     case = CASES[name]
-    theirs = case.reference_on_meta().train(training)
+    theirs = case.on_meta().theirs.train(training)
     with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         expected = moved(theirs, x)
@@ -179,7 +179,7 @@ def assert_sums_in_both_modes(graph: Graph) -> None:
 # Those with a model of torchvision's are looked at together with that.
 @pytest.mark.parametrize("name", sorted(shipped_presets().keys() - CASES.keys()))
 def test_totals_are_sums_of_the_layers(name: str) -> None:
-    assert_sums_in_both_modes(flatten(archdsl.load(name)))
+    assert_sums_in_both_modes(flatten(presets.network(name)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -207,7 +207,7 @@ def test_backward_macs_of_random_networks(sketch: Sketch) -> None:
             if output.requires_grad:
                 output.sum().backward()
     assert sum(backward_macs(graph)) * BATCH == counted.macs
-    assert bool(gradients(graph)) == output.requires_grad
+    assert bool(gradient_values(graph)) == output.requires_grad
 
 
 def test_backward_macs_by_hand() -> None:

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.cli import main
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer
-from archdsl.passes.conventions import TOOLS, count
-from archdsl.passes.graph import Graph, flatten
-from archdsl.passes.written import functions
 from archdsl.resources import shipped_specs
+from archdsl.torch.calls import functions
+from archdsl.torch.counting import TOOLS, count
 from archdsl.values import Shape, TorchCall, TorchForm
+from tests import presets
 from tests.counters import COUNTERS, ULTRALYTICS, torchvision_forms
 from tests.handmade import Interpreted, Sketch, chain, example
 from tests.oracle import CASES, Case, macs_of
@@ -258,9 +259,9 @@ def test_of_foreign_layers() -> None:
 @pytest.mark.parametrize("name", sorted(shipped_specs()))
 def test_which_layers_are_functions(name: str) -> None:
     """All others are found as submodules, under their paths."""
-    network = archdsl.load(name)
+    network = presets.network(name)
     with torch.device("meta"):
-        modules = dict(archdsl.build(network).named_modules())
+        modules = dict(presets.built(name).named_modules())
     own = [step for step in network.steps() if not step.shared]
     expected = {step.output for step in own if step.path not in modules}
     found = functions(network)
@@ -358,7 +359,7 @@ def test_every_convention_knows_every_kind_in_every_form(tool: str) -> None:
 
 
 VERSIONS = {
-    tool: import_module(f"archdsl.passes.conventions.{tool}").VERSION for tool in TOOLS
+    tool: import_module(f"archdsl.torch.counting.{tool}").VERSION for tool in TOOLS
 }
 
 

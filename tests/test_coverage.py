@@ -10,8 +10,8 @@ from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.graph import flatten
 from archdsl.passes.coverage import Coverage, coverage
-from archdsl.passes.graph import flatten
 from archdsl.values import Last, sizes
 from tests.handmade import Sketch, chain
 from tests.seeing import ALONE, CLEAR, WINDOWED, seeing

@@ -26,7 +26,7 @@ from archdsl.backends.diagram import (
     render,
 )
 from archdsl.backends.diagram.options import ALL, Options
-from archdsl.backends.diagram.themes import DARK, FAMILIES, LIGHT, Palette, family_of
+from archdsl.backends.diagram.themes import DARK, FAMILIES, LIGHT, Palette, layer_family
 from archdsl.backends.extras import MissingExtra
 from archdsl.ir import Group, Network, Parameter, Step
 from archdsl.layer import all_kinds
@@ -207,7 +207,7 @@ def test_legend_has_the_families_used(body: str, families: set[str]) -> None:
 
 
 def test_every_kind_has_a_colour() -> None:
-    assert {family_of(kind.family) for kind in all_kinds()} <= FAMILIES.keys()
+    assert {layer_family(kind.family) for kind in all_kinds()} <= FAMILIES.keys()
     assert FAMILIES.keys() == LIGHT.fills.keys() == DARK.fills.keys()
 
 

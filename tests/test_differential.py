@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 
 import archdsl
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from tests.comparing import faults
 from tests.generated import specimen, specs
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 import archdsl
-from archdsl.backends.views import Facts, fields, paths
+from archdsl.backends.views import ViewFacts, fields, paths
 from archdsl.resources import shipped_specs, specs_dir
 
 
-def _facts(spec: str) -> Facts:
+def _facts(spec: str) -> ViewFacts:
     return archdsl.analyze(archdsl.load(spec)).as_dict()
 
 
-def _layer(facts: Facts, name: str) -> Facts:
-    layer: Facts = next(each for each in facts["layers"] if each["name"] == name)
+def _layer(facts: ViewFacts, name: str) -> ViewFacts:
+    layer: ViewFacts = next(each for each in facts["layers"] if each["name"] == name)
     return layer
 
 
-def _totals(view: object, facts: Facts) -> dict[str, tuple[str, str]]:
+def _totals(view: object, facts: ViewFacts) -> dict[str, tuple[str, str]]:
     rows = view.totals(facts)  # type: ignore[attr-defined]
     return {name.strip(): (figure, note) for name, figure, note in rows if name}
 

@@ -15,9 +15,9 @@ from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.setting import Given, Setting
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.sweeps.axes import make_axis
-from archdsl.sweeps.figures import QUICK, Evaluator, Row, Task, Totals
+from archdsl.sweeps.figures import QUICK, Evaluator, PointRow, Task, Totals
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.syntax.loader import LoadedFile, load_file, load_text
 from tests import generated, manual_specs
 
 ASKED = tuple(name for name in FIGURES if name in QUICK)
@@ -82,7 +82,7 @@ def test_a_setting_has_its_defaults_once() -> None:
 # ---- sweeps -----------------------------------------------------------------------
 
 
-def plain(module: Module, chosen: Mapping[str, Any]) -> Row:
+def plain(module: LoadedFile, chosen: Mapping[str, Any]) -> PointRow:
     """Return a row as a plain loop over `load` and `analyze` computes it."""
     params = {n: v for n, v in chosen.items() if n not in ("preset", "input")}
     try:
@@ -108,7 +108,9 @@ def plain(module: Module, chosen: Mapping[str, Any]) -> Row:
     return tuple(wanted[name] for name in ASKED)
 
 
-def evaluator(module: Module, axes: Mapping[str, Any], preset: str | None) -> Evaluator:
+def evaluator(
+    module: LoadedFile, axes: Mapping[str, Any], preset: str | None
+) -> Evaluator:
     made = tuple(make_axis(name, values) for name, values in axes.items())
     return Evaluator(Task(module, made, preset, {}, None, dict(HOW), ASKED, None))
 
@@ -127,7 +129,7 @@ def others(value: Any) -> Iterator[Any]:
                 yield (*value[:at], other, *value[at + 1 :])
 
 
-def definition_of(module: Module, preset: str | None) -> t.Definition:
+def definition_of(module: LoadedFile, preset: str | None) -> t.Definition:
     from archdsl.elaborate import choose
 
     return choose(module, preset)[0]

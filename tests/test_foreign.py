@@ -16,6 +16,8 @@ from torch import nn
 
 import archdsl
 from archdsl.backends.torch import ForeignCode, foreign_names
+from archdsl.backends.torch.verification import agree
+from archdsl.elaborate.foreign import Foreign
 from archdsl.passes.expect import check_expectations
 from archdsl.syntax.loader import read_source
 from tests.conftest import ROOT
@@ -41,6 +43,7 @@ PARAMS = (
 )
 
 MINE = """
+import torch
 from torch import nn
 
 
@@ -58,6 +61,25 @@ class Gate(nn.Module):
 class Squash(nn.Module):
     def forward(self, x):
         return x.sigmoid()
+
+
+class DeformConv2d(nn.Conv2d):
+    # Samples a 3x3 window at offset places, and weighs each sample.
+    def forward(self, x, offset, mask):
+        (n, _, high, wide), (*_, rows, columns) = x.shape, offset.shape
+        row = torch.arange(rows).reshape(-1, 1) * self.stride[0]
+        column = torch.arange(columns) * self.stride[1]
+        total = self.bias.reshape(-1, 1, 1)
+        for tap in range(9):
+            y = row + tap // 3 - 1 + offset[:, 2 * tap]
+            z = column + tap % 3 - 1 + offset[:, 2 * tap + 1]
+            grid = torch.stack([2 * z / (wide - 1) - 1, 2 * y / (high - 1) - 1], 3)
+            sampled = nn.functional.grid_sample(x, grid, align_corners=True)
+            weight = self.weight[:, :, tap // 3, tap % 3]
+            total = total + torch.einsum(
+                "oi,nihw->nohw", weight, sampled * mask[:, tap : tap + 1]
+            )
+        return total
 """
 
 
@@ -345,7 +367,7 @@ def test_a_map_is_needed_where_its_size_is_read() -> None:
     with pytest.raises(archdsl.SpecError) as caught:
         archdsl.loads(f"arch 1\n\n{op}\n\nnetwork n {{\n    input 8\n    x\n}}\n")
     (found,) = caught.value.diagnostics
-    assert found.message == "x needs a feature map, and its input is a vector of 8"
+    assert found.message == "x needs a feature map, but its input is a vector of 8"
 
 
 VALUES = """arch 1
@@ -410,7 +432,7 @@ def test_foreign_layers_as_values(
         ("op x { torch = 'import.B' }", "A0103", "cannot name a module"),
         ("op x { torch = 'B' }", "A0204", "must name a class in a module"),
         ("op x { torch = 'a.__b' }", "A0204", "must name a class in a module"),
-        ("op x { params = 3 }", "A0202", "does not say what it is in torch"),
+        ("op x { params = 3 }", "A0202", "does not name its torch class"),
         ("op x { torch = 'a.B'; colour = 3 }", "A0201", "no setting `colour`"),
         ("op x { torch = 'a.B'; params = 1; params = 2 }", "A0206", "given twice"),
         ("op x<n: list = [1]> { torch = 'a.B' }", "A0204", "is of type int, float"),
@@ -418,6 +440,25 @@ def test_foreign_layers_as_values(
         ("op x { torch = 'a.B'; params = chanels }", "A0104", "`chanels` is not"),
         ("op x { torch = 'a.B'; params = 1.5 }", "A0302", "`params` would be 1.5"),
         ("op x { torch = 'a.B'; macs = -1 }", "A0302", "`macs` would be -1"),
+        ("op x { torch = 'a.B'; family = 'norm' }", "A0204", "counts for the depth"),
+        ("op x { torch = 'a.B'; stride = 2 }", "A0302", "a `stride`, and no `window`"),
+        ("op x { torch = 'a.B'; window = 9 }", "A0303", "a window of 9 is larger"),
+        ("op x { torch = 'a.B'; window = 3 }", "A0302", "its window gives a size of 6"),
+        ("op x { torch = 'a.B'; window = 0 }", "A0302", "`window` would be 0"),
+        ("op x { torch = 'a.B'; window = 3x3x3 }", "A0302", "`window` would be 3x3x3"),
+        ("op x { torch = 'a.B'; window = 3; pad = true }", "A0302", "`pad` would be"),
+        (
+            "op x { torch = 'a.B'; window = 1; pointwise = true }",
+            "A0302",
+            "it is pointwise, and has a `window`",
+        ),
+        ("op x(a) { torch = 'a.B' }", "A0103", "the only input of `x` needs no name"),
+        ("op x(a, a) { torch = 'a.B' }", "A0101", "`a` is declared twice"),
+        ("op x<a = 1>(a, b) { torch = 'a.B' }", "A0101", "`a` is declared twice"),
+        ("op x(channels, b) { torch = 'a.B' }", "A0103", "cannot name a parameter"),
+        ("op x(in_height, b) { torch = 'a.B' }", "A0103", "a meaning of its own"),
+        ("op x<in_depth = 1> { torch = 'a.B' }", "A0103", "a meaning of its own"),
+        ("op x(a, b) { torch = 'a.B' }", "A0210", "`x` has 2 inputs, and no branches"),
         (
             "op x { torch = 'a.B'; shape = [3, 4, 5, 6, 7] }",
             "A0302",
@@ -427,7 +468,7 @@ def test_foreign_layers_as_values(
         (
             "op x { torch = 'a.B'; pointwise = true; shape = [3, 4, 4] }",
             "A0302",
-            "its output 3x4x4 has another size than its input 3x8x8",
+            "its output 3x4x4 differs in size from its input 3x8x8",
         ),
     ],
 )
@@ -440,3 +481,195 @@ def test_refused_declarations(op: str, code: str, message: str) -> None:
     (found,) = caught.value.diagnostics
     assert found.code == code
     assert message in found.message
+
+
+# ---- several inputs, and convolutions -----------------------------------------------
+
+DEFORMABLE = """arch 1
+
+# Deformable convolution (Zhu et al. 2019, "Deformable ConvNets v2", equation 1).
+op deform_conv<width: int, kernel = 3x3, step = 1>(x, offset, mask) {
+    torch = "mine_first.DeformConv2d"
+    args = [channels, width, kernel, step, kernel[0] // 2]
+    shape = [width, offset[1], offset[2]]
+    params = (channels * kernel[0] * kernel[1] + 1) * width
+    macs = channels * kernel[0] * kernel[1] * width * offset[1] * offset[2]
+    family = "conv"
+}
+
+block deformable<width, stride = 1> {
+    conv: deform_conv width step=stride {
+      | offset: conv 3x3 18 /stride
+      | mask: conv 3x3 9 /stride -> sigmoid
+    } -> bn -> relu
+}
+
+network Net {
+    input 3x16x16
+    stem: conv 3x3 8
+    layer1: deformable<6, stride = 2>
+    layer2: deformable<4>
+}
+"""
+
+
+class Deformable(nn.Module):
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        from mine_first import DeformConv2d  # type: ignore[import-not-found]
+
+        super().__init__()
+        self.offset = nn.Conv2d(before, 18, 3, stride, 1)
+        self.mask = nn.Conv2d(before, 9, 3, stride, 1)
+        self.conv = DeformConv2d(before, width, 3, stride, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x, self.offset(x), self.mask(x).sigmoid())
+        result: torch.Tensor = self.bn1(x).relu()
+        return result
+
+
+def test_a_deformable_convolution_reads_offsets_and_a_mask(mine: Path) -> None:
+    network = archdsl.loads(DEFORMABLE)
+    module = archdsl.build(network, allow_foreign=True).eval()
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), Deformable(8, 6, 2), Deformable(6, 4, 1)
+    ).eval()
+    weights = [torch.randn(p.shape) * 0.3 for p in theirs.parameters()]
+    with torch.no_grad():
+        for part in (module, theirs):
+            for own, drawn in zip(part.parameters(), weights, strict=True):
+                own.copy_(drawn)
+    image = torch.randn(2, 3, 16, 16)
+    assert torch.equal(module(image), theirs(image))
+    assert disagreements(network, module) == []
+    facts = archdsl.analyze(network)
+    # The stem, and in each block the offsets or mask and the convolution.
+    assert facts.depth == 5
+    layers = {layer.name: layer for layer in facts.layers}
+    assert layers["layer1.conv"].macs == 8 * 9 * 6 * 8 * 8
+    assert layers["layer1.mask"].receptive_field.size == (5, 5)  # type: ignore[union-attr]
+    field = facts.receptive_field
+    assert field is not None and field.whole and not field.exact
+
+
+INVOLUTION = """arch 1
+
+op involution<kernel = 3x3, step = 1>(x, weights) {
+    torch = "mine.Involution"
+    shape = [channels, (in_height - 1) // step + 1, (in_width - 1) // step + 1]
+    macs = channels * kernel[0] * kernel[1] * in_height * in_width
+    window = kernel
+    stride = step
+    pad = kernel[0] // 2
+    family = "conv"
+}
+
+block unit<act: kind> {
+    act { | conv 1x1 9 }
+}
+
+network Net {
+    input 8x16x16
+    first: seq { conv 3x3; involution step=2 { | conv 1x1 } }
+    second: involution 5x5 { relu | own: conv 1x1 }
+    same second { | conv 1x1 -> relu }
+    unit<involution>
+    involution { | }
+}
+"""
+
+
+def test_a_foreign_window_counts_for_receptive_fields() -> None:
+    network = archdsl.loads(INVOLUTION)
+    facts = archdsl.analyze(network)
+    fields = {layer.name: layer.receptive_field for layer in facts.layers}
+    first, second = fields["first.2"], fields["second"]
+    assert first is not None and first.exact and first.size == (5, 5)
+    assert second is not None and second.exact and second.size == (21, 21)
+    # By hand: 3, 5, then steps of 2: + 8, + 8, + 4, + 4.
+    field = facts.receptive_field
+    assert field is not None and field.exact and field.size == (29, 29)
+    assert facts.depth == 10
+    code = archdsl.emit(network)
+    assert "second = self.second(F.relu(first), self.own(first))" in code
+    assert "x = self.second(second, x)" in code
+    assert code.count("self.second = Involution(5, 1)") == 1
+
+
+@pytest.mark.parametrize("text", [DEFORMABLE, INVOLUTION])
+def test_ops_of_several_inputs_are_written_again(text: str) -> None:
+    network = archdsl.loads(text)
+    assert archdsl.format(text) == text
+    again = archdsl.loads(archdsl.expand(network))
+    assert archdsl.emit(again) == archdsl.emit(network)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "message"),
+    [
+        ("x { | }", "A0210", "`x` has 3 inputs, and 2 branches are given"),
+        ("x { | | conv 3x3 /2 }", "A0302", "its inputs 3x8x8 and 3x4x4 differ in size"),
+        ("x<1> { | | }", "A0201", "takes its arguments after the word"),
+        ("l: x { | | }; same l", "A0210", "`x` has 3 inputs, and no branches"),
+    ],
+)
+def test_refused_calls_of_several_inputs(call: str, code: str, message: str) -> None:
+    op = 'op x(a, b, c) { torch = "m.X"; pointwise = true }'
+    text = f"arch 1\n\n{op}\n\nnetwork n {{\n    input 3x8x8\n    {call}\n}}\n"
+    with pytest.raises(archdsl.SpecError) as caught:
+        archdsl.loads(text)
+    (found,) = caught.value.diagnostics
+    assert (found.code, message in found.message) == (code, True)
+
+
+def test_a_parameter_cannot_hide_what_archdsl_asks_of_a_layer() -> None:
+    text = """arch 1
+
+op softplus<NAME = 2> {
+    torch = "torch.nn.Softplus"
+}
+
+network n {
+    input 3x8x8
+    softplus NAME=3
+}
+"""
+    declared = {"known", "path", "settings", "definition", "module"}
+    asked = {name for name in dir(Foreign) if not name.startswith("_")} | declared
+    for name in sorted(asked - {"torch"}):
+        with pytest.raises(archdsl.SpecError) as caught:
+            archdsl.loads(text.replace("NAME", name))
+        (found,) = caught.value.diagnostics
+        assert (found.code, found.span.line) == ("A0103", 3), name
+        assert f"cannot be called `{name}`" in found.message
+
+
+# ---- a computed weight --------------------------------------------------------------
+
+
+def test_spectral_norm_is_a_class_of_the_readers_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = list(refresh.blocks(GUIDE.read_text(encoding="utf-8")))
+    shown = {block.words[-1]: block.text for block in blocks if block.words}
+    (tmp_path / "spectral.py").write_text(shown["spectral.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = archdsl.loads(shown["critic.arch"])
+    facts = archdsl.analyze(network)
+    assert check_expectations(network, facts) == []
+    module = archdsl.build(network, allow_foreign=True)
+    parts = [nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 128, 3, padding=1)]
+    theirs = nn.Sequential()
+    for number, part in enumerate(parts, 1):
+        torch.nn.utils.parametrizations.spectral_norm(part)
+        theirs.add_module(f"conv{number}", part)
+    assert [*module.state_dict()] == [*theirs.state_dict()]
+    assert facts.params == sum(p.numel() for p in theirs.parameters())
+    assert facts.buffers == sum(b.numel() for b in theirs.buffers())
+    assert facts.macs == (27 * 64 + 64 * 9 * 128) * 32 * 32
+    assert not agree(network, allow_foreign=True).differences
+    wrong = shown["critic.arch"].replace("buffers = width", "buffers = 2 * width")
+    (found, *_) = agree(archdsl.loads(wrong), allow_foreign=True).differences
+    assert (found.what, found.path, found.torch) == ("buffers", "conv1", "91")
+    sys.modules.pop("spectral", None)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import archdsl
-from archdsl.backends.gradients import figure, report
-from archdsl.backends.torch.gradients import Gradients, gradients
+from archdsl.backends.gradients import figure, gradient_report
+from archdsl.backends.torch.gradients import Gradients, gradient_norms
 from archdsl.cli import main
 from archdsl.ir import Network
 
@@ -59,7 +59,7 @@ def drawn(network: Network, seed: int, batch: int) -> tuple[nn.Module, Tensor, T
 @pytest.mark.usefixtures("doubles")
 def test_a_single_layers_gradient_by_hand() -> None:
     network = archdsl.loads("arch 1\nnetwork n {\n    input 5\n    fc: linear 3\n}\n")
-    found = gradients(network, batch=4, seeds=[7])
+    found = gradient_norms(network, batch=4, seeds=[7])
     module, images, labels = drawn(network, 7, 4)
     weight, bias = [p.detach() for p in module.parameters()]
     # The derivative by the logits is softmax - one-hot, over the samples.
@@ -72,7 +72,7 @@ def test_a_single_layers_gradient_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def residual() -> Gradients:
-    return gradients(archdsl.load("residual20"), batch=4, seeds=[3])
+    return gradient_norms(archdsl.load("residual20"), batch=4, seeds=[3])
 
 
 @pytest.mark.usefixtures("doubles")
@@ -112,15 +112,15 @@ def test_all_weighted_layers_have_one(residual: Gradients) -> None:
 
 def test_heads_are_left_out_and_shared_weights_count_once() -> None:
     network = archdsl.loads(HEADS)
-    found = gradients(network, batch=2)
+    found = gradient_norms(network, batch=2)
     assert list(by_layer(found)) == ["low", "twice", "fc"]
 
 
 def test_a_network_without_weights_has_none() -> None:
     network = archdsl.loads("arch 1\nnetwork n {\n    input 3x4x4\n    relu\n}\n")
-    found = gradients(network)
+    found = gradient_norms(network)
     assert (found.layers, found.growth) == ((), ())
-    assert "first conv" not in report("n", found)
+    assert "first conv" not in gradient_report("n", found)
 
 
 @pytest.mark.usefixtures("doubles")
@@ -143,14 +143,17 @@ def test_maps_and_single_logits_by_hand(width: int) -> None:
     else:
         slopes = logits.softmax(1) - one_hot[labels]
     norm = float((slopes.T @ points).norm()) / len(points)
-    (layer,) = gradients(network, batch=2).layers
+    (layer,) = gradient_norms(network, batch=2).layers
     assert layer.norm == pytest.approx(norm)
 
 
 def test_a_run_is_repeated_by_its_seed_and_leaves_no_trace() -> None:
     network = archdsl.loads(HEADS)
     before = torch.get_rng_state()
-    once, again = gradients(network, seeds=[0, 1]), gradients(network, seeds=[1, 0])
+    once, again = (
+        gradient_norms(network, seeds=[0, 1]),
+        gradient_norms(network, seeds=[1, 0]),
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert torch.get_default_dtype() == torch.float32
     for one, other in zip(once.layers, again.layers, strict=True):
@@ -178,7 +181,7 @@ def test_figures_have_three_digits(number: float, shown: str) -> None:
 
 
 def test_the_table_has_the_medians(residual: Gradients) -> None:
-    lines = report("residual20", residual).splitlines()
+    lines = gradient_report("residual20", residual).splitlines()
     (row,) = [line.split() for line in lines if line.startswith("stage1.0.conv1")]
     (layer,) = [n for n in residual.layers if n.step.path == "stage1.0.conv1"]
     assert row[4:6] == [figure(layer.norm), figure(layer.weight_norm)]
@@ -193,7 +196,9 @@ def test_the_command_measures(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["params"] == 269_722
     own = found["gradients"]
     assert (own["batch"], own["seeds"]) == (4, [0, 1])
-    wanted = gradients(archdsl.load("plain20", input="3x8x8"), batch=4, seeds=[0, 1])
+    wanted = gradient_norms(
+        archdsl.load("plain20", input="3x8x8"), batch=4, seeds=[0, 1]
+    )
     assert own == wanted.as_dict()
     assert main(arguments) == 0
     printed = capsys.readouterr().out

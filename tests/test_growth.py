@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import archdsl
-from archdsl.backends.diagram.dot import Writer
+from archdsl.backends.diagram.dot import DotWriter
 from archdsl.backends.diagram.options import Options
 from archdsl.backends.diagram.picture import picture
 from archdsl.cli import main, status
@@ -192,10 +192,10 @@ def test_a_shared_layer_drawn_thousands_of_times() -> None:
     """Each use has an id of its own in the picture."""
 
     def seconds(n: int) -> float:
-        writer = Writer(Options())
+        writer = DotWriter(Options())
         return cpu_seconds(lambda: [writer.unique("stem.conv") for _ in range(n)])
 
     assert seconds(8_000) < FOUR_TIMES * seconds(2_000)
-    writer = Writer(Options())
+    writer = DotWriter(Options())
     ids = [writer.unique(path) for path in ["a", "a__2", "a", "a", "1", "p_1", "1"] * 3]
     assert len(set(ids)) == len(ids)

@@ -15,13 +15,13 @@ from archdsl.backends.torch.layout import condition_text, lay_out_statements
 from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
-    Binary,
+    BinaryExpr,
     Invoke,
-    Own,
     Return,
+    SelfAttribute,
     Var,
 )
-from archdsl.conditions import Comparison, Joined, Not, Truth, substitute
+from archdsl.conditions import Joined, Not, Relation, Truth, substitute
 from archdsl.symbolic import Poly, combine
 from tests.oracle import fill
 
@@ -148,18 +148,18 @@ def number(name: str) -> Poly:
 
 def test_names_of_a_test_are_replaced_all_at_once() -> None:
     swapped = {"left": number("right"), "right": number("left")}
-    test = Comparison(number("left"), ">", Poly.constant(2) * number("right"))
+    test = Relation(number("left"), ">", Poly.constant(2) * number("right"))
     assert condition_text(substitute(test, swapped)) == "right > 2 * left"
-    other = Comparison(number("left2"), ">", number("left:1"))
+    other = Relation(number("left2"), ">", number("left:1"))
     assert condition_text(substitute(other, swapped)) == "left2 > left:1"
 
 
 def test_a_sum_in_place_of_a_name_is_bracketed_in_a_product() -> None:
     entry = {"n": number("width") + Poly.constant(1)}
     rest = combine("%", (Poly.constant(10), number("n")))
-    test = Comparison(rest, "==", Poly.constant(0))
+    test = Relation(rest, "==", Poly.constant(0))
     assert condition_text(substitute(test, entry)) == "10 % (width + 1) == 0"
-    test = Comparison(number("n"), "!=", Poly.constant(3))
+    test = Relation(number("n"), "!=", Poly.constant(3))
     assert condition_text(substitute(test, entry)) == "width + 1 != 3"
 
 
@@ -172,11 +172,11 @@ def test_tests_are_bracketed_where_python_would_read_them_otherwise() -> None:
 
 
 def calls(name: str, argument: str) -> Invoke:
-    return Invoke(Own(name), (Argument("", Var(argument)),))
+    return Invoke(SelfAttribute(name), (Argument("", Var(argument)),))
 
 
 def test_a_variable_that_is_read_later_keeps_its_value() -> None:
-    again = Assign("x", Binary("+", (calls("b", "x"), Var("a"))))
+    again = Assign("x", BinaryExpr("+", (calls("b", "x"), Var("a"))))
     kept = [Assign("a", calls("a", "x")), Assign("x", Var("a")), again]
     kept_lines = ["a = self.a(x)", "x = a", "x = self.b(x) + a", "return x"]
     written = passed_on([*kept, Return(Var("x"))])

@@ -378,7 +378,7 @@ def test_a_sweep_is_told_to_end(
     assert (process.returncode, out) == (status, b"")
     assert re.fullmatch(
         rb"interrupted: [\d,]+ of 90,000 points are kept in all.csv.journal; "
-        rb"the same command goes on from there\n",
+        rb"the same command continues from there\n",
         err,
     ), err
     lines = (folder / "all.csv.journal").read_bytes().splitlines()

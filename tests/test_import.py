@@ -86,13 +86,8 @@ block unit<width, stride = 1> {{
 # Small, imported from {module}.
 network Small {{
     input 3x32x32
-    stem: seq {{
-        conv 3x3 8 /2 -> relu
-    }}
-    stage: seq {{
-        unit<8>  x2
-        unit<16, stride = 2>
-    }}
+    stem: seq {{ conv 3x3 8 /2 -> relu }}
+    stage: seq {{ unit<8>  x2; unit<16, stride = 2> }}
     globalavgpool
     fc: linear 10
 }}
@@ -132,6 +127,137 @@ def test_numbers_of_labels_become_loops() -> None:
     assert "block grown<count> {\n    for i in range(count) {" in text
     assert "layer{i + 1}: conv 3x3 4" in text
     assert "first: grown<3>\n    second: grown<4>\n" in text
+
+
+class Aggregated(nn.Module):
+    """Parts of a list, all of whose results are joined; the first has a name."""
+
+    def __init__(self, channels: int, number: int) -> None:
+        super().__init__()
+        self.b1 = nn.Conv2d(channels, 4, 1)
+        for n in range(2, number + 2):
+            self.add_module(f"b{n}", nn.Conv2d(4, 4, 1, bias=False))
+        self.mid = nn.ModuleList(nn.Conv2d(4, 4, 3, 1, 1) for _ in range(number))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name, part in self.named_children():
+            x = part(x) if name != "mid" else x
+        found = []
+        for part in self.mid:
+            x = part(x)
+            found.append(x)
+        return torch.cat(found, 1)
+
+
+def test_loops_may_start_anywhere_and_run_once() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = [Aggregated(3, 4), Aggregated(16, 5), Aggregated(20, 4)]
+            self.parts = nn.Sequential(*parts)
+            self.one, self.two = Grown(16, 1), Grown(20, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one(self.parts(x)))
+
+    text = text_of(Net())
+    assert text.count("\nblock ") == 3
+    assert "for i in range(count) {\n        b{i + 2}: conv 1x1 bias=false\n" in text
+    assert "mid.{i}: conv 3x3\n" in text
+    assert "concat { @mid.{i} for i in range(count) }" in text
+    assert "aggregated<4>\n        aggregated<5>\n" in text
+    assert "concat { | layer1: conv 3x3 4 }\n}" in text
+
+
+def test_what_takes_turns_is_one_repeat() -> None:
+    def turns() -> nn.Module:
+        pairs = [(nn.Conv2d(4, 4, 1), nn.MaxPool2d(3, 1, 1)) for _ in range(3)]
+        return nn.Sequential(*(part for pair in pairs for part in pair))
+
+    text = text_of(nn.Sequential(nn.Conv2d(3, 4, 1), turns(), turns()))
+    assert "    seq { conv 1x1 -> maxpool 3x3 /1 pad=1  x3 }  x2\n" in text
+
+
+def test_branches_are_repeated_too() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.Sequential(*(Unit(3, 3) for _ in range(3)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.blocks(x), x], 1)
+
+    assert "concat { blocks: seq { unit  x3 } | }" in text_of(Net())
+
+
+class Widened(nn.Module):
+    """An inverted residual with a gate: widths that follow from what flows in."""
+
+    def __init__(self, channels: int, width: int, expand: int) -> None:
+        super().__init__()
+        inner = expand * channels
+        self.widen = nn.Conv2d(channels, inner, 1, bias=False)
+        self.norm = nn.BatchNorm2d(inner)
+        self.fc1 = nn.Conv2d(inner, channels // 4, 1)
+        self.fc2 = nn.Conv2d(channels // 4, inner, 1)
+        self.narrow = nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.widen(x)))
+        y = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
+        return self.narrow(x * torch.sigmoid(self.fc2(y)))
+
+
+def test_what_flows_in_explains_widths() -> None:
+    units = [Widened(8, 8, 2), Widened(8, 12, 6), Widened(12, 12, 6), Widened(12, 8, 6)]
+    text = text_of(nn.Sequential(nn.Conv2d(3, 8, 1), *units))
+    assert "block widened<width, expand = 6> {\n    inputs = channels\n" in text
+    assert "widen: conv 1x1 (expand * channels) -> norm: bn -> relu\n" in text
+    assert "fc1: conv 1x1 (inputs // 4) -> relu\n" in text
+    assert "narrow: conv 1x1 width\n" in text
+    assert "    widened<8, expand = 2>\n    widened<12>  x2\n" in text
+
+
+def test_words_in_the_names_of_classes() -> None:
+    names = {
+        "RepViTBlock": "rep_vit_block",
+        "StarReLU": "star_relu",
+        "ConvBNAct": "conv_bn_act",
+        "MBConv": "mb_conv",
+        "ResNetStage2": "res_net_stage2",
+    }
+    for cls, name in names.items():
+        part = type(cls, (Unit,), {})(8, 8)
+        net = nn.Sequential(nn.Conv2d(3, 8, 1), part)
+        assert f"\nblock {name} {{" in text_of(net)
+
+
+def test_a_sum_of_several_is_one() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.a(x) + self.b(x) + x)
+
+    text = text_of(Net())
+    assert "    add { a: conv 3x3 | b: conv 1x1 | } -> relu\n" in text
+    same(Net(), text)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_distance_has_two_sides(turned: bool) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.a(x), self.b(x)
+            return torch.abs(b - a if turned else a - b)
+
+    assert "difference {" in text_of(Net())
 
 
 class Scaled(nn.Module):
@@ -453,7 +579,7 @@ def test_groups_that_compete_need_no_axis() -> None:
 
 def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
     text = text_of(Forms())
-    assert "skip: seq {\n            identity\n            conv 1x1" in text
+    assert "skip: seq { identity -> conv 1x1" in text
     assert "gamma: layerscale form=vector" in text
     assert "gain: layerscale form=scalar" in text
     assert "globalavgpool\n        reshape sequence\n        conv: conv 3 " in text
@@ -548,7 +674,7 @@ class Early(nn.Module):
 
 def test_another_order_of_keys_is_accepted_on_request() -> None:
     module = Early()
-    assert "another order: `norm.weight`" in refused(module)
+    assert "a different order: `norm.weight`" in refused(module)
     found = archdsl.from_module(module, IMAGE, any_order=True)
     assert found.compared[0] == "names and shapes of the state_dict"
     same(module, found.text)
@@ -732,9 +858,10 @@ def test_hidden_arguments_of_foreign_layers_are_found() -> None:
 class Blur(nn.Module):
     """A smaller map (Zhang 2019, section 3.2), by a kernel that no checkpoint has."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, middle: float = 0.5) -> None:
         super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
+        self.middle = middle
+        row = torch.tensor([0.25, middle, 0.25])
         kernel = (row[:, None] * row).repeat(channels, 1, 1, 1)
         self.register_buffer("kernel", kernel, persistent=False)
 
@@ -743,9 +870,31 @@ class Blur(nn.Module):
 
 
 def test_a_kernel_that_is_no_weight_makes_no_convolution() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), Blur(4), nn.ReLU())
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), Blur(4, 0.6), nn.ReLU())
     text = text_of(module)
     assert "blur -> relu" in text and "shape = [channels, (in_height + 1) // 2," in text
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 6])
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_a_binomial_blur_is_averages_of_two(size: int, mode: str) -> None:
+    class Smaller(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            row = torch.ones(1)
+            for _ in range(size - 1):
+                row = F.conv1d(row[None, None], torch.ones(1, 1, 2), padding=1)[0, 0]
+            kernel = (row[:, None] * row / 4 ** (size - 1))[None, None]
+            self.register_buffer("kernel", kernel, persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            kernel = self.kernel.expand(x.shape[1], 1, size, size)
+            around = F.pad(x, [size // 2] * 4, mode=mode)
+            return F.conv2d(around, kernel, stride=2, groups=x.shape[1])
+
+    text = text_of(nn.Sequential(nn.Conv2d(3, 4, 1), Smaller()))
+    assert "op " not in text and "avgpool 2x2 /2" in text
+    assert ("pad" in text) and text.count("pool 2x2 /1") == (size > 2)
 
 
 def test_the_command_says_how_much_is_opaque(
@@ -791,7 +940,7 @@ def test_a_module_that_branches_on_values_says_where() -> None:
             return -x
 
     line = Branches.forward.__code__.co_firstlineno + 1
-    assert f"decides by values of tensors what it computes, at {__file__}:{line}" in (
+    assert f"depends on the values of tensors, at {__file__}:{line}" in (
         refused(Branches())
     )
 
@@ -808,6 +957,41 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
     message = refused(Odd())
     assert "`softshrink`" in message and "no layer kind" in message
     assert f"{__file__}:" in message
+
+
+def test_numbers_without_an_axis_are_no_kind() -> None:
+    class Centred(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - x.mean().view(1, 1, 1, 1)
+
+    assert "is no layer kind" in refused(Centred())
+
+
+def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:
+    class Experts(nn.Module):
+        """A kernel for each sample, as in conditional convolutions."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3 * 5))
+
+        def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+            kernels = (shares @ self.weight).view(-1, 3, 1, 1)
+            whole = x.reshape(1, -1, *x.shape[2:])
+            found = F.conv2d(whole, kernels, groups=x.shape[0])
+            return found.view(x.shape[0], -1, *x.shape[2:])
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.share = nn.Linear(3, 4)
+            self.conv = Experts()
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.conv(x, self.share(x.mean((2, 3))).sigmoid())
+            return found
+
+    assert "in `conv`, which reads 2 values, at " in refused(Net())
 
 
 def test_what_only_odd_sizes_show_is_noticed() -> None:
@@ -889,7 +1073,7 @@ def test_layers_that_drop_nothing_or_with_many_digits_come_back() -> None:
     text = f"arch 1\nnetwork Net {{\n input 3x8x8\n {drops}\n}}\n"
     network = archdsl.loads(text, symbolic=False)
     found = archdsl.from_module(archdsl.build(network), (3, 8, 8))
-    assert "stochasticdepth 0.005882352941\n" in found.text
+    assert "stochasticdepth 0.005882352941 }\n" in found.text
     ours = archdsl.loads(found.text, symbolic=False)
     assert modules.structure(ours) == modules.structure(network)
 
@@ -997,7 +1181,7 @@ def test_the_command_says_that_it_runs_code_and_writes(
         ("imported_nets", 2, "not of the form MODULE:FACTORY"),
         ("no_such_module:net", 1, "ModuleNotFoundError"),
         ("imported_nets:nothing", 1, "AttributeError"),
-        ("imported_nets:number", 1, "returns no torch.nn.Module: int"),
+        ("imported_nets:number", 1, "does not return a torch.nn.Module: int"),
         ("imported_nets:leaves", 1, "cannot be made: SystemExit: 5"),
     ],
 )
@@ -1016,7 +1200,7 @@ def test_a_partial_import_says_so(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("imported_nets:Idle") == 1
-    assert "--partial writes what was found" in capsys.readouterr().err
+    assert "--partial writes the spec all the same" in capsys.readouterr().err
     assert run("imported_nets:Idle", "--partial", "-o", "net.arch") == 1
     found = Path("net.arch").read_text(encoding="utf-8")
     assert "# Not equal to its module: `rest.weight` is missing" in found

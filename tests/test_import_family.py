@@ -74,7 +74,7 @@ def test_resnets_share_blocks_and_one_network() -> None:
 def test_widths_and_groups_become_parameters() -> None:
     names = ("resnet50", "resnext50_32x4d", "wide_resnet50_2")
     text = check({name: getattr(torchvision.models, name)() for name in names}, 64)
-    assert text.count("\nnetwork ResNet<width, groups>") == 1
+    assert text.count("\nnetwork ResNet<mid, groups>") == 1
     assert "preset resnext50_32x4d = ResNet<128, 32>" in text
 
 
@@ -127,7 +127,10 @@ def test_the_command(folder: Path, run: Run) -> None:
     assert out.endswith("default preset small = Pair<4>\npreset large = Pair<8>\n")
     assert "running the code of nets_of_a_family:large" in err
     for wrong, message in (
-        (("import", "nets_of_a_family:small", "--family", "small"), "stands alone"),
+        (
+            ("import", "nets_of_a_family:small", "--family", "small"),
+            "give the module alone",
+        ),
         (("import", "nets_of_a_family", "--family", "small,small"), "different names"),
         (("import", "nets_of_a_family", "--family", "a-b"), "names of functions"),
         (("import", "nets_of_a_family", "--family", "gone"), "cannot be made"),
@@ -135,7 +138,7 @@ def test_the_command(folder: Path, run: Run) -> None:
         code, _, err = run(*wrong, "--input", "3x8x8")
         assert code in (1, 2) and message in err, err
     code, _, err = run(*given)
-    assert code == 2 and "a family needs --input" in err
+    assert code == 2 and "--family needs --input" in err
 
 
 class Inverted(nn.Module):
@@ -161,12 +164,14 @@ def test_what_is_added_only_where_it_fits_is_an_optional_shortcut() -> None:
     assert text.count("block ") == 1 and "residual<shortcut = optional> {" in text
 
 
-def test_a_sum_that_is_left_out_without_need_is_no_optional_shortcut() -> None:
+def test_a_unit_that_leaves_its_sum_out_without_need_has_a_block_of_its_own() -> None:
     module = nn.Sequential(Inverted(3, 3), Inverted(3, 3, add=False), Inverted(3, 8))
     text = archdsl.from_module(module, "3x16x16").text
-    assert text.count("block ") == 2 and "optional" not in text
+    own = text[text.index("block inverted2 {") : text.index("network ")]
+    assert text.count("block ") == 2 and "residual" not in own
     both = {"a": module, "b": nn.Sequential(Inverted(3, 3), Inverted(3, 8))}
-    assert "optional" not in check(both)
+    text = check(both)
+    assert text.count("block ") == 2 and "b<inverted, inverted2>" not in text
 
 
 def test_a_family_has_optional_shortcuts() -> None:

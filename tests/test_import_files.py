@@ -103,7 +103,9 @@ def test_heads_that_a_program_lacks_are_left_out_and_named(tmp_path: Path) -> No
     path = saved(module, tmp_path / "g.pt2", torch.randn(1, 3, 64, 64))
     found = archdsl.from_file(path)
     (note,) = found.notes
-    assert note.startswith("20 tensors of the file that nothing reads left out: aux1")
+    assert note.startswith(
+        "20 tensors of the file left out, as nothing reads them: aux1"
+    )
     assert "inception<" in found.text and "aux" not in found.text
 
 
@@ -257,7 +259,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "an argument that is a dict": (
         more({"as_ints": [{"x": 1}]}),
         MODEL,
-        "no list of numbers",
+        "not a list of numbers",
     ),
     "a stride that is no number": (
         more({"as_string": "2; import os"}),
@@ -267,7 +269,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "no graph": (
         lambda d: d.pop("graph_module"),
         MODEL,
-        "no program that can be read, or a damaged",
+        "not a readable program, or it is damaged",
     ),
     "no output": (
         lambda d: d["graph_module"]["signature"].update(output_specs=[]),
@@ -277,7 +279,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "an absurd input": (
         lambda d: first_input(d).update(sizes=HUGE),
         MODEL,
-        "no batch of maps or vectors",
+        "not a batch of maps or vectors",
     ),
     "an expression as a size": (
         lambda d: first_input(d).update(
@@ -286,11 +288,11 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         MODEL,
         "may have any size: give --input",
     ),
-    "a pickle": (weight(use_pickle=True), CONFIG, "a pickle, which is not read"),
+    "a pickle": (weight(use_pickle=True), CONFIG, "a pickle, which is refused"),
     "a path out of the archive": (
         weight(path_name="../../../../etc/passwd"),
         CONFIG,
-        "no program that can be read, or a damaged",
+        "not a readable program, or it is damaged",
     ),
     "a tensor beyond its bytes": (
         meta(sizes=HUGE),
@@ -305,12 +307,12 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a negative stride": (
         meta(strides=[{"as_int": -1}] * 4),
         CONFIG,
-        "a size is no number",
+        "a size is not a known number",
     ),
     "an unknown type": (
         meta(dtype=99),
         CONFIG,
-        "no program that can be read, or a damaged",
+        "not a readable program, or it is damaged",
     ),
 }
 
@@ -375,9 +377,9 @@ def test_nothing_is_unpickled(program: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no program of torch.export"),
-        (b"PK\x03\x04" + b"\0" * 40, "no program of torch.export"),
-        (b"arch 1\n", "no program of torch.export"),
+        (b"", "not a torch.export program"),
+        (b"PK\x03\x04" + b"\0" * 40, "not a torch.export program"),
+        (b"arch 1\n", "not a torch.export program"),
     ],
 )
 def test_files_that_are_no_program(
@@ -409,7 +411,7 @@ def test_the_command_with_a_file(folder: Path, run: Run) -> None:
     assert code == 2 and "a module needs --input" in err
     (folder / "bad.pt2").write_bytes(b"x")
     code, _, err = run("import", "bad.pt2")
-    assert code == 1 and err.startswith("archdsl: bad.pt2: it is no program")
+    assert code == 1 and err.startswith("archdsl: bad.pt2: it is not a ")
 
 
 def test_modules_that_are_torn_apart_get_a_sentence(
@@ -421,6 +423,6 @@ def test_modules_that_are_torn_apart_get_a_sentence(
         nodes(data)[2]["metadata"]["nn_module_stack"] = "a,,Net"
 
     path = spoilt(program, tmp_path / "net.pt2", change)
-    message = "`body` names a layer, and what other layers stand in"
+    message = "`body` names a layer, and a container of other layers"
     with pytest.raises(NotImported, match=message):
         archdsl.from_file(path)

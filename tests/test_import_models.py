@@ -174,15 +174,7 @@ def test_products_and_their_layout(tmp_path: Path) -> None:
         "fc.bias": array(4, seed=3),
     }
     found = archdsl.from_file(model(nodes, weights, tmp_path / "net-1.onnx"))
-    assert (
-        found.text
-        == (
-            "arch 1\n\n# net_1, imported from net-1.onnx.\nnetwork net_1 {\n"
-            "    input 3x8x8\n    globalavgpool\n    head: seq {\n"
-            "        linear 5 -> silu\n    }\n    fc: linear 4\n}\n"
-        )
-        or "head: seq {" in found.text
-    )
+    assert "    globalavgpool\n    head: seq { linear 5 -> silu }\n" in found.text
     built = archdsl.build(archdsl.loads(found.text))
     assert list(built.state_dict()) == [
         *("head.0.weight", "head.0.bias", "fc.weight", "fc.bias")
@@ -290,8 +282,8 @@ def external(path: Path, where: str, data: bytes = b"", **more: str) -> Path:
         (".", {}, "cannot be read"),
         ("small", {"offset": "1", "length": "999999999999"}, "beyond its file"),
         ("small", {"offset": "-5"}, "beyond its file"),
-        ("small", {"length": "3"}, "is not what it says"),
-        ("small", {"offset": "x"}, "no model that can be read"),
+        ("small", {"length": "3"}, "does not have the size that it declares"),
+        ("small", {"offset": "x"}, "not a readable model"),
     ],
 )
 def test_weights_elsewhere_are_not_read(
@@ -354,12 +346,15 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda g: g.node[1].__setattr__("op_type", "Loop"),
         "`Loop`, the node 'second', is no layer kind",
     ),
-    "an absurd input": (sizes(1, 3, 2**31, 2**31), "no batch of maps or vectors"),
-    "a negative input": (sizes(1, 3, -8, 8), "no batch of maps or vectors"),
+    "an absurd input": (sizes(1, 3, 2**31, 2**31), "not a batch of maps or vectors"),
+    "a negative input": (sizes(1, 3, -8, 8), "not a batch of maps or vectors"),
     "channels that differ": (sizes(1, 4, 8, 8), "`first` cannot be run"),
     "an absurd weight": (dims(2**40, 2**40, 3, 3), "has an absurd shape"),
     "a negative weight": (dims(-2, 3, 3, 3), "has an absurd shape"),
-    "a weight beyond its bytes": (dims(200, 3, 3, 3), "is not what it says"),
+    "a weight beyond its bytes": (
+        dims(200, 3, 3, 3),
+        "does not have the size that it declares",
+    ),
     "a computed weight": (
         lambda g: g.node[0].input.__setitem__(1, "x"),
         "its input 2 is computed",
@@ -390,7 +385,7 @@ def test_bad_models_are_refused_in_a_sentence(what: str, tmp_path: Path) -> None
 def test_files_that_are_no_model(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "n.onnx"
     path.write_bytes(content)
-    with pytest.raises(NotImported, match="it is no model of ONNX"):
+    with pytest.raises(NotImported, match="it is not an ONNX model"):
         archdsl.from_file(path)
 
 

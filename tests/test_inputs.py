@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import archdsl
 from archdsl.editor import Document
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Tallies, tally
+from archdsl.elaborate.layer_counts import SharedLayers, count_layers
 from archdsl.ir import Group, Network
 from archdsl.syntax.loader import load_text
 from archdsl.transforms import RemoveIdentities, pipeline
@@ -122,7 +122,7 @@ def test_json_and_text_keep_the_inputs(pyramid: Network) -> None:
 
 
 def test_what_is_counted_without_a_graph_is_the_same(pyramid: Network) -> None:
-    counted = tally(load_text(PYRAMID), Tallies(), input=(3, 64, 64))
+    counted = count_layers(load_text(PYRAMID), SharedLayers(), input=(3, 64, 64))
     assert counted is not None
     whole = elaborate(load_text(PYRAMID), input=(3, 64, 64))
     found = [(use.op.word, use.shape) for use in counted.lines.uses()]

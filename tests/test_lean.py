@@ -14,7 +14,7 @@ import pytest
 import archdsl
 import archdsl.backends.torch as backend
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.lean import DoesNotFit, lean
 from archdsl.passes.memory import Memory
 from archdsl.passes.memory import memory as memory_with
@@ -162,7 +162,7 @@ def test_parts_inside_of_others_count_once() -> None:
 
 @pytest.mark.parametrize("path", ["layer1.9", "layer1.0.conv1", "fc"])
 def test_what_is_no_block_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=f"`{path}` is no block"):
+    with pytest.raises(ValueError, match=f"`{path}` is not a block"):
         archdsl.emit("resnet18", recompute=[path])
 
 
@@ -183,13 +183,13 @@ def test_the_command_tells_what_it_chose(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--fits", "2GiB"], 2, "--fits is for --recompute"),
-        (["--recompute", "--batch", "8"], 2, "--batch is for --fits"),
-        (["--recompute", "--device", "t4"], 2, "--device is for --fits"),
+        (["--fits", "2GiB"], 2, "--fits needs --recompute"),
+        (["--recompute", "--batch", "8"], 2, "--batch needs --fits"),
+        (["--recompute", "--device", "t4"], 2, "--device needs --fits"),
         (
             ["--recompute", "--fits", "90MiB", "--batch", "64"],
             4,
-            "a step of 64 images does not fit into 90.0 MiB: the least that was found",
+            "a step of 64 images does not fit into 90.0 MiB: the smallest need",
         ),
     ],
 )

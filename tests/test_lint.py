@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -18,25 +19,22 @@ from torch.nn import functional
 import archdsl
 from archdsl.api import elaborate_module
 from archdsl.ir import Network
+from archdsl.ir.graph import flatten
 from archdsl.linter.check import Advice, Report, lint
 from archdsl.linter.fix import Mended, mend
 from archdsl.linter.net import Net
 from archdsl.linter.rule import ABOUT_ALLOWS, Rule, all_rules
 from archdsl.linter.rules.downsampling import by_size
 from archdsl.linter.rules.dropped_pixels import read_along
-from archdsl.linter.rules.overwritten_activation import (
-    INPLACE,
-    keeps_apart,
-    overwritten,
-)
+from archdsl.linter.rules.overwritten_activation import keeps_apart, overwritten
 from archdsl.passes.alignment import alignment
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
 from archdsl.resources import shipped_specs, specs_dir, templates
 from archdsl.source import Source
 from archdsl.syntax import tree
 from archdsl.syntax.format import format_source
-from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.syntax.loader import LoadedFile, load_file, load_text
+from archdsl.torch import functions
+from archdsl.torch.inplace import inplace
 from archdsl.variants import variants
 from tests.conftest import ROOT
 from tests.handmade import Interpreted, Sketch, example
@@ -49,27 +47,27 @@ SHIPPED = [*shipped_specs().values(), *templates().values()]
 LIBRARIES = sorted(specs_dir().glob("std/*.arch"))
 
 
-def networks(module: Module) -> list[Network]:
+def networks(module: LoadedFile) -> list[Network]:
     """Return all networks of a spec."""
     names = variants(module)
     return [elaborate_module(module, preset=name, symbolic=False) for name in names]
 
 
-def report(spec: Module | str, *codes: str) -> Report:
+def report(spec: LoadedFile | str, *codes: str) -> Report:
     """Return what is said about a spec, by some rules or by all."""
     module = load_text(spec, "spec.arch") if isinstance(spec, str) else spec
     return lint(module.file, networks(module), codes=codes or None)
 
 
-def advice(spec: Module | str, *codes: str) -> tuple[Advice, ...]:
+def advice(spec: LoadedFile | str, *codes: str) -> tuple[Advice, ...]:
     return report(spec, *codes).advice
 
 
-def codes(spec: Module | str) -> list[str]:
+def codes(spec: LoadedFile | str) -> list[str]:
     return [each.code for each in advice(spec)]
 
 
-def only(spec: Module | str, code: str) -> Advice:
+def only(spec: LoadedFile | str, code: str) -> Advice:
     """Return the only thing that a rule says."""
     (found,) = advice(spec, code)
     return found
@@ -779,7 +777,24 @@ def test_plans_that_fail_in_training_are_found(chain: list[tuple[str, bool]]) ->
     assert not list(overwritten(nodes, set(inplace(graph))))
 
 
-@pytest.mark.parametrize("name", sorted(set(INPLACE) - {"AlphaDropout"}))
+def _with_inplace() -> list[str]:
+    """Return the classes of torch that take `inplace`."""
+    classes = {n: c for n, c in vars(torch.nn).items() if isinstance(c, type)}
+    return sorted(
+        name
+        for name, found in classes.items()
+        if "inplace" in inspect.signature(found).parameters
+    )
+
+
+def test_every_class_that_can_run_in_place_is_known() -> None:
+    known = functions.entries()
+    modules = [e for e in known.values() if isinstance(e, functions.Module)]
+    able = {e.name.removeprefix("nn.") for e in modules if "inplace" in e.parameters}
+    assert able == {re.sub(r"\dd$", "", name) for name in _with_inplace()}
+
+
+@pytest.mark.parametrize("name", sorted({*_with_inplace()} - {"AlphaDropout"}))
 def test_what_a_class_keeps_in_the_memory_that_it_overwrites(name: str) -> None:
     arguments = {"Threshold": (0.0, 0.0)}.get(name, ())
     shape = {"Dropout1d": (2, 4, 3), "Dropout3d": (2, 4, 3, 3, 3)}.get(
@@ -790,7 +805,7 @@ def test_what_a_class_keeps_in_the_memory_that_it_overwrites(name: str) -> None:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
         getattr(torch.nn, name)(*arguments, inplace=True)(read)
-    assert keeps_apart(name) is not any(x.data_ptr() == place for x in kept)
+    assert keeps_apart(f"nn.{name}") is not any(x.data_ptr() == place for x in kept)
 
 
 def test_the_compilers_plan_overwrites_nothing_in_any_shipped_network() -> None:
@@ -1142,7 +1157,7 @@ def test_many_refused_edits_take_few_tries() -> None:
     text = net(*lines, "init @a7 bias=0", "init @a61 bias=0")
     tries = 0
 
-    def load(text: str) -> Module:
+    def load(text: str) -> LoadedFile:
         nonlocal tries
         tries += 1
         return load_text(text)

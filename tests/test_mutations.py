@@ -62,8 +62,8 @@ def test_which_network_is_asked_at_a_place() -> None:
         ("normal(std = -1)", "`std` cannot be below 0"),
         ("xavier_uniform(gain = -0.5)", "`gain` cannot be below 0"),
         ("trunc_normal(std = 0)", "`std` cannot be 0"),
-        ("uniform(a = 2)", "the lower bound 2 lies above the upper one, 1"),
-        ("trunc_normal(b = -3)", "the lower bound -2 lies above the upper one, -3"),
+        ("uniform(a = 2)", "the lower bound 2 is above the upper bound 1"),
+        ("trunc_normal(b = -3)", "the lower bound -2 is above the upper bound -3"),
         (
             'kaiming_normal(mode = "relu")',
             '`mode` is "fan_in" or "fan_out", not "relu"',
@@ -90,4 +90,4 @@ def test_a_message_has_no_sign_that_steers_a_terminal() -> None:
 def test_a_tensor_of_one_axis_has_no_fan(init: str) -> None:
     head = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3 bias=true\n    bn\n"
     found = refusal(f"{head}    init {init}=xavier_normal\n}}\n")
-    assert found == f"xavier_normal: a {init.split()[1]} of a single axis has no fan"
+    assert found == f"xavier_normal: a {init.split()[1]} with a single axis has no fan"

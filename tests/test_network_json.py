@@ -20,6 +20,7 @@ from archdsl.ir.build import NetworkBuilder
 from archdsl.ir.verify import InvalidNetwork, problems
 from archdsl.limits import MAX_INTEGER, MAX_NETWORK_BYTES
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.comparing import skeleton
 from tests.generated import specimen
 from tests.test_cli import Run, folder, run
@@ -71,9 +72,9 @@ def check(network: Network) -> Network:
 
 @pytest.mark.parametrize("name", SOME)
 def test_presets(name: str) -> None:
-    network = archdsl.load(name)
+    network = presets.network(name)
     again = check(network)
-    assert archdsl.emit(again) == archdsl.emit(network)
+    assert archdsl.emit(again) == presets.emitted(name)
     assert archdsl.analyze(again).as_dict() == archdsl.analyze(network).as_dict()
     assert skeleton(archdsl.loads(archdsl.expand(again))) == skeleton(network)
 
@@ -81,8 +82,7 @@ def test_presets(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(shipped_presets().keys() - set(SOME)))
 def test_all_other_presets(name: str) -> None:
-    network = archdsl.load(name)
-    assert archdsl.emit(check(network)) == archdsl.emit(network)
+    assert archdsl.emit(check(presets.network(name))) == presets.emitted(name)
 
 
 def test_specimens() -> None:
@@ -191,15 +191,15 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a later value": (_set(f"{CONV}.inputs", [99]), f"{CONV}.inputs[0]: it reads"),
     "an output that nobody makes": (
         _set("outputs[0].value", 99),
-        "outputs[0]: nothing makes the value 99",
+        "outputs[0]: nothing defines the value 99",
     ),
     "a wrong expression": (
         _set(f"{CONV}.op.arguments.width.value", 9),
-        f"{CONV}.op.width: 9 is not what its expression gives",
+        f"{CONV}.op.width: 9 is not the value of its expression",
     ),
     "an expression of nothing": (
         _set(f"{CONV}.op.arguments.width.expression", [[1, "depth"]]),
-        "is not what its expression gives",
+        "is not the value of its expression",
     ),
     "an expression that is code": (
         _set(f"{CONV}.op.arguments.width.expression", [[1, "print('x')"]]),
@@ -214,7 +214,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a division by zero": (
         _set(f"{CONV}.op.arguments.width.expression", [[1, ["//", [[1]], []]]]),
-        "is not what its expression gives",
+        "is not the value of its expression",
     ),
     "a number that is not its parameter": (
         _set("root.parameters[1].value", 0.25),
@@ -279,14 +279,14 @@ def test_what_is_wrong_is_named(what: str) -> None:
 
 
 TEXTS = {
-    "nothing": ("", "it is no JSON: line 1, column 1"),
-    "no JSON": ("{'a': 1}", "it is no JSON: line 1, column 2"),
+    "nothing": ("", "it is not JSON: line 1, column 1"),
+    "no JSON": ("{'a': 1}", "it is not JSON: line 1, column 2"),
     "no object": ("[]", "it is an object, not []"),
     "no number": ('{"version": NaN}', "NaN is no number"),
     "a key twice": ('{"version": 1, "version": 1}', "an object has a key twice"),
-    "many digits": ('{"version": ' + "1" * 5000 + "}", "it is no JSON"),
-    "no text": (b"\xff\xfe\xff", "it is no JSON"),
-    "many brackets": ("[" * 100_000, "it nests too deeply"),
+    "many digits": ('{"version": ' + "1" * 5000 + "}", "it is not JSON"),
+    "no text": (b"\xff\xfe\xff", "it is not JSON"),
+    "many brackets": ("[" * 100_000, "it is nested too deeply"),
 }
 
 
@@ -315,7 +315,9 @@ def test_groups_that_nest_without_end() -> None:
     for _ in range(200):
         inner = {**inner, "children": [inner]}
     data["root"]["children"] = [inner]
-    with pytest.raises(InvalidNetwork, match="groups nest deeper than 150 levels"):
+    with pytest.raises(
+        InvalidNetwork, match="groups are nested deeper than 150 levels"
+    ):
         Network.model_validate_json(json.dumps(data))
 
 
@@ -333,7 +335,7 @@ network Net {
     gate
 }
 """
-    with pytest.raises(ValueError, match="gate is declared by a spec alone"):
+    with pytest.raises(ValueError, match="gate can only be declared in a spec"):
         archdsl.loads(text).model_dump_json()
 
 
@@ -414,11 +416,11 @@ def test_errors_of_a_file(run: Run, folder: Path) -> None:
         (["analyze", "net.json:small"], "which has no presets"),
         (
             ["check", "net.json"],
-            "net.json is a network as JSON, and this is about a spec",
+            "net.json is a network as JSON, but this needs a spec",
         ),
         (
             ["lint", "net.json"],
-            "net.json is a network as JSON, and this is about a spec",
+            "net.json is a network as JSON, but this needs a spec",
         ),
     ):
         code, out, err = run(*arguments)

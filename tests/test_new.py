@@ -162,12 +162,12 @@ def test_no_file_is_overwritten(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("class", "is a word of Python's, and the name becomes Python code (A0103)"),
+        ("class", "is a keyword of Python, and the name becomes Python code (A0103)"),
         ("relu", "`relu` is a layer kind, and cannot be defined again (A0103)"),
         ("block", "has a meaning of its own (A0103)"),
         ("_net", "starts with an underscore"),
         ("3d", "begins with a digit (A0103)"),
-        ("my-net", "digits and underscores alone (A0103); did you mean `my_net`?"),
+        ("my-net", "digits and underscores (A0103); did you mean `my_net`?"),
         ("net.arch", "(A0103); did you mean `net`?"),
         ("../net", "(A0103); did you mean `net`?"),
         ("größe", "(A0103)"),

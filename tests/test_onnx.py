@@ -58,6 +58,9 @@ def distance(found: Any, wanted: Tensor) -> float:
     ours, theirs = torch.from_numpy(found).double(), wanted.double()
     empty = theirs == -torch.inf
     assert bool((ours[empty] <= least).all())
+    # The root of a negative number.
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    empty |= theirs.isnan()
     ours, theirs = ours.masked_fill(empty, 0), theirs.masked_fill(empty, 0)
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
 
@@ -221,7 +224,7 @@ def test_the_branches_of_a_repvgg_are_merged() -> None:
     [
         (("flatten -> linear 3",), "flatten1 has as many features"),
         (("adaptiveavgpool 3x3",), "adaptiveavgpool1 pools to a given size"),
-        (("upsample size=5x5",), "upsample1 picks pixels by its input's size"),
+        (("upsample size=5x5",), "upsample1 selects pixels by its input's size"),
         (("conv 3x3 /2 pad=same dilation=2",), "conv1 pads by its input's size"),
         (("avgpool 3x3 /2 pad=1 ceil=true",), "avgpool1 rounds its output's size up"),
     ],
@@ -411,10 +414,10 @@ def test_a_kind_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_model_that_is_not_the_network_is_a_bug(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from archdsl.backends.onnx.forms import FORMS, Form
+    from archdsl.backends.onnx.forms import FORMS, OnnxForm
 
     tanh = FORMS["nn.Tanh"]
-    turned = Form(lambda c: c.op("Transpose", c.x, perm=[0, 1, 3, 2]), ())
+    turned = OnnxForm(lambda c: c.op("Transpose", c.x, perm=[0, 1, 3, 2]), ())
     monkeypatch.setitem(FORMS, "nn.Tanh", turned)
     network = net("tanh -> relu", input="4x8x6")
     with pytest.raises(model.InvalidModel, match="dimension 2"):

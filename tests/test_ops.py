@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import archdsl
+from archdsl.ir.graph import flatten
 from archdsl.layer import Layer, Mismatch, kind
 from archdsl.passes.dtypes import ITEM_BYTES
-from archdsl.passes.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.passes.traffic import traffic
 from archdsl.values import Last, Shape
@@ -238,6 +238,27 @@ def _check_saved(sketch: Sketch, dtype: str) -> None:
     assert figures.saved_bytes == saved
 
 
+@every_kind
+def test_agrees_with_torch_on_what_is_a_view_or_the_input_itself(word: str) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(layers_with_inputs(word))
+    def check(case: tuple[Layer, tuple[Shape, ...]]) -> None:
+        layer, inputs = case
+        shape = _shape(layer, inputs)
+        if shape is None:
+            return
+        form = layer.torch(inputs, shape)
+        # Views only appear as such to autograd.
+        values = [torch.rand(BATCH, *n, requires_grad=True) * 1 for n in inputs]
+        module = handmade.module(form)
+        made = module(*values) if module else handmade.apply(form, *values)
+        assert (made is values[0]) == layer.returns_input(inputs, shape)
+        # What is a view of a view is one; what torch may copy counts as one, too.
+        assert made._is_view() <= layer.is_view(inputs, shape)
+
+    check()
+
+
 # ---- by hand -------------------------------------------------------------------
 
 
@@ -410,7 +431,7 @@ def test_squeeze_and_excitation_is_torchvisions() -> None:
         (_layer("softmax", of=3), [(8, 5, 5)], "do not divide into 3", ""),
         (_layer("pixelshuffle", factor=2), [(6, 5, 5)], "into groups of 4", "of 4"),
         (_layer("pixelunshuffle", factor=2), [(6, 5, 4)], "squares of 2x2", "pad"),
-        (_layer("instancenorm"), [(6, 1, 1)], "no deviation", "1x1"),
+        (_layer("instancenorm"), [(6, 1, 1)], "no variance", "1x1"),
         (_layer("inputscale"), [(1, 5, 5)], "3 channels", "input"),
         (_layer("resize"), [(1, 5, 5)] * 3, "two branches, not 3", "first one"),
         (
@@ -438,5 +459,5 @@ def test_says_what_does_not_fit(
 
 def test_a_bare_parameter_is_refused_in_a_numbered_body() -> None:
     text = "arch 1\nnetwork N {\n    input 8x5x4\n    a: seq { layerscale }\n}\n"
-    with pytest.raises(archdsl.SpecError, match="layerscale is a parameter"):
+    with pytest.raises(archdsl.SpecError, match="layerscale is a bare parameter"):
         archdsl.loads(text)

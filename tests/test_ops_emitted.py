@@ -121,7 +121,7 @@ def _written(layer: Layer, axes: int, named: bool = False) -> str:
         text = f"the_{name}" if named and not isinstance(value, str) else _shown(value)
         place = field.position
         words.append(f"/{text}" if place == "/" else f"{name}={text}")
-    if layer.arity is None:
+    if layer.arity != 1:
         # Where only the shape of the second is read, another size.
         smaller = f"avgpool {show_shape((2,) * axes)}"
         words.append(f"{{ | {smaller} }}" if layer.sources else "{ | @start }")

@@ -101,6 +101,20 @@ def test_it_is_imported() -> None:
         (nn.ReflectionPad2d((2, 2, 1, 1)), "3x9x9", "pad 1x2 reflect"),
         (nn.ReplicationPad2d(2), "3x9x9", "pad 2x2 replicate"),
         (nn.ReplicationPad3d((3, 3, 2, 2, 1, 1)), "3x5x6x7", "pad 1x2x3 replicate"),
+        (nn.CircularPad2d((2, 2, 1, 1)), "3x9x9", "pad 1x2 circular"),
+        (nn.ReflectionPad1d((2, 1)), "3x9", "pad 1 reflect left=1"),
+        (nn.CircularPad2d((1, 2, 0, 1)), "3x9x9", "pad 0x1 circular right=1 bottom=1"),
+        (nn.Conv1d(3, 4, 5, 2, 2, padding_mode="replicate"), "3x9", "pad_mode=repl"),
+        (
+            nn.Conv2d(3, 3, 5, dilation=2, padding="same", padding_mode="circular"),
+            "3x9x9",
+            "conv 5x5 dilation=2 pad_mode=circular",
+        ),
+        (
+            nn.Conv3d(3, 3, 3, padding=(0, 1, 2), padding_mode="reflect"),
+            "3x5x6x7",
+            "conv 3x3x3 pad=0x1x2 pad_mode=reflect",
+        ),
     ],
 )
 def test_modules_are_imported(module: nn.Module, size: str, written: str) -> None:
@@ -111,7 +125,10 @@ def test_modules_are_imported(module: nn.Module, size: str, written: str) -> Non
 # ---- what is computed and seen ----------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+MODES = ("reflect", "replicate", "circular")
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("size", "pads"), [("2x7", "3"), ("2x7x5", "2x4"), ("2x4x5x6", "1x3x2")]
 )
@@ -133,10 +150,29 @@ def test_what_is_computed(size: str, pads: str, mode: str) -> None:
         ("add { pad 1x1 reflect -> conv 3x3 pad=0 | conv 5x5 }",),
         ("a: pad 1x1 reflect -> maxpool 3x3 /1 -> same a -> conv 3x3 pad=0",),
         ("s: seq { pad 1x1 reflect; conv 3x3 pad=0; pad 0x0 replicate }",),
+        ("pad 0x1 circular top=2 right=1 -> conv 3x3 /2 pad=0",),
+        (
+            "maxpool 2x2 /1 -> conv 5x3 /2 pad_mode=circular",
+            "conv 3x3 pad_mode=reflect",
+        ),
+        (
+            "conv 3x3 pad=4 dilation=2 pad_mode=replicate",
+            "conv 2x2 /2 pad_mode=circular",
+        ),
+        ("s: seq { conv 5x5 pad=same pad_mode=circular; relu; conv 1x1 }",),
+        ("upsample 2x2 -> conv 3x3 /3 pad=2 pad_mode=reflect -> pad 1x1 circular",),
     ],
 )
 def test_figures_are_those_of_torch(statements: tuple[str, ...]) -> None:
     assert not faults(net(*statements))
+
+
+def test_a_map_that_goes_round_is_seen_as_a_whole_from_its_ends() -> None:
+    figures: Any = archdsl.analyze(
+        archdsl.loads(net("conv 3x3 pad_mode=circular", input="1x8x8"))
+    )
+    # The first unit reads positions 7, 0 and 1, so that the hull is all of them.
+    assert figures.receptive_field.visible == (8, 8)
 
 
 def test_what_units_at_the_border_see() -> None:
@@ -151,9 +187,14 @@ def test_what_units_at_the_border_see() -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("pad 12x1 reflect", "has no 12x1 positions"),
-        ("pad 1x200000 replicate", "are more than"),
-        ("pad 1x1 circular", "reflect"),
+        ("pad 12x1 reflect", "has fewer than 12x1 positions"),
+        ("pad 1x200000 replicate", "exceed"),
+        ("pad 13x1 circular", "has fewer than 13x1 positions"),
+        ("pad 1x1 zeros", "reflect"),
+        ("pad 1x1 reflect front=1", "only has the sides"),
+        ("conv 3x3 pad=12 pad_mode=reflect", "has fewer than 12x12 positions"),
+        ("conv 3x3 /2 pad=same pad_mode=circular", "only pad with zeros"),
+        ("pad 65536x1 replicate -> conv 65536x1 pad_mode=replicate", "exceed"),
         ("pad 1 reflect", "sizes"),
     ],
 )

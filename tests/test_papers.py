@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import archdsl
-from tests.oracle import fill, macs_of
+from tests import presets
+from tests.oracle import fill, macs_of, meta
 
 
 class Paper(NamedTuple):
@@ -75,14 +75,9 @@ PAPERS = [
 every_paper = pytest.mark.parametrize("paper", PAPERS, ids=lambda p: p.preset)
 
 
-@cache
-def loaded(preset: str) -> archdsl.Network:
-    return archdsl.load(preset)
-
-
 @every_paper
 def test_counts_are_those_of_the_reference(paper: Paper) -> None:
-    network = loaded(paper.preset)
+    network = presets.network(paper.preset)
     analysis = archdsl.analyze(network)
     assert analysis.input == (3, paper.size, paper.size)
     assert [tuple(port.shape) for port in network.outputs] == [(1000,)]
@@ -96,10 +91,9 @@ def test_counts_are_those_of_the_reference(paper: Paper) -> None:
 
 @every_paper
 def test_modules_are_what_was_analysed(paper: Paper) -> None:
-    network = loaded(paper.preset)
-    analysis = archdsl.analyze(network)
-    with torch.device("meta"):
-        module = archdsl.build(network).eval()
+    analysis = archdsl.analyze(presets.network(paper.preset))
+    with meta():
+        module = presets.built(paper.preset).eval()
         macs = macs_of(module, torch.empty(1, *analysis.input))
         batch = module.train()(torch.empty(2, *analysis.input))
     assert sum(p.numel() for p in module.parameters()) == analysis.params
@@ -110,7 +104,7 @@ def test_modules_are_what_was_analysed(paper: Paper) -> None:
 
 @every_paper
 def test_emitted_modules_stand_alone(paper: Paper) -> None:
-    text = archdsl.emit(loaded(paper.preset))
+    text = presets.emitted(paper.preset)
     compile(text, f"{paper.preset}.py", "exec")
     imports = re.findall(r"^(?:import|from) (\w+)", text, re.M)
     assert set(imports) <= {"collections", "torch"}
@@ -120,7 +114,7 @@ def test_macs_that_the_authors_state() -> None:
     # The authors of HRNet count in units of 2^30.
     stated = {"dpn92": 6.5e9, "ghostnet": 141e6, "hrnet_w18": 3.99 * 2**30}
     for preset, macs in stated.items():
-        found = archdsl.analyze(loaded(preset)).macs
+        found = archdsl.analyze(presets.network(preset)).macs
         assert found == pytest.approx(macs, rel=0.005), preset
 
 
@@ -158,8 +152,8 @@ def kernels(block: nn.Module) -> Iterator[tuple[Tensor, nn.BatchNorm2d]]:
 
 def test_both_forms_of_repvgg_give_the_same() -> None:
     with torch.device("meta"):
-        trained = archdsl.build(loaded("repvgg_a0")).double()
-        merges = archdsl.build(loaded("repvgg_a0_deploy")).double()
+        trained = presets.built("repvgg_a0").double()
+        merges = presets.built("repvgg_a0_deploy").double()
     fill(trained)
     fill(merges)
     weights = {

@@ -324,7 +324,7 @@ def test_init() -> None:
     assert isinstance(found, t.Init) and found.kind == "conv"
     weight, bias = found.settings
     assert weight.name == "weight" and content(weight.value) == (
-        "Function",
+        "FunctionCall",
         "kaiming_normal",
         (
             ("Arg", "mode", ("Literal", "fan_out", '"fan_out"')),
@@ -378,7 +378,7 @@ def test_spans_of_expressions_cover_their_brackets() -> None:
     stack: list[Any] = [found]
     while stack:
         node = stack.pop(0)
-        if isinstance(node, t.Node):
+        if isinstance(node, t.SyntaxNode):
             spans.append(node.span.text)  # type: ignore[attr-defined]
             stack = [*vars(node).values(), *stack]
         elif isinstance(node, list):
@@ -418,7 +418,7 @@ MISTAKES = [
     ("/* old */", ("A0001", 1, 1, "`/*` is not expected", "begins with `#`")),
     ("conv 'a'", ("A0002", 1, 6, "`'` is not allowed", "double quotes")),
     ("conv “a”", ("A0002", 1, 6, "`“` is not allowed", "double quotes")),
-    ('conv "a', ("A0002", 1, 6, '`"` is not allowed', "line it starts on")),
+    ('conv "a', ("A0002", 1, 6, '`"` is not allowed', "line where it starts")),
     ("conv 3×3", ("A0002", 1, 7, "`×`", "3x3")),
     ("conv\u00a03x3", ("A0002", 1, 5, "U+00A0", "not an ordinary space")),
     ("a<1, 2\nrelu", ("A0003", 1, 2, "`<` is never closed", "`>` ends")),
@@ -442,7 +442,7 @@ MISTAKES = [
     ("block b<a> { c }", ("A0001", 1, 1, "`block` is not", "`}` missing")),
     ("block b<a = 1> -> c =", ("A0001", 1, 1, "`block` is not", "`}` missing")),
     ("@", ("A0002", 1, 1, "`@`", "`@conv1`")),
-    ("a;;b", ("A0001", 1, 3, "`;`", "between two statements")),
+    ("a;;b", ("A0001", 1, 3, "`;`", "separates two statements")),
     ("training conv", ("A0001", 1, 10, "`conv` is not expected", "`output`")),
     ("layer{i +}: relu", ("A0001", 1, 9, "`i +` is not an expression", "")),
     ("conv 99999999999", ("A0903", 1, 6, "31 bits", "")),
@@ -470,7 +470,10 @@ TOP_MISTAKES = [
     ("arch 1\nconv 3x3", ("A0001", 2, 1, "`conv`", "`network`")),
     ("arch", ("A0001", 1, 5, "file ends too early", "a number")),
     ("arch\nblock b { }", ("A0001", 1, 5, "line ends", "a number")),
-    ("arch 1\nblock b\n{ relu }", ("A0001", 2, 7, "ends before `{`", "on the line")),
+    (
+        "arch 1\nblock b\n{ relu }",
+        ("A0001", 2, 7, "ends before `{`", "on the same line"),
+    ),
     ("arch 1\nblock { relu }", ("A0001", 2, 7, "`{` is not expected", "a name")),
     ("arch 1\npreset p: Net", ("A0001", 2, 9, "`:`", "`preset p = ...`")),
     ("arch 1\nimport a from 'b'", ("A0002", 2, 15, "`'`", "double quotes")),
@@ -781,16 +784,16 @@ def test_stored_tables_give_the_same_parser(
     cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from archdsl.syntax import tables
-    from archdsl.syntax.build import Build
-    from archdsl.syntax.lines import Lines
+    from archdsl.syntax.build import TreeBuilder
+    from archdsl.syntax.lines import LineFilter
 
-    tables.make_lark(Build(), Lines())
+    tables.make_lark(TreeBuilder(), LineFilter())
 
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("the tables were worked out again")
 
     monkeypatch.setattr(tables.lark.Lark, "__init__", refuse)
-    made = tables.make_lark(Build(), Lines())
+    made = tables.make_lark(TreeBuilder(), LineFilter())
     assert made.options.start == ["start", "expr", "arg_value"]
     fresh = file(TEXT)
     monkeypatch.setattr(parser, "_CACHE", [])

@@ -105,7 +105,7 @@ def test_levels_make_smaller_modules(run: Run, trained: torch.nn.Module) -> None
     assert [names.count("Conv2d") for names in counts] == [6, 5, 3]
     assert [names.count("Dropout") for names in counts] == [1, 0, 0]
     assert texts[0] == run("compile", "net.arch").out
-    assert "For inference alone, as transformed by remove-dead" in texts[1]
+    assert "For inference only; transformed by remove-dead" in texts[1]
 
 
 def test_without_inference_a_module_still_trains(run: Run, folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_command_says_which_passes_ran(run: Run, trained: torch.nn.Module) -
     [
         (["-O3"], "3 is not in the range 0<=x<=2"),
         (["-O1", "--passes", "fold-norms"], "give either a level or passes"),
-        (["--passes", "fold"], "there is no pass `fold`: those are remove-dead"),
+        (["--passes", "fold"], "there is no pass `fold`: the passes are remove-dead"),
         (["--passes", "fold-norms"], "fold-norms is for inference"),
     ],
 )
@@ -171,7 +171,7 @@ def test_what_is_left_out_cannot_be_computed_with(
     call = ("weights", "net.arch", "net.pth", "--for", "inference", "-o", "n.st")
     done = run(*call, "--except", "bn1")
     assert done.code == 2 and not Path("n.st").exists()
-    assert "--except leaves out bn1.weight, of which other weights" in done.err
+    assert "--except leaves out bn1.weight, from which other weights" in done.err
     done = run(*call, "--except", "linear1")
     assert done.code == 0, done.err
     assert "linear1.weight" not in safetensors.torch.load_file("n.st")

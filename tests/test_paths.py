@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.graph import Graph, flatten
+from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.paths import GradientPaths, Paths, paths
 from archdsl.resources import specs_dir
 from tests.handmade import Interpreted, Sketch, chain

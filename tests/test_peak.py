@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -23,12 +24,12 @@ from torch.utils.checkpoint import checkpoint
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.gradient import gradients
-from archdsl.passes.graph import Graph, flatten
-from archdsl.passes.inplace import inplace
+from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.memory import Memory, memory
-from archdsl.passes.peak import Line, Peak
+from archdsl.passes.peak import LinearBytes, Peak
 from archdsl.passes.recompute import parts
+from archdsl.torch.gradient import gradient_values
+from archdsl.torch.inplace import inplace
 from tests import handmade
 from tests.handmade import Interpreted, Sketch, chain
 from tests.oracle import CASES
@@ -81,13 +82,24 @@ def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     return [*(found.values() if isinstance(found, dict) else found)]
 
 
+class _Loss(torch.autograd.Function):
+    """A loss that keeps nothing and has no element, and gradients of all outputs."""
+
+    @staticmethod
+    def forward(ctx: Any, *outputs: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.shapes = [output.shape for output in outputs]
+        return outputs[0].new_empty(0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple([gradient.new_empty(shape) for shape in ctx.shapes])
+
+
 def _train(
     module: nn.Module, network: Network, batch: int, optimizer: str, steps: int = 2
 ) -> list[int]:
-    """Return the peak of each of some training steps.
-
-    The loss is the mean of each output, and their sum.
-    """
+    """Return the peak of each of some training steps."""
     peaks = []
     with FAKE:
         module.train().zero_grad()
@@ -96,10 +108,11 @@ def _train(
         for _ in range(steps):
             with _tracked(module, rule, *inputs) as tracker:
                 outputs = _outputs(module, inputs)
-                sum(o.mean() for o in outputs if o.requires_grad).backward()  # type: ignore[union-attr]
+                loss = _Loss.apply(*[o for o in outputs if o.requires_grad])
+                loss.backward(loss.detach())
                 rule.step()
             rule.zero_grad()
-            del outputs
+            del outputs, loss
             peaks.append(_bytes(tracker, "peak"))
     return peaks
 
@@ -118,11 +131,6 @@ def _memory(network: Network, **options: int | str | bool) -> Memory:
     return memory(graph, handmade.cost_of(graph), **options)  # type: ignore[arg-type]
 
 
-def _assert_near(ours: int, theirs: int, outputs: int = 1) -> None:
-    """Assert that two peaks differ by no more than the loss's scalars, of 4 bytes."""
-    assert abs(ours - theirs) <= 4 * (2 * outputs + 2)
-
-
 # ---- the best-known networks ---------------------------------------------------
 
 
@@ -138,15 +146,15 @@ def test_training_peak_equals_the_trackers(preset: str, optimizer: str) -> None:
     network = archdsl.load(preset)
     figures = _memory(network, optimizer=optimizer)
     first, later = _train(_emitted(preset), network, 8, optimizer)
-    _assert_near(figures.first_step_peak.at(8), first, 3)
-    _assert_near(figures.training_peak.at(8), later, 3)
+    assert figures.first_step_peak.at(8) == first
+    assert figures.training_peak.at(8) == later
 
 
 @pytest.mark.parametrize("preset", ["alexnet", "vgg19", "resnet50"])
 def test_training_peak_holds_at_another_batch(preset: str) -> None:
     network = archdsl.load(preset)
     (peak,) = _train(_emitted(preset), network, 2, "sgd", steps=1)
-    _assert_near(_memory(network).training_peak.at(2), peak)
+    assert _memory(network).training_peak.at(2) == peak
 
 
 @pytest.mark.parametrize("preset", FIVE)
@@ -172,7 +180,7 @@ def test_training_peak_equals_torchvisions(name: str) -> None:
     network = CASES[name].load()
     (peak,) = _train(module, network, 8, "momentum", steps=1)
     ours = _memory(network, optimizer="momentum").first_step_peak.at(8)
-    _assert_near(ours, peak)
+    assert ours == peak
 
 
 @pytest.mark.parametrize("preset", ["vgg19", "resnet50", "googlenet"])
@@ -184,7 +192,7 @@ def test_recomputation_equals_checkpoints(preset: str) -> None:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     figures = _memory(network, batch=8, recompute=True)
     (peak,) = _train(module, network, 8, "sgd", steps=1)
-    _assert_near(figures.training_peak.at(8), peak, 3)
+    assert figures.training_peak.at(8) == peak
     assert figures.saved_bytes == _kept(module, network, 8)
     assert figures.saved_bytes < _memory(network, batch=8).saved_bytes
 
@@ -256,7 +264,7 @@ def _ended(sketch: Sketch) -> Network:
 
 
 def _is_trained(graph: Graph) -> bool:
-    known = gradients(graph)
+    known = gradient_values(graph)
     return any(value in known for value in graph.outputs(training=True))
 
 
@@ -264,12 +272,9 @@ def _is_trained(graph: Graph) -> bool:
 _PLAIN = tuple(sorted(KINDS.keys() - {"permute", "shuffle", "layernorm"}))
 
 
-# The same networks every time: a rare one, in which a layer frees one of several things
-# of its own before the end, is some bytes off.
 @settings(
     max_examples=40,
     deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],
 )
@@ -278,16 +283,45 @@ def test_peaks_equal_the_trackers_on_any_network(sketch: Sketch) -> None:
     network = _ended(sketch)
     graph = flatten(network)
     assume(graph.nodes and _is_trained(graph))
+    _assert_exact(network, graph)
+
+
+def test_gradients_of_a_value_with_two_names_are_summed_at_once() -> None:
+    # Without a drop, what comes out of `stochasticdepth` is the norm's output itself.
+    sketch = Sketch((6, 2))
+    start = sketch.add("bn")
+    sketch.add("stochasticdepth", start, p=0.0)
+    sketch.add("abs", start)
+    sketch.add("add", start, 0)
+    network = _ended(sketch)
+    _assert_exact(network, flatten(network))
+
+
+@pytest.mark.parametrize("word", ["prelu", "l2pool", "wsconv"])
+def test_peaks_of_layers_that_free_some_of_their_own_before_the_end(word: str) -> None:
+    sketch = Sketch((8, 5, 3))
+    start = sketch.add("conv", kernel=(1, 1), bias=False)
+    if word == "prelu":
+        sketch.add("prelu", start, per_channel=True)
+    elif word == "l2pool":
+        sketch.add("l2pool", start)
+    else:
+        made = sketch.add("wsconv", start, kernel=(1, 1), gamma=1.7, bias=False)
+        sketch.add("add", made, start, start)
+    network = _ended(sketch)
+    _assert_exact(network, flatten(network))
+
+
+def _assert_exact(network: Network, graph: Graph) -> None:
     module = _made(lambda: Lean(network, inplace(graph)))
     figures = _memory(network, optimizer="adam")
-    outputs = len(network.outputs)
     assert figures.inference_peak.at(3) == _infer(module, network, 3)
     for ours, theirs in zip(
         (figures.first_step_peak, figures.training_peak),
         _train(module, network, 3, "adam"),
         strict=True,
     ):
-        _assert_near(ours.at(3), theirs, outputs)
+        assert ours.at(3) == theirs
 
 
 # ---- by hand -------------------------------------------------------------------
@@ -328,7 +362,9 @@ def test_a_product_of_one_value_is_two_products() -> None:
 
 
 def test_lines_take_turns() -> None:
-    peak = Peak((Line(1, 100, "step", ""), Line(5, 60, "backward", "a", 10)))
+    peak = Peak(
+        (LinearBytes(1, 100, "step", ""), LinearBytes(5, 60, "backward", "a", 10))
+    )
     assert [peak.at(batch) for batch in (1, 9, 10, 11)] == [101, 109, 110, 115]
     assert peak.as_dict(9)["to_batch"] == 9
     assert peak.as_dict(10)["from_batch"] == 10

@@ -15,13 +15,14 @@ import pytest
 
 import archdsl
 from archdsl.backends.diagram import Drawing, Options, UnknownPart, render
-from archdsl.backends.diagram.layout import run
+from archdsl.backends.diagram.layout import run_engine
 from archdsl.backends.diagram.options import ALL, FONT
 from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.resources import shipped_presets, shipped_specs
+from tests import presets
 from tests.branches import Branches
 
 Box = tuple[float, float, float, float]
@@ -35,7 +36,7 @@ class Layout:
     def __init__(self, network: Network, options: Options) -> None:
         self.drawing = Drawing(network, options)
         self.page = self.drawing.page()
-        data, self.said = run(self.page.source, "json0", "nop2")
+        data, self.said = run_engine(self.page.source, "json0", "nop2")
         self.graph: dict[str, Any] = json.loads(data)
         self.objects = self.graph["objects"]
 
@@ -107,7 +108,9 @@ class Layout:
     def texts(self) -> list[Box]:
         """Return where each line of text is, by the engine's own widths."""
         found = []
-        for one in json.loads(run(self.page.source, "json", "nop2")[0])["objects"]:
+        for one in json.loads(run_engine(self.page.source, "json", "nop2")[0])[
+            "objects"
+        ]:
             size = FONT
             for draw in one.get("_ldraw_", ()):
                 if draw["op"] == "F":
@@ -143,7 +146,7 @@ every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module"
 
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
-    return Layout(archdsl.load(name, symbolic=False), options)
+    return Layout(presets.network(name, symbolic=False), options)
 
 
 @every_preset
@@ -643,8 +646,8 @@ def test_what_has_no_pairs_is_no_u() -> None:
         ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
         ("srgan", {}, "no arrow leads past `add1`, where its maps are smallest"),
         ("deeplab", {}, "one arrow leads past `classifier`, where its maps"),
-        ("fpn", {"depth": 1}, "blocks stand open in it"),
-        ("unet", {"fold": False}, "blocks stand open in it"),
+        ("fpn", {"depth": 1}, "blocks are open in it"),
+        ("unet", {"fold": False}, "blocks are open in it"),
     ],
 )
 def test_a_u_that_is_asked_for_is_drawn_or_refused(

@@ -18,18 +18,19 @@ from matplotlib.text import Text
 
 import archdsl
 from archdsl.backends.plot import CHARTS, Plot, UnknownFormat, plot_runs, style
-from archdsl.backends.plot.labels import Box, crosses
-from archdsl.backends.plot.memory import positions
+from archdsl.backends.plot.labels import Rectangle, crosses
+from archdsl.backends.plot.memory import moment_positions
 from archdsl.backends.training.folder import COLUMNS, read_metrics, write_metrics
 from archdsl.cli import main
 from archdsl.ir import Network
 from archdsl.passes.devices import device
 from archdsl.resources import shipped_presets
+from tests import presets
 
 FIVE = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121")
 
 
-def texts(figure: Figure) -> Iterator[tuple[str, Box]]:
+def texts(figure: Figure) -> Iterator[tuple[str, Rectangle]]:
     """Yield the texts that can be seen, with the room that each takes."""
     figure.draw_without_rendering()
     # matplotlib keeps ticks beyond the ends of an axis, and does not draw them.
@@ -46,7 +47,7 @@ def texts(figure: Figure) -> Iterator[tuple[str, Box]]:
         seen = text.get_visible() and text.get_text().strip()
         if seen and id(text) not in undrawn:
             # Of an annotation, without the line that leads to it.
-            yield text.get_text(), Box(*Text.get_window_extent(text).extents)
+            yield text.get_text(), Rectangle(*Text.get_window_extent(text).extents)
 
 
 def _is_within(place: float, ends: Sequence[float]) -> bool:
@@ -55,7 +56,7 @@ def _is_within(place: float, ends: Sequence[float]) -> bool:
 
 def assert_clear(figure: Figure) -> None:
     """Assert that no text covers another, and that all lie on the page."""
-    page = Box(-1, -1, figure.bbox.width + 1, figure.bbox.height + 1)
+    page = Rectangle(-1, -1, figure.bbox.width + 1, figure.bbox.height + 1)
     found = list(texts(figure))
     for text, box in found:
         assert box.within(page), text
@@ -137,15 +138,15 @@ def test_names_are_written_as_they_are() -> None:
 
 
 def test_every_shipped_network_is_named_and_no_name_covers_another() -> None:
-    presets = sorted(shipped_presets())
-    networks = [archdsl.load(name, symbolic=False) for name in presets]
-    plot = archdsl.plot(networks, names=presets, show="compare")
+    names = sorted(shipped_presets())
+    networks = [presets.network(name, symbolic=False) for name in names]
+    plot = archdsl.plot(networks, names=names, show="compare")
     figure = plot.figure()
     assert_clear(figure)
     (axes,) = figure.axes
     notes = {note.get_text(): note for note in axes.texts}
-    assert sorted(notes) == presets
-    for name, network in zip(presets, networks, strict=True):
+    assert sorted(notes) == names
+    for name, network in zip(names, networks, strict=True):
         facts = archdsl.analyze(network)
         assert notes[name].xy == (facts.macs, facts.params), name
 
@@ -162,7 +163,7 @@ def test_points_are_those_of_the_literature() -> None:
 
 
 def test_lines_and_boxes_meet_where_they_do() -> None:
-    box = Box(2, 2, 4, 4)
+    box = Rectangle(2, 2, 4, 4)
     assert crosses((0, 0, 6, 6), box) and crosses((3, 0, 3, 9), box)
     assert not crosses((0, 0, 1, 1), box) and not crosses((5, 0, 5, 9), box)
     assert not crosses((0, 5, 9, 5), box) and crosses((3, 3, 9, 9), box)
@@ -298,7 +299,7 @@ def test_a_longer_batch_takes_what_the_samples_take() -> None:
 
 def test_moments_are_drawn_in_order() -> None:
     (one,) = archdsl.plot("alexnet", show="memory").data
-    places = positions(one["timeline"])
+    places = moment_positions(one["timeline"])
     assert places == sorted(places) and places[-1] > 2
     forward = [p for p, n in zip(places, one["timeline"], strict=True) if p < 1]
     phases = [n["phase"] for n in one["timeline"][: len(forward)]]
@@ -362,12 +363,14 @@ def test_layers_lie_below_the_roof_and_one_by_hand() -> None:
 
 
 def test_the_median_is_drawn_and_projections_are_not() -> None:
-    from archdsl.backends.torch.gradients import gradients
+    from archdsl.backends.torch.gradients import gradient_norms
 
     network = archdsl.load("residual20", input="3x8x8")
     figure = archdsl.plot(network, show="gradients", runs=3).figure()
     ((_, points),) = lines_of(figure).items()
-    layers = [n for n in gradients(network, seeds=range(3)).layers if not n.shortcut]
+    layers = [
+        n for n in gradient_norms(network, seeds=range(3)).layers if not n.shortcut
+    ]
     assert len(layers) == 20
     assert points == [(at, sorted(n.norms)[1]) for at, n in enumerate(layers, 1)]
 
@@ -474,8 +477,8 @@ def test_the_command_draws_folders(
     Path("runs/five").mkdir()
     Path("runs/five/metrics.csv").write_text(good.replace("0.1", "nan"))
     for arguments, code, said in (
-        ([both[0], "vgg11"], 2, "vgg11 is not: draw them apart"),
-        ([both[0], "--batch", "2"], 2, "--batch is not about runs"),
+        ([both[0], "vgg11"], 2, "vgg11 is not: draw them separately"),
+        ([both[0], "--batch", "2"], 2, "--batch does not apply to runs"),
         (["vgg11", "--show", "runs"], 2, "draws folders of `archdsl train`"),
         ([both[0], "--show", "costs"], 2, "draws folders of `archdsl train`"),
         (["runs"], 1, "no such file"),

@@ -75,7 +75,7 @@ def test_build_takes_them_too(spec: Path) -> None:
     module = archdsl.build(spec, preset="narrow", input="3x8x8", width=5)
     weight = module.state_dict()["conv1.weight"]
     assert tuple(weight.shape) == (5, 3, 3, 3)
-    with pytest.raises(TypeError, match="wide is loaded already"):
+    with pytest.raises(TypeError, match="wide is already loaded"):
         archdsl.build(archdsl.load(spec), width=5)
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph, Node, flatten
 from archdsl.passes.analysis import analyze
-from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import (
-    Axis,
-    Field,
+    AxisField,
     ReceptiveField,
+    UnitFields,
     fields,
     main_value,
     reports,
@@ -441,11 +441,13 @@ def _extent(image: Tensor, unit: Tensor) -> list[tuple[int, int] | None]:
     return found
 
 
-def _expected(axis: Axis, unit: int) -> tuple[int, int]:
+def _expected(axis: AxisField, unit: int) -> tuple[int, int]:
     return axis.visible(unit) or (1, 0)
 
 
-def _check_value(image: Tensor, value: Tensor, field: Field, *, exact: bool) -> None:
+def _check_value(
+    image: Tensor, value: Tensor, field: UnitFields, *, exact: bool
+) -> None:
     """Compare a field with the gradients of a value's first, last and middle units.
 
     Args:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 import archdsl
 import archdsl.backends.torch as backend
 from archdsl.backends.torch import recomputed
-from archdsl.backends.torch.check import UnsafeCode, check
+from archdsl.backends.torch.check import UnsafeCode, check_text
 from archdsl.backends.torch.style import Style
-from archdsl.backends.torch.validate import Miscompiled, parse, validate
+from archdsl.backends.torch.validate import Miscompiled, parse_module, validate
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.passes.recompute import parts
 from tests import generated, handmade, manual_specs
@@ -209,31 +209,33 @@ def test_a_text_that_runs_other_parts_again_is_refused(
     network: Network, before: str, after: str
 ) -> None:
     text = archdsl.emit(network, recompute=True)
-    validate(parse(text), network, STYLE)
+    validate(parse_module(text), network, STYLE)
     assert text.count(before) == 1
     with pytest.raises(Miscompiled):
-        validate(parse(text.replace(before, after)), network, STYLE)
+        validate(parse_module(text.replace(before, after)), network, STYLE)
 
 
 def test_a_text_is_for_one_of_both(network: Network) -> None:
     with pytest.raises(Miscompiled, match="is not run again in the backward pass"):
-        validate(parse(archdsl.emit(network)), network, STYLE)
+        validate(parse_module(archdsl.emit(network)), network, STYLE)
     with pytest.raises(Miscompiled, match="is run again in the backward pass"):
-        validate(parse(archdsl.emit(network, recompute=True)), network)
+        validate(parse_module(archdsl.emit(network, recompute=True)), network)
 
 
 def test_only_the_very_class_may_do_what_it_does(network: Network) -> None:
     text = archdsl.emit(network, recompute=True)
-    check(text)
+    check_text(text)
     for before, after in (
         ("value.clone()", "value.detach()"),
         ("from torch.utils.checkpoint import checkpoint", "from os import system"),
         ("class Recomputed(nn.Module)", "class Other(nn.Module)"),
     ):
         with pytest.raises(UnsafeCode):
-            check(text.replace(before, after))
+            check_text(text.replace(before, after))
     with pytest.raises(UnsafeCode):  # without the class, its import is not needed
-        check(archdsl.emit(network).replace("import torch\n", f"{recomputed.IMPORT}\n"))
+        check_text(
+            archdsl.emit(network).replace("import torch\n", f"{recomputed.IMPORT}\n")
+        )
 
 
 # ---- the command ------------------------------------------------------------------
@@ -247,4 +249,4 @@ def test_the_command_writes_such_a_module(run: Run, folder: Path) -> None:
     assert run("compile", "resnet18", "--recompute", "--json").json["recompute"] is True
     done = run("compile", "resnet18", "--recompute", "--inference")
     assert done.code == 2
-    assert "--recompute is for training, and --inference is not" in done.err
+    assert "--recompute is for training, so it excludes --inference" in done.err

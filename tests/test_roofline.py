@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import archdsl
 from archdsl.backends.views import time as view
 from archdsl.cli import main
+from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.costs import costs
 from archdsl.passes.devices import (
     FORMATS,
@@ -22,7 +23,6 @@ from archdsl.passes.devices import (
     device,
     devices,
 )
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.roofline import (
     BOUNDS,
     Rates,
@@ -347,7 +347,7 @@ def test_an_unknown_device(name: str, help: str) -> None:
 
 def test_a_dtype_that_the_device_does_not_have() -> None:
     graph = flatten(chain((4, 6, 6), "relu"))
-    with pytest.raises(DeviceError, match="t4 has no rate for bfloat16, but for floa"):
+    with pytest.raises(DeviceError, match="t4 has no rate for bfloat16, only for floa"):
         timed(graph, device("t4"), dtype="bfloat16")
     with pytest.raises(DeviceError, match="l4 has no rate for float64"):
         timed(graph, device("l4"), dtype="float64")
@@ -428,8 +428,8 @@ bandwidth_gbs = 100
         ("float32 = 2", "float64 = 2", "`vector_tflops` needs a rate for float64"),
         ("{ float32 = 1 }", "{ tf32 = 1 }", "vector_tflops: there is no `tf32`"),
         ("{ float32 = 1 }", "1", "`vector_tflops` has a rate for each format"),
-        ("[card]", "[card]\ntitle = 3", "`title` is a text"),
-        ("[card]\n", "", "`bandwidth_gbs` stands outside a device"),
+        ("[card]", "[card]\ntitle = 3", "`title` must be a string"),
+        ("[card]\n", "", "`bandwidth_gbs` is outside a device"),
         ("[card]", "[card", "mine.toml: Expected ']'"),
         (RIGHT, "", "there is no device in it"),
     ],

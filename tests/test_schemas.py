@@ -15,7 +15,7 @@ from PIL import Image
 import archdsl
 from archdsl.backends.training.folder import COLUMNS
 from archdsl.cli.app import COMMANDS
-from archdsl.cli.schemas import OUTPUTS, schema
+from archdsl.cli.schemas import OUTPUTS, output_schema
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -124,7 +124,7 @@ def test_every_command_has_a_schema() -> None:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_the_schemas_are_schemas(run: Run, name: str) -> None:
     found = json.loads(run("schema", name).out)
-    assert found == schema(name)
+    assert found == output_schema(name)
     jsonschema.Draft202012Validator.check_schema(found)
 
 
@@ -154,7 +154,7 @@ def test_outputs_are_as_their_schemas_say(
     if call[0] == "run":
         run("export", "small.arch", "--random", "0", "-o", "small.onnx")
     found = run(*call, "--json").json
-    validator = jsonschema.Draft202012Validator(closed(schema(call[0])))
+    validator = jsonschema.Draft202012Validator(closed(output_schema(call[0])))
     # Of the forms, the one that it is nearest to.
     errors = [jsonschema.exceptions.best_match(validator.iter_errors(found))]
     assert errors == [None], errors[0] and (errors[0].message, errors[0].json_path)
@@ -177,7 +177,7 @@ def test_what_is_not_so_is_refused(
     run: Run, keys: tuple[str | int, ...], value: object
 ) -> None:
     found = copy.deepcopy(run("analyze", "vgg11", "--json").json)
-    validator = jsonschema.Draft202012Validator(closed(schema("analyze")))
+    validator = jsonschema.Draft202012Validator(closed(output_schema("analyze")))
     assert validator.is_valid(found)
     part: Any = found
     for key in keys[:-1]:
@@ -188,7 +188,7 @@ def test_what_is_not_so_is_refused(
 
 def test_a_missing_key_is_refused_and_a_new_one_is_not(run: Run) -> None:
     found = run("analyze", "vgg11", "--json").json
-    validator = jsonschema.Draft202012Validator(schema("analyze"))
+    validator = jsonschema.Draft202012Validator(output_schema("analyze"))
     assert validator.is_valid({**found, "new": 1})
     del found["depth"]
     assert not validator.is_valid(found)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.smallest import Smallest, smallest
 from archdsl.resources import specs_dir
-from tests import handmade
+from tests import handmade, presets
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, torchvision
 from tests.strategies import sketches
@@ -90,7 +90,7 @@ def test_a_linear_layer_takes_one_size_of_map() -> None:
     assert below is not None
     assert below.layer == "linear4"
     assert below.message == (
-        "linear: its weights are for an input of 192, and this one is 168"
+        "linear: its weights are for an input of 192, but this one is 168"
     )
 
 
@@ -259,9 +259,9 @@ RUN = (
 
 @pytest.mark.parametrize("name", RUN)
 def test_modules_run_at_the_smallest_size_and_not_below(name: str) -> None:
-    network = archdsl.load(name)
+    network = presets.network(name)
     with torch.device("meta"):
-        module = archdsl.build(network)
+        module = presets.built(name)
     training = any(port.training for port in network.outputs)
     module.train(training)
     height, width = network.inputs[0].shape[1:]

@@ -14,6 +14,7 @@ from archdsl.ir.verify import problems
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import read_source
+from tests import presets
 from tests.oracle import CASES, meta, torchvision
 
 SPECS = sorted(shipped_specs().values())
@@ -91,12 +92,12 @@ def shapes_of(module: nn.Module, network: Network) -> dict[str, tuple[int, ...]]
 
 @pytest.mark.parametrize("preset", sorted(shipped_presets()))
 def test_presets_are_what_they_claim_and_build(preset: str) -> None:
-    network = archdsl.load(preset)
+    network = presets.network(preset)
     assert not problems(network)
     analysis = archdsl.analyze(network)
     assert not check_expectations(network, analysis)
     with torch.device("meta"):
-        module = archdsl.build(network)
+        module = presets.built(preset)
     with meta():
         shapes = shapes_of(module.eval(), network)
     assert sum(p.numel() for p in module.parameters()) == analysis.params
@@ -108,7 +109,7 @@ def test_presets_are_what_they_claim_and_build(preset: str) -> None:
 @pytest.mark.parametrize("preset", COUNTED)
 def test_networks_that_are_no_classifiers(preset: str) -> None:
     params, shapes = COUNTED[preset]
-    network = archdsl.load(preset)
+    network = presets.network(preset)
     assert archdsl.analyze(network).params == params
     assert {p.name: tuple(int(n) for n in p.shape) for p in network.outputs} == shapes
 

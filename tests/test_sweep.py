@@ -44,7 +44,7 @@ from archdsl.sweeps import (
 )
 from archdsl.sweeps import run as running
 from archdsl.sweeps.front import front
-from archdsl.sweeps.output import UnknownFormat, encode, plot
+from archdsl.sweeps.output import UnknownFormat, encode_rows, plot_points
 from tests.timing import cpu_seconds
 
 NET = """arch 1
@@ -373,7 +373,7 @@ def test_conditions_are_expressions_of_the_language(text: str, holds: bool) -> N
         ("width and on", "`width` is 64, and must be true or false"),
         ("unit > 3", '`unit` is "bottleneck", and must be a number'),
         ("on + 1M > 3", "`on` is true, and must be a number"),
-        ("[i for i in layers] == 3", "has no place in a condition"),
+        ("[i for i in layers] == 3", "is not allowed in a condition"),
         ("().__class__", "is not a condition"),
     ],
 )
@@ -470,7 +470,7 @@ def test_points_are_sorted_and_cut(folder: Path) -> None:
 
 
 def written(found: Sweep) -> bytes:
-    return encode(found, "csv") + encode(found, "json")
+    return encode_rows(found, "csv") + encode_rows(found, "json")
 
 
 def test_a_run_goes_on_wherever_it_was_cut_off(folder: Path) -> None:
@@ -521,7 +521,9 @@ def test_a_journal_with_rows_of_another_form_is_refused(
     sweep("net.arch", AXES, journal=book)
     header = book.read_text("utf-8").splitlines()[0]
     book.write_text(f"{header}\n{entry}\n", encoding="utf-8")
-    with pytest.raises(JournalError, match="no sweep has written it so"):
+    with pytest.raises(
+        JournalError, match="it is damaged, or was not written by a sweep"
+    ):
         sweep("net.arch", AXES, journal=book)
 
 
@@ -540,9 +542,9 @@ def test_gaps_in_a_journal_are_filled(folder: Path) -> None:
     [
         ("spec", "the spec, or a file that it imports, has changed"),
         ("import", "the spec, or a file that it imports, has changed"),
-        ("axes", "it is of a sweep over other axes"),
-        ("options", "it is of a sweep with other options"),
-        ("sample", "it is of a sweep of other points"),
+        ("axes", "it belongs to a sweep over other axes"),
+        ("options", "it belongs to a sweep with other options"),
+        ("sample", "it belongs to a sweep of other points"),
         ("version", "it was written by another version of archdsl"),
     ],
 )
@@ -617,7 +619,7 @@ def test_a_killed_command_goes_on(folder: Path, jobs: int) -> None:
         everything=True,
         jobs=1,
     )
-    assert (folder / "killed.csv").read_bytes() == encode(found, "csv")
+    assert (folder / "killed.csv").read_bytes() == encode_rows(found, "csv")
 
 
 # ---- processes and clusters -----------------------------------------------------
@@ -747,7 +749,7 @@ def test_a_cluster_finds_the_same(
     assert ray.up and len(ray.calls) == 3
     monkeypatch.setattr("archdsl.sweeps.cluster.__version__", "0.0")
     monkeypatch.setattr("archdsl.sweeps.cluster.rows_there", lambda *a: ("9", []))
-    with pytest.raises(ClusterError, match=r"has archdsl 9, and this one has 0\.0"):
+    with pytest.raises(ClusterError, match=r"has archdsl 9, but this one has 0\.0"):
         sweep("net.arch", AXES, ray=True)
 
 
@@ -771,13 +773,13 @@ def test_files_hold_the_records(folder: Path) -> None:
     )
     rows = records(found)
     assert len(rows) == 60 and all(row["params"] for row in rows)
-    text = encode(found, "csv").decode()
+    text = encode_rows(found, "csv").decode()
     assert text.splitlines()[0] == ",".join(rows[0])
     read = list(csv.DictReader(io.StringIO(text)))
     assert read == [{k: str(v) for k, v in row.items()} for row in rows]
-    lines = encode(found, "jsonl").decode().splitlines()
+    lines = encode_rows(found, "jsonl").decode().splitlines()
     assert [json.loads(line) for line in lines] == rows
-    whole = json.loads(encode(found, "json"))
+    whole = json.loads(encode_rows(found, "json"))
     assert whole["schema"] == 1 and whole["points"] == rows
     assert (whole["total"], whole["kept"]) == (108, 60)
     assert whole["axes"]["unit"] == ["plain", "short"]
@@ -790,7 +792,7 @@ def test_all_points_are_written_with_their_errors(folder: Path) -> None:
         archdsl.analyze(archdsl.load("net.arch", params={"count": n})).params
         for n in (1, 2)
     ]
-    rows = list(csv.reader(io.StringIO(encode(found, "csv").decode())))
+    rows = list(csv.reader(io.StringIO(encode_rows(found, "csv").decode())))
     assert [[*row[:3], *row[-2:]] for row in rows] == [
         ["groups", "count", "params", "kept", "error"],
         ["1", "1", str(params[0]), "true", ""],
@@ -812,7 +814,7 @@ def test_parquet_holds_the_records(folder: Path) -> None:
 
     axes = {"groups": "1,3", "unit": "plain,relu", "input": "3x32x32,1x8x8"}
     found = sweep("net.arch", axes, everything=True)
-    data = encode(found, "parquet")
+    data = encode_rows(found, "parquet")
     table = parquet.read_table(io.BytesIO(data))
     assert table.to_pylist() == records(found)
     types = {name: str(table.schema.field(name).type) for name in table.column_names}
@@ -825,7 +827,7 @@ def test_parquet_holds_the_records(folder: Path) -> None:
         "kept": "bool",
         "error": "string",
     }
-    assert encode(found, "parquet") == data
+    assert encode_rows(found, "parquet") == data
 
 
 @pytest.mark.parametrize(
@@ -836,9 +838,9 @@ def test_a_plot_shows_the_front(folder: Path, format: str, head: bytes) -> None:
     found = sweep(
         "net.arch", {"width": "4..16:4", "count": "1..3"}, pareto="macs,-depth"
     )
-    data = plot(found, format)
+    data = plot_points(found, format)
     assert data.startswith(head)
-    assert plot(found, format) == data
+    assert plot_points(found, format) == data
     if format == "svg":
         text = data.decode()
         assert (
@@ -858,11 +860,11 @@ def test_files_are_written_by_their_name(folder: Path) -> None:
     found.to_json("a.json")
     found.to_jsonl("a.jsonl")
     for format in ("csv", "json", "jsonl"):
-        assert Path(f"a.{format}").read_bytes() == encode(found, format)
+        assert Path(f"a.{format}").read_bytes() == encode_rows(found, format)
     with pytest.raises(UnknownFormat, match="did you mean `csv`"):
-        encode(found, "cvs")
+        encode_rows(found, "cvs")
     with pytest.raises(ValueError, match="two objectives"):
-        plot(found, "svg")
+        plot_points(found, "svg")
 
 
 @pytest.mark.parametrize("extra", ["pyarrow", "matplotlib", "ray"])
@@ -978,7 +980,7 @@ def test_the_command_writes_files(run: Run, folder: Path) -> None:
         (["widht=4"], 1, "did you mean `width`?"),
         (["preset=smal"], 1, "did you mean `small`?"),
         (["width=1..10000000"], 4, "more than 1,000,000 values"),
-        (["width=1..9999", "count=1..9999"], 4, "take some of them by --sample"),
+        (["width=1..9999", "count=1..9999"], 4, "draw some of them with --sample"),
     ],
 )
 def test_the_command_says_what_is_wrong(
@@ -1033,7 +1035,7 @@ def test_the_command_goes_on_unless_told_otherwise(run: Run, folder: Path) -> No
     sweep("net.arch", {"width": "4,8"}, journal="a.csv.journal")
     code, out, err = run("width=4,9", "-o", "a.csv")
     assert (code, out) == (2, "")
-    assert "other axes: remove it, or begin anew with --restart" in err
+    assert "other axes: remove it, or start again with --restart" in err
     assert run("width=4,9", "-o", "a.csv", "--restart").code == 0
     assert (folder / "a.csv").read_text().count("\n") == 3
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from archdsl.backends.training import parse, shipped
+from archdsl.backends.training import parse_recipe, shipped_recipe
 from archdsl.backends.training.folder import read_metrics
 from archdsl.backends.training.recipe import Recipe
 from archdsl.cli import main
 from archdsl.cli.commands import sweep as options
 from archdsl.sweeps import Interrupted, Sweep, Training, sweep
-from archdsl.sweeps.output import encode, plot
+from archdsl.sweeps.output import encode_rows, plot_points
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -39,9 +39,9 @@ AXES = {"width": "12,1,8,2"}
 
 
 def recipe(*changes: str) -> Recipe:
-    source = shipped("digits")
+    source = shipped_recipe("digits")
     assert source is not None
-    return parse(
+    return parse_recipe(
         source, ("epochs=3", "batch=256", "schedule.warmup_epochs=0", *changes)
     )
 
@@ -72,8 +72,8 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
         assert len(history) == epochs
         assert history[-1]["test_top1"] == pytest.approx(accuracy, abs=1e-6)
     assert Path("runs/000000/weights.safetensors").exists()
-    drawn = plot(whole, "svg").decode()
-    assert "trained to the end" in drawn and "stopped early" in drawn
+    drawn = plot_points(whole, "svg").decode()
+    assert "trained in full" in drawn and "stopped early" in drawn
     assert re.search(r"\d%</text>", drawn)
     shutil.rmtree("runs")
 
@@ -86,7 +86,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
         trained(stop, pareto="params,-accuracy", journal="parts.journal")
     assert len(error.value.sweep.points) == 1
     again = trained(pareto="params,-accuracy", journal="parts.journal")
-    assert encode(again, "csv") == encode(whole, "csv")
+    assert encode_rows(again, "csv") == encode_rows(whole, "csv")
 
 
 def test_what_does_not_fit_is_not_trained() -> None:

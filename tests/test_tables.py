@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import archdsl
-from archdsl.backends.table import Style, report
+from archdsl.backends.table import ReportStyle, report
 from archdsl.backends.views import VIEWS
 from archdsl.passes.analysis import Analysis
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -35,7 +36,7 @@ def shipped() -> dict[str, Analysis]:
     """Return the analysis of every shipped preset."""
     return {
         name: archdsl.analyze(
-            archdsl.load(name, symbolic=False), tool="fvcore", device="t4"
+            presets.network(name, symbolic=False), tool="fvcore", device="t4"
         )
         for name in shipped_presets()
     }
@@ -43,7 +44,7 @@ def shipped() -> dict[str, Analysis]:
 
 def table(facts: Analysis, *views: str, **style: object) -> list[str]:
     shown = views or VIEWS[:1]
-    looks = Style(**style)  # type: ignore[arg-type]
+    looks = ReportStyle(**style)  # type: ignore[arg-type]
     return report(facts.network, facts.facts, views=shown, style=looks).splitlines()
 
 

@@ -142,7 +142,7 @@ def test_programs_of_random_specs_compute_the_same(
     state = draw_state(network, 1)
     path = tmp_path / "net.pt2"
     made = archdsl.export_torch(network, path, weights=state)
-    found = checking.check(path, made, network, state)
+    found = checking.check_export(path, made, network, state)
     assert found.agrees, found
     # By another road than the check's: the executor of steps.
     generator = torch.Generator().manual_seed(2)
@@ -177,7 +177,7 @@ def test_openvino_computes_what_the_module_does(tmp_path: Path, fixed: bool) -> 
     )
     assert made.format == "openvino" and made.folded == 2
     assert path.with_suffix(".bin").stat().st_size == len(made.data)
-    found = checking.check(path, made, network, module.state_dict())
+    found = checking.check_export(path, made, network, module.state_dict())
     assert found.agrees, found
     model = openvino.Core().read_model(path)
     batch, *rest = model.input("x").get_partial_shape()
@@ -256,7 +256,7 @@ def test_images_are_those_of_all_folders_and_not_too_many(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("input 5x8x8\n    globalavgpool", "1 or 3 channels, and the input 5"),
+        ("input 5x8x8\n    globalavgpool", "1 or 3 channels, but the input has 5"),
         ("input 8\n    linear 3", "does not take a single image"),
         (
             "input a 3x8x8\n    input b 3x8x8\n    add { @a | @b }",
@@ -319,7 +319,7 @@ def test_the_command_writes_a_program_of_executorch(run: Run, specs: Path) -> No
     ("options", "message"),
     [
         (["--executorch", "--torch"], "--torch and --executorch exclude each other"),
-        (["--executorch", "--opset", "20"], "--opset means nothing with --executorch"),
+        (["--executorch", "--opset", "20"], "--opset has no effect with --executorch"),
         (["--executorch"], "with --executorch, the file's name ends in .pte"),
     ],
 )
@@ -368,10 +368,10 @@ def test_the_command_says_what_int8_changes(
         (["--torch", "--int8", ".", "-o", "n.pt2"], "--torch and --int8 exclude"),
         (["--torch", "-o", "n.onnx"], "with --torch, the file's name ends in .pt2"),
         (["--openvino", "-o", "n.onnx"], "the file's name ends in .xml"),
-        (["--torch", "--opset", "18", "-o", "n.pt2"], "--opset means nothing"),
-        (["--torch", "--fixed-size", "-o", "n.pt2"], "--fixed-size means nothing"),
-        (["--mean", "0.5", "-o", "n.onnx"], "--mean means nothing without --int8"),
-        (["--std", "0.5", "-o", "n.onnx"], "--std means nothing without --int8"),
+        (["--torch", "--opset", "18", "-o", "n.pt2"], "--opset has no effect"),
+        (["--torch", "--fixed-size", "-o", "n.pt2"], "--fixed-size has no effect"),
+        (["--mean", "0.5", "-o", "n.onnx"], "--mean has no effect without --int8"),
+        (["--std", "0.5", "-o", "n.onnx"], "--std has no effect without --int8"),
         (["--int8", "nowhere", "-o", "n.onnx"], "nowhere' does not exist"),
         (["--int8", "empty", "-o", "n.onnx"], "empty has no images (.bmp"),
     ],

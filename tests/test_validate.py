@@ -24,12 +24,13 @@ from archdsl.backends.torch.validate import (
     Demands,
     Miscompiled,
     compare,
-    parse,
+    parse_module,
     validate,
 )
-from archdsl.backends.torch.validate.signatures import SIGNATURES, bound, signature
+from archdsl.backends.torch.validate.signatures import bound, signature
 from archdsl.cli import main
 from archdsl.ir import Network
+from archdsl.torch.functions import entries
 from tests.conftest import ROOT
 from tests.generated import specimen
 from tests.oracle import EMITTED, Emitted
@@ -42,7 +43,7 @@ BATCH = 100
 
 
 def hold(text: str, network: Network) -> None:
-    validate(parse(text), network)
+    validate(parse_module(text), network)
 
 
 def refusal(text: str, network: Network) -> str:
@@ -216,7 +217,7 @@ def test_deep_networks_are_followed() -> None:
 def test_time_grows_linearly() -> None:
     def proof(layers: int) -> Callable[[], None]:
         network = net(*["conv 3x3 16"] * layers)
-        tree = parse(archdsl.emit(network))
+        tree = parse_module(archdsl.emit(network))
         return lambda: validate(tree, network)
 
     small, large = proof(100), proof(1000)
@@ -454,7 +455,7 @@ def verdict(case: int, *, large: bool) -> bool:
     of = source(place)
     spoilt = spoil(of.text, f"spoiling {case}")
     try:
-        compare(parse(spoilt.text), of.demands)
+        compare(parse_module(spoilt.text), of.demands)
     except Miscompiled:
         return True
     if large or place >= len(SMALL):
@@ -527,7 +528,9 @@ def _parameters(found: Any) -> list[tuple[str, Any]]:
 
 def _names() -> Iterator[str]:
     """Yield the callables of torch, those for one, two and three axes apart."""
-    for name in SIGNATURES:
+    for name, entry in entries().items():
+        if entry.parameters is None:
+            continue
         names = [name, *(f"{name}{axes}d" for axes in (1, 2, 3))]
         module, _, last = name.partition(".")
         owner = {"nn": nn, "F": nn.functional}.get(module)
@@ -581,12 +584,12 @@ def test_a_difference_is_a_bug_of_ours_and_leaves_no_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write = backend.write
+    write = backend.write_module
 
     def spoilt(network: Network, *how: Any) -> str:
         return write(network, *how).replace("stride=2", "stride=1")
 
-    monkeypatch.setattr(backend, "write", spoilt)
+    monkeypatch.setattr(backend, "write_module", spoilt)
     spec, out = tmp_path / "net.arch", tmp_path / "net.py"
     spec.write_text(NET)
     assert main(["compile", str(spec), "-o", str(out)]) == 70

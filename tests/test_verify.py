@@ -27,7 +27,7 @@ from archdsl.ir import (
     Step,
     unchecked,
 )
-from archdsl.ir.verify import InvalidNetwork, Place, problems, verify
+from archdsl.ir.verify import InvalidNetwork, Location, problems, verify
 from archdsl.layer import kind
 from archdsl.symbolic import Poly, Sym
 from archdsl.values import Last
@@ -91,13 +91,15 @@ def test_a_network_with_everything_is_valid() -> None:
 
 # ---- spoiling ---------------------------------------------------------------------
 
-Nodes = list[tuple[Place, Step | Group]]
+Nodes = list[tuple[Location, Step | Group]]
 
 
 def nodes(network: Network) -> Nodes:
     """Return every node with its place, in order."""
 
-    def walk(place: Place, node: Step | Group) -> Iterator[tuple[Place, Step | Group]]:
+    def walk(
+        place: Location, node: Step | Group
+    ) -> Iterator[tuple[Location, Step | Group]]:
         yield place, node
         if isinstance(node, Group):
             for number, child in enumerate(node.children):
@@ -112,10 +114,10 @@ def changed(node: Any, **fields: Any) -> Any:
     return unchecked(type(node))(**{**kept, **fields})
 
 
-def edited(network: Network, place: Place, change: Callable[[Any], Any]) -> Network:
+def edited(network: Network, place: Location, change: Callable[[Any], Any]) -> Network:
     """Return a network with another node at a place."""
 
-    def at(node: Any, rest: Place) -> Any:
+    def at(node: Any, rest: Location) -> Any:
         if not rest:
             return change(node)
         _, number, *further = rest
@@ -128,7 +130,7 @@ def edited(network: Network, place: Place, change: Callable[[Any], Any]) -> Netw
     return changed(network, root=at(network.root, place[1:]))
 
 
-def with_fields(network: Network, place: Place, **fields: Any) -> Network:
+def with_fields(network: Network, place: Location, **fields: Any) -> Network:
     """Return a network of which the node at a place has other fields."""
     return edited(network, place, lambda node: changed(node, **fields))
 
@@ -160,11 +162,11 @@ def spoiling(says: str) -> Callable[[Any], Any]:
     return keep
 
 
-def steps(network: Network) -> list[tuple[Place, Step]]:
+def steps(network: Network) -> list[tuple[Location, Step]]:
     return [(p, n) for p, n in nodes(network) if isinstance(n, Step)]
 
 
-def groups(network: Network) -> list[tuple[Place, Group]]:
+def groups(network: Network) -> list[tuple[Location, Group]]:
     return [(p, n) for p, n in nodes(network)[1:] if isinstance(n, Group)]
 
 
@@ -175,7 +177,7 @@ def each(network: Network, found: Any, **fields: Any) -> Spoilt:
         yield lambda p=place, v=values: with_fields(network, p, **v)
 
 
-def fed(network: Network) -> list[tuple[Place, Group]]:
+def fed(network: Network) -> list[tuple[Location, Group]]:
     return [(p, g) for p, g in groups(network) if g.ports]
 
 
@@ -219,7 +221,7 @@ def an_input_without_its_channels(network: Network, random: Random) -> Spoilt:
     return each(network, fed(network), ports=lambda g: with_port(g, 1, name="other"))
 
 
-@spoiling("exists in training alone")
+@spoiling("exists only in training")
 def an_input_of_training(network: Network, random: Random) -> Spoilt:
     return each(network, fed(network), ports=lambda g: with_port(g, 1, training=True))
 
@@ -229,12 +231,12 @@ def an_input_that_no_argument_can_be(network: Network, random: Random) -> Spoilt
     return each(network, fed(network), ports=lambda g: with_port(g, 0, name="train"))
 
 
-@spoiling("is made twice")
+@spoiling("is defined twice")
 def value_made_twice(network: Network, random: Random) -> Spoilt:
     return each(network, steps(network), output=lambda step: step.inputs[0])
 
 
-@spoiling("before that is made")
+@spoiling("before that is defined")
 def later_read(network: Network, random: Random) -> Spoilt:
     return each(
         network,
@@ -243,7 +245,7 @@ def later_read(network: Network, random: Random) -> Spoilt:
     )
 
 
-@spoiling("before that is made")
+@spoiling("before that is defined")
 def parts_in_another_order(network: Network, random: Random) -> Spoilt:
     for place, group in [(("root",), network.root), *groups(network)]:
         for number, (one, two) in enumerate(pairwise(group.children)):
@@ -349,13 +351,13 @@ def an_older_name_that_it_has(network: Network, random: Random) -> Spoilt:
     )
 
 
-@spoiling("two parts were named")
+@spoiling("two parts had the name")
 def one_older_name_twice(network: Network, random: Random) -> Spoilt:
     first = [(p, s) for p, s in steps(network) if not s.shared]
     yield from each(network, first, renamed_from=lambda _: (OldName(name="old.1"),) * 2)
 
 
-@spoiling("is no part of a key")
+@spoiling("cannot be part of a key")
 def an_older_name_that_no_key_has(network: Network, random: Random) -> Spoilt:
     for bad in ("", "a b", "a..b", "a.", 'x"', "{i}", "\n"):
         first = [(p, s) for p, s in steps(network) if not s.shared]
@@ -390,7 +392,7 @@ def another_number_in_a_seq(network: Network, random: Random) -> Spoilt:
             )
 
 
-@spoiling("only an owner's output leaves it")
+@spoiling("only the output of an owner can be read outside it")
 def a_value_that_leaves_its_owner(network: Network, random: Random) -> Spoilt:
     for place, group in groups(network):
         if group.role not in ("block", "group"):
@@ -417,7 +419,7 @@ def a_value_of_training_in_inference(network: Network, random: Random) -> Spoilt
         yield lambda: with_fields(network, place, **read)
 
 
-@spoiling("exists in training alone")
+@spoiling("exists only in training")
 def an_output_of_training_in_inference(network: Network, random: Random) -> Spoilt:
     for port in network.outputs:
         if port.training:
@@ -425,7 +427,7 @@ def an_output_of_training_in_inference(network: Network, random: Random) -> Spoi
             yield lambda v=tuple(ports): changed(network, outputs=v)
 
 
-@spoiling("nothing makes the value")
+@spoiling("nothing defines the value")
 def an_output_of_nothing(network: Network, random: Random) -> Spoilt:
     ghost = Port(name="ghost", value=10**6, shape=(3,))
     yield lambda: changed(network, outputs=(*network.outputs, ghost))
@@ -467,7 +469,7 @@ def a_step_for_nothing(network: Network, random: Random) -> Spoilt:
             yield lambda p=place, m=made: edited(network, p, lambda node: [node, m])
 
 
-@spoiling("before that is made")
+@spoiling("before that is defined")
 def a_group_that_gives_nothing(network: Network, random: Random) -> Spoilt:
     return each(network, groups(network), output=lambda _: 10**6)
 
@@ -529,13 +531,13 @@ def a_shared_part_without_an_earlier_one(network: Network, random: Random) -> Sp
     return each(network, plain, shared=lambda _: True)
 
 
-@spoiling("another one before")
+@spoiling("the earlier layer")
 def another_layer_of_one_name(network: Network, random: Random) -> Spoilt:
     found = [(p, s) for p, s in steps(network) if s.shared and s.op.word == "conv"]
     return each(network, found, op=lambda s: s.op.replace(bias=s.op.bias is False))
 
 
-@spoiling("other layers before")
+@spoiling("has other layers")
 def a_shared_part_with_other_layers(network: Network, random: Random) -> Spoilt:
     found = [(p, g) for p, g in groups(network) if g.shared and len(g.children) > 1]
     return each(network, found, children=lambda group: group.children[:-1])
@@ -584,4 +586,4 @@ def test_problems_have_a_place_and_all_are_named() -> None:
     first = caught.value.problems[0]
     assert first.place == ("root", "children", 1, "shape")
     assert str(first) == "root.children[1].shape: relu gives 4x8x8, not 5x8x8"
-    assert str(first) in str(caught.value) and "N is no valid" in str(caught.value)
+    assert str(first) in str(caught.value) and "N is not a valid" in str(caught.value)

@@ -25,9 +25,9 @@ from archdsl.backends.checkpoints import (
     maps,
     match,
     parse_rules,
-    read,
+    read_weights,
     safetensors_bytes,
-    shipped,
+    shipped_rules,
     state_dict,
     tensors_of,
     wanted,
@@ -73,7 +73,7 @@ def fits(network: archdsl.Network, state: Any, path: Path, **options: Any) -> Ma
         safetensors.torch.save_file(state, path)
     else:
         torch.save(state, path)
-    return match(network, read(path, options.pop("part", None)), **options)
+    return match(network, read_weights(path, options.pop("part", None)), **options)
 
 
 def same(found: Match, state: State) -> bool:
@@ -187,13 +187,13 @@ def test_several_files_with_an_index(
         safetensors.torch.save_file(part, tmp_path / file)
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": where}))
-    assert same(match(net, read(index)), state)
+    assert same(match(net, read_weights(index)), state)
     (tmp_path / "out").mkdir()
     for file in ("../part-0.safetensors", "/etc/passwd", "", ".."):
         path = tmp_path / "out" / "w.index.json"
         path.write_text(json.dumps({"weight_map": {"a": file}}))
         with pytest.raises(SpecError, match="not the name of a file beside it"):
-            read(path)
+            read_weights(path)
 
 
 def test_old_checkpoints_have_no_counters(
@@ -228,7 +228,7 @@ def test_a_converted_file_is_read_by_the_library(
     assert all(torch.equal(loaded[k], turned[f"module.{k}"]) for k in found.names)
     with safetensors.safe_open(own, "pt") as file:
         assert file.metadata() == {"network": "Net"}
-    assert same(match(net, read(own)), loaded)
+    assert same(match(net, read_weights(own)), loaded)
 
 
 # ---- other names
@@ -279,7 +279,7 @@ def test_shipped_layouts_are_recognised(
     assert found.rules is not None and found.rules.name == layout
     assert found.complete and not found.extra
     assert {key: rename(key) for key in own} == found.names
-    asked = match(network, found.checkpoint, rules=shipped(layout))
+    asked = match(network, found.checkpoint, rules=shipped_rules(layout))
     assert asked.names == found.names
 
 
@@ -401,7 +401,7 @@ def test_older_names_that_begin_alike_are_read_in_bounded_time() -> None:
 
 def test_every_shipped_layout_says_what_it_is() -> None:
     for name in maps():
-        rules = shipped(name)
+        rules = shipped_rules(name)
         assert rules is not None and rules.about and rules.rules
 
 
@@ -432,13 +432,16 @@ loss.{rest...} ->
         ("a.b", "`a.b` is not a rule, which is `FROM -> TO`"),
         ("-> a", "`-> a` is not a rule, which is `FROM -> TO`"),
         ("a.{i} -> b.{j}", "`{j}` is not in FROM"),
-        ("a.{i}.{i} -> b.{i}", "`{i}` is twice in FROM"),
+        ("a.{i}.{i} -> b.{i}", "`{i}` occurs twice in FROM"),
         ("a.{i}{j} -> b", "nothing separates `{j}` from the word before it"),
         ("a.{i...}.b -> {i...}", "`{i...}` is not at the end of FROM"),
         ("a.{i...} -> {i}", "`i` has `...` on one side only"),
         ("a.{i + 1} -> {i}", "`{i + 1}` can only be in TO"),
-        ("a.{1} -> b", "`a.{1}` is no part of a key, nor a word in braces"),
-        ("a b -> c", "`a b` is no part of a key, nor a word in braces"),
+        (
+            "a.{1} -> b",
+            "`a.{1}` can be neither part of a key nor a placeholder in braces",
+        ),
+        ("a b -> c", "`a b` can be neither part of a key nor a placeholder in braces"),
     ],
 )
 def test_lines_that_are_no_rules(line: str, wrong: str) -> None:
@@ -526,14 +529,14 @@ def test_nothing_of_a_pickle_runs(how: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(pickle.dumps({"b": Call(made)}, protocol=2))
     with pytest.raises(SpecError) as raised:
-        read(path)
+        read_weights(path)
     assert raised.value.diagnostics[0].code == "A1001" and not made.exists()
 
 
 def test_a_whole_module_is_named(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
     with pytest.raises(SpecError, match=r"torch\.nn\.modules\.linear\.Linear"):
-        read(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
 
 
 def test_archives_that_would_grow(tmp_path: Path) -> None:
@@ -541,13 +544,13 @@ def test_archives_that_would_grow(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/data.pkl", b"\0" * 50_000_000)
     with pytest.raises(SpecError, match="contents are larger"):
-        read(path)
+        read_weights(path)
 
 
 def test_tensors_that_repeat_one_element(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1).expand(10**6, 10**6)}, tmp_path / "w.pth")
     with pytest.raises(SpecError, match="larger than the file"):
-        read(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
@@ -569,7 +572,7 @@ def test_headers_that_lie(header: str, tmp_path: Path) -> None:
     text = header.encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
     with pytest.raises(SpecError) as raised:
-        read(path)
+        read_weights(path)
     assert raised.value.diagnostics[0].code == "A1001"
 
 
@@ -590,7 +593,7 @@ def test_spoilt_files_are_refused_or_compared(
             del spoilt[chance.randrange(len(spoilt)) :]
         path.write_bytes(spoilt)
         try:
-            found = match(net, read(path))
+            found = match(net, read_weights(path))
         except SpecError as error:
             assert error.diagnostics[0].code == "A1001"
             refused += 1
@@ -620,8 +623,8 @@ def test_the_command(run: Run, folder: Path, state: State) -> None:
     code, out, err = run("weights", "net.arch", "w.pth", "-o", "own.safetensors")
     assert (code, err) == (0, "wrote own.safetensors\n")
     assert "14 of the 14 tensors that net.arch needs fit" in out
-    assert "`module.` is taken off their names" in out
-    assert same(match(archdsl.loads(NET), read(Path("own.safetensors"))), state)
+    assert "the prefix `module.` is removed from their names" in out
+    assert same(match(archdsl.loads(NET), read_weights(Path("own.safetensors"))), state)
 
 
 def test_the_command_names_what_is_missing(

@@ -366,7 +366,7 @@ def content(node: Any) -> Any:
     """Return a tree as nested tuples, without its places in the text."""
     if isinstance(node, list | tuple):
         return tuple(content(item) for item in node if not isinstance(item, t.Span))
-    if not isinstance(node, t.Node):
+    if not isinstance(node, t.SyntaxNode):
         return node
     fields = [f for f in node.fields if "span" not in f and f != "source"]
     return type(node).__name__, *(content(getattr(node, f)) for f in fields)
@@ -378,7 +378,7 @@ def with_spans(node: Any) -> Any:
         return tuple(with_spans(item) for item in node)
     if isinstance(node, t.Span):
         return node.start, node.end, node.source.text
-    if not isinstance(node, t.Node):
+    if not isinstance(node, t.SyntaxNode):
         return node
     fields = [f for f in node.fields if f != "source"]
     return type(node).__name__, *(with_spans(getattr(node, f)) for f in fields)

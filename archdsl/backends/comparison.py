@@ -9,10 +9,18 @@ from archdsl.figures import FIGURES, Figure
 from archdsl.ir import Group
 from archdsl.passes.analysis import Analysis
 from archdsl.passes.compare import Comparison, Delta
-from archdsl.passes.diff import Change, Diff, Difference, Run, fold, runs, tensors
+from archdsl.passes.diff import (
+    Change,
+    Diff,
+    LayerRun,
+    NetworkDifference,
+    fold,
+    runs,
+    tensors,
+)
 from archdsl.values import Last, Shape, show_shape
 
-from .fit import Column, Sheet, note, wrapped
+from .fit import FittedColumn, FittedTable, note, wrapped
 from .text import show_bytes, show_field, show_local
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
@@ -22,7 +30,7 @@ _MOST_ITEMS: Final = 50
 # Characters of a SPEC in a column header, if lines are short.
 _LONG_NAME: Final = 16
 
-_NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
+_NOTHING: Final = "no difference: same layers, same connections, same keys"
 
 
 class _Item(NamedTuple):
@@ -46,7 +54,7 @@ class _Section(NamedTuple):
     items: tuple[_Item, ...]
 
 
-def text(
+def comparison_text(
     comparison: Comparison, *, color: bool = False, width: int | None = None
 ) -> str:
     """Return the comparison for a terminal: totals first, then differences.
@@ -76,7 +84,7 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-def _totals(comparison: Comparison, few: bool) -> Sheet:
+def _totals(comparison: Comparison, few: bool) -> FittedTable:
     """Return the totals as columns; differences are left out if there is no room.
 
     Args:
@@ -88,7 +96,7 @@ def _totals(comparison: Comparison, few: bool) -> Sheet:
         title, *rows = cells
         kind = (at - 2) % 3 if at > 1 else 0  # a figure, its difference, in percent
         columns.append(
-            Column(
+            FittedColumn(
                 title,
                 rows,
                 short=title if len(title) <= _LONG_NAME else f"..{title[-14:]}",
@@ -97,16 +105,16 @@ def _totals(comparison: Comparison, few: bool) -> Sheet:
                 rank=kind,
             )
         )
-    return Sheet(columns)
+    return FittedTable(columns)
 
 
-def _items(section: _Section) -> Sheet:
+def _items(section: _Section) -> FittedTable:
     rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]]
     # Which layers differ matters more than how, so the last details are dropped first.
-    return Sheet(
+    return FittedTable(
         [
-            Column("", column, called="details", rank=at)
+            FittedColumn("", column, called="details", rank=at)
             for at, column in enumerate(columns)
         ]
     )
@@ -269,7 +277,7 @@ def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
         yield _rewired(diff, {*runs(old)} & {*runs(new)})
 
 
-def _parts(sign: str, found: Sequence[Run], whole: Analysis) -> Iterator[_Item]:
+def _parts(sign: str, found: Sequence[LayerRun], whole: Analysis) -> Iterator[_Item]:
     """Yield layers; all layers of a block or group are shown as one."""
     own = {run.name: run for run in found}
     blocks = _blocks(whole.network.root)
@@ -306,7 +314,7 @@ def _change(change: Change) -> str:
     return f"{new.op.word}: {', '.join(parts)}"
 
 
-def _moved(found: Sequence[Difference], new: Analysis) -> Iterator[_Item]:
+def _moved(found: Sequence[NetworkDifference], new: Analysis) -> Iterator[_Item]:
     own = {moved.name: moved for moved in found}
     for name, members in fold(own, runs(new)).items():
         last = own[members[-1]]
@@ -331,7 +339,7 @@ def _rewired(diff: Diff, common: set[str]) -> _Section:
     return _Section(title + note, items)
 
 
-def _sources(rewired: Difference) -> str:
+def _sources(rewired: NetworkDifference) -> str:
     if rewired.old is None:
         return f"new, reads {_listed(rewired.new)}"
     if rewired.new is None:

@@ -55,7 +55,7 @@ class Exported:
         inputs: dimensions of each input by name; a dimension that may be any has a
             name.
         outputs: the same of each output.
-        fixed_by: the layer because of which height and width cannot be any, and why.
+        fixed_by: the layer that fixes height and width, and why.
         model: the contents of the model's file.
         data: the contents of the file beside it with its weights: always for OpenVINO,
             and for ONNX if they exceed the two GiB that a model's file can hold.

@@ -23,7 +23,7 @@ _LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
 @dataclass
-class Column:
+class FittedColumn:
     """One column, in full and as it is shown.
 
     Attributes:
@@ -65,7 +65,7 @@ class Column:
         return natural if self.limit is None else min(self.limit, natural)
 
 
-class Sheet:
+class FittedTable:
     """Columns side by side.
 
     Attributes:
@@ -76,7 +76,7 @@ class Sheet:
         cut: whether texts are cut.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[FittedColumn]) -> None:
         self.columns = list(columns)
         self.bar = _BARS[0] if any(column.shares for column in columns) else 0
         self.left_out: list[str] = []
@@ -131,7 +131,7 @@ class Sheet:
         for column in self.columns:
             column.is_short = bool(column.short)
 
-    def _cut(self, column: Column, least: int, width: int) -> None:
+    def _cut(self, column: FittedColumn, least: int, width: int) -> None:
         if column not in self.columns:
             return
         excess = self.width - width
@@ -140,7 +140,7 @@ class Sheet:
             column.limit = limit
             self.cut = True
 
-    def _leave_out(self, column: Column, _: int) -> None:
+    def _leave_out(self, column: FittedColumn, _: int) -> None:
         if column in self.columns:
             self.columns.remove(column)
             if name := column.title or column.called:
@@ -157,7 +157,7 @@ class Sheet:
         return [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
     def _texts_of(
-        self, column: Column, bar: Callable[[float, int], str]
+        self, column: FittedColumn, bar: Callable[[float, int], str]
     ) -> Iterator[str]:
         width, side = column.width, ">" if column.right else "<"
         drawn = self.bar if column.shares else 0
@@ -198,7 +198,7 @@ def _rounded(cell: str) -> str:
     return f"{sign}{number:.{decimals}f}{' KMGTP'[power]}"
 
 
-def note(sheets: Sequence[Sheet], width: int) -> str:
+def note(sheets: Sequence[FittedTable], width: int) -> str:
     """Return a note on what was done to fit a width, empty if nothing was."""
     said = ["numbers are rounded"] * any(sheet.rounded for sheet in sheets)
     said += ["texts are cut"] * any(sheet.cut for sheet in sheets)

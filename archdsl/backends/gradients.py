@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _HEADER: Final = ("layer", "kind", "gradient", "weights", "ratio", "of the last")
 
 
-def report(name: str, found: Gradients) -> str:
+def gradient_report(name: str, found: Gradients) -> str:
     """Return a table of the layers' gradients, and how they grow on their way back.
 
     Args:

@@ -34,10 +34,10 @@ def open_image(path: Path | IO[bytes], mode: str, extra: str = "train") -> Any:
         with pillow.open(path) as file:
             return operations.exif_transpose(file).convert(mode)
 
-    return decoded(read)
+    return decoded_image(read)
 
 
-def decoded(read: Callable[[], Any]) -> Any:
+def decoded_image(read: Callable[[], Any]) -> Any:
     """Return an image that a function has Pillow read.
 
     Raises:
@@ -53,9 +53,9 @@ def decoded(read: Callable[[], Any]) -> Any:
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             return read()
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
-        raise BadImage("it claims to be larger than images are") from None
+        raise BadImage("its header declares a size larger than images have") from None
     except pillow.UnidentifiedImageError:
-        raise BadImage("it is no image") from None
+        raise BadImage("it is not an image") from None
     except FileNotFoundError:
         raise
     except Exception as error:  # a broken file may raise anything in Pillow's readers

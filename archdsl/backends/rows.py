@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from archdsl.ir import Group, Step
 
-Node = Step | Group
+StepOrGroup = Step | Group
 # A layer or block, or all of those that one copy of a repeat consists of.
-_Part = Node | tuple["_Part", ...]
+_Part = StepOrGroup | tuple["_Part", ...]
 # The attributes that two layers with equal rows share.
 Content = Callable[[Step], Hashable]
 
@@ -31,8 +31,8 @@ class Row(NamedTuple):
         marked: whether it only runs in training, but what contains it does not.
     """
 
-    node: Node
-    last: Node
+    node: StepOrGroup
+    last: StepOrGroup
     name: str
     level: int
     times: int = 1

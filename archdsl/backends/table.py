@@ -14,7 +14,7 @@ from . import fit
 from .fit import wrapped
 from .rows import Row, rows
 from .text import align, span
-from .views import VIEWS, Facts, Total, View, view
+from .views import VIEWS, Total, View, ViewFacts, view
 
 _BOLD, _DIM, _BLUE, _OFF = "\033[1m", "\033[2m", "\033[34m", "\033[0m"
 _NO_COLOR: Final = "\033[39m"
@@ -23,7 +23,7 @@ _LEAST_NOTE: Final = 24
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
-class Style(NamedTuple):
+class ReportStyle(NamedTuple):
     """How a report looks.
 
     Attributes:
@@ -42,15 +42,15 @@ class Style(NamedTuple):
 
 
 # For a pipe: everything, independent of any terminal.
-PLAIN: Final = Style()
+PLAIN: Final = ReportStyle()
 
 
 def report(
     network: Network,
-    facts: Facts,
+    facts: ViewFacts,
     *,
     views: Sequence[str] = VIEWS[:1],
-    style: Style = PLAIN,
+    style: ReportStyle = PLAIN,
 ) -> str:
     """Return tables of the network's layers, and its totals with their conventions.
 
@@ -73,7 +73,7 @@ def report(
 class _Report:
     """Tables of one network, and notes that apply to all of them."""
 
-    def __init__(self, network: Network, facts: Facts, style: Style) -> None:
+    def __init__(self, network: Network, facts: ViewFacts, style: ReportStyle) -> None:
         self._root = network.root
         self._facts = facts
         self._style = style
@@ -81,7 +81,7 @@ class _Report:
         steps = zip(network.steps(), facts["layers"], strict=True)
         self._layers = {step.output: layer for step, layer in steps}
         self._folded = False
-        self._sheets: list[fit.Sheet] = []
+        self._sheets: list[fit.FittedTable] = []
 
     def table(self, view: View) -> list[str]:
         """Return the lines of a table, and of its totals."""
@@ -106,21 +106,21 @@ class _Report:
 
     def _sheet(self, view: View, shown: Sequence[Row]) -> list[str]:
         width = self._style.width
-        sheet = fit.Sheet(self._columns(view, shown))
+        sheet = fit.FittedTable(self._columns(view, shown))
         if width is not None:
             sheet.fit(width)
         self._sheets.append(sheet)
         return sheet.lines(self._bar)
 
-    def _columns(self, view: View, shown: Sequence[Row]) -> list[fit.Column]:
+    def _columns(self, view: View, shown: Sequence[Row]) -> list[fit.FittedColumn]:
         cells = [self._cells(view, row) for row in shown]
         heads = [
-            fit.Column("layer", [row.title for row in shown]),
-            fit.Column("kind", [_kind(row) for row in shown]),
-            fit.Column("output", [show_shape(row.node.shape) for row in shown]),
+            fit.FittedColumn("layer", [row.title for row in shown]),
+            fit.FittedColumn("kind", [_kind(row) for row in shown]),
+            fit.FittedColumn("output", [show_shape(row.node.shape) for row in shown]),
         ]
         return heads + [
-            fit.Column(
+            fit.FittedColumn(
                 column.title,
                 [row[at] for row in cells],
                 short=column.short,
@@ -163,8 +163,8 @@ class _Report:
         """Yield the notes that apply to all tables."""
         if self._folded:
             yield (
-                "x2, x3, ...: so many equal ones in a row; the figures are those of "
-                "the first. --no-fold shows each."
+                "x2, x3, ...: number of consecutive equal copies; the figures are "
+                "those of the first. --no-fold shows each."
             )
         width = self._style.width
         if width is not None and (said := fit.note(self._sheets, width)):
@@ -174,7 +174,7 @@ class _Report:
 class _Content:
     """What layers with equal rows have in common, except for their position."""
 
-    def __init__(self, view: View, layers: Mapping[int, Facts]) -> None:
+    def __init__(self, view: View, layers: Mapping[int, ViewFacts]) -> None:
         self._view = view
         self._layers = layers
         self._fixed = [at for at, c in enumerate(view.COLUMNS) if not c.moves]
@@ -231,7 +231,7 @@ def _kind(row: Row) -> str:
     return f"{word} (training only)".lstrip() if row.marked else word
 
 
-def _ports(ports: Sequence[Facts]) -> str:
+def _ports(ports: Sequence[ViewFacts]) -> str:
     named = len(ports) > 1
     return ", ".join(
         (f"{port['name']} " if named else "")

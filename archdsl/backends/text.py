@@ -46,7 +46,7 @@ def show_count(number: int) -> str:
     return f"{number:,}" if number else "-"
 
 
-def per_axis(values: Sequence[float]) -> str:
+def show_per_axis(values: Sequence[float]) -> str:
     """Return ``2``, or ``2x1`` where the axes differ."""
     kept = values if len(set(values)) > 1 else values[:1]
     return "x".join(f"{value:g}" for value in kept)
@@ -66,7 +66,7 @@ def show_field(field: Mapping[str, Any]) -> str:
 
 
 def show_local(field: Mapping[str, Any]) -> str:
-    """Return the same along local paths alone, a dash if there are none."""
+    """Return the same along local paths only, a dash if there are none."""
     if field["local"] is None:
         return "-"
     return show_field(

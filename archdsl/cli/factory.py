@@ -13,7 +13,7 @@ from archdsl.cli import status
 from archdsl.cli.terminal import Failure, say, without_torch
 
 
-def family_of(
+def modules_of(
     module: str, names: list[str], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the networks that several factories of a module make, by their names.
@@ -24,7 +24,7 @@ def family_of(
     """
     if ":" in module:
         raise click.BadParameter(
-            "with --family, the module stands alone, such as torchvision.models"
+            "with --family, give the module alone, such as torchvision.models"
         )
     if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
         raise click.BadParameter(
@@ -62,7 +62,7 @@ def made_by(factory: str, arguments: dict[str, Any]) -> Any:
 
     if not isinstance(module, nn.Module):
         raise Failure(
-            f"{factory} returns no torch.nn.Module: {type(module).__name__}",
+            f"{factory} does not return a torch.nn.Module: {type(module).__name__}",
             status.SPEC_ERRORS,
         )
     return module
@@ -75,7 +75,7 @@ def _found(where: str, attribute: str) -> Callable[..., Any]:
     for name in attribute.split("."):
         found = getattr(found, name)
     if not callable(found):
-        raise TypeError(f"{attribute} is no function or class")
+        raise TypeError(f"{attribute} is not a function or class")
     return found  # type: ignore[no-any-return]
 
 

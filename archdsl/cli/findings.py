@@ -28,7 +28,7 @@ format_option = click.option(
 )
 
 
-class Finding(NamedTuple):
+class Annotation(NamedTuple):
     """An error or a piece of advice.
 
     Attributes:
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     fix: Fix | None = None
 
 
-def chosen(form: str | None, as_json: bool) -> str:
+def chosen_format(form: str | None, as_json: bool) -> str:
     """Return the format that --format and --json ask for.
 
     Raises:
@@ -54,7 +54,7 @@ def chosen(form: str | None, as_json: bool) -> str:
 # ---- GitHub Actions ---------------------------------------------------------------
 
 
-def github(found: Sequence[Finding]) -> str:
+def github(found: Sequence[Annotation]) -> str:
     """Return the workflow commands that show findings as annotations of the files.
 
     Source: GitHub's reference, "Workflow commands for GitHub Actions".
@@ -93,7 +93,7 @@ def _message(diagnostic: Diagnostic) -> str:
 # ---- SARIF --------------------------------------------------------------------------
 
 
-def sarif(found: Sequence[Finding]) -> dict[str, Any]:
+def sarif(found: Sequence[Annotation]) -> dict[str, Any]:
     """Return findings as a log of the Static Analysis Results Interchange Format.
 
     Source: OASIS, SARIF version 2.1.0.
@@ -133,7 +133,7 @@ def _rule(code: str) -> dict[str, Any]:
     }
 
 
-def _result(each: Finding, codes: Sequence[str]) -> dict[str, Any]:
+def _result(each: Annotation, codes: Sequence[str]) -> dict[str, Any]:
     diagnostic = each.diagnostic
     code, span = diagnostic.code, diagnostic.span
     result: dict[str, Any] = {
@@ -185,7 +185,7 @@ def _uri(span: Span) -> str:
 # ---- either of them -----------------------------------------------------------------
 
 
-def printed(found: Sequence[Finding], form: str) -> str:
+def printed(found: Sequence[Annotation], form: str) -> str:
     """Return findings in one of the formats for other tools."""
     if form == "github":
         return github(found)

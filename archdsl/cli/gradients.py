@@ -44,7 +44,7 @@ def _check_macs(network: Network, batch: int, runs: int) -> None:
         raise too_large(network, message, help)
 
 
-def measure(network: Network, *, batch: int, runs: int) -> Gradients:
+def measure_gradients(network: Network, *, batch: int, runs: int) -> Gradients:
     """Return the gradients of a network at initialisation.
 
     Args:
@@ -59,7 +59,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
         UsageError: if the spec names Python code.
     """
     from archdsl.backends.torch import ForeignCode
-    from archdsl.backends.torch.gradients import gradients
+    from archdsl.backends.torch.gradients import gradient_norms
 
     check_run(network)
     source = click.get_current_context().get_parameter_source("batch")
@@ -68,10 +68,11 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     try:
         with Progress(1, always=True) as progress:
             progress.step(f"running {network.name} {runs} times")
-            return gradients(network, batch=size, seeds=range(runs))
+            return gradient_norms(network, batch=size, seeds=range(runs))
     except ForeignCode as error:
         raise click.UsageError(
-            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+            f"{network.name} imports {', '.join(error.names)}, which this command "
+            "does not run"
         ) from None
     except (ImportError, OSError) as error:
         raise without_torch(error, "gradients need") from None
@@ -81,5 +82,5 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        message = f"there is no memory for {network.name} and a batch of {size}"
+        message = f"there is not enough memory for {network.name} and a batch of {size}"
         raise Failure(message, status.LIMIT) from None

@@ -12,18 +12,20 @@ Command = Callable[..., Any]
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
-def numbers(
+def split_floats(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[float, ...]:
     """Return numbers that are separated by commas."""
     try:
         found = tuple(float(part) for part in (value or "").split(",") if value)
     except ValueError:
-        raise click.BadParameter(f"`{value}` is not like 0.485,0.456,0.406") from None
+        raise click.BadParameter(
+            f"`{value}` is not a list of numbers such as 0.485,0.456,0.406"
+        ) from None
     if any(not abs(number) < 1e6 for number in found):
         raise click.BadParameter(f"`{value}` is out of bounds")
     if param.name == "deviation" and 0 in found:
-        raise click.BadParameter("a deviation cannot be 0")
+        raise click.BadParameter("a standard deviation cannot be 0")
     return found
 
 
@@ -45,15 +47,16 @@ def image_options(command: Command) -> Command:
         click.option(
             "--std",
             "deviation",
-            callback=numbers,
+            callback=split_floats,
             metavar="X,Y,Z",
-            help="What they are then divided by.  [default: as for --mean; or 1]",
+            help="Standard deviation to then divide each channel by.  [default: as "
+            "for --mean; or 1]",
         ),
         click.option(
             "--mean",
-            callback=numbers,
+            callback=split_floats,
             metavar="X,Y,Z",
-            help="What is subtracted from the channels, whose values are from 0 to 1.  "
+            help="Mean to subtract from each channel, whose values are from 0 to 1.  "
             "[default: ImageNet's for three channels; otherwise 0]",
         ),
         click.option(
@@ -61,7 +64,7 @@ def image_options(command: Command) -> Command:
             type=click.FloatRange(0.01, 1),
             default=0.875,
             show_default=True,
-            help="Share of the shorter side that is kept, around the middle.",
+            help="Share of the shorter side to keep, around the centre.",
         ),
     ):
         command = option(command)

@@ -95,7 +95,7 @@ class Server(LanguageServer):
         )
 
     def forget(self, uri: str) -> None:
-        """Drop a spec that was closed, and what was told of it."""
+        """Drop a spec that was closed, and its diagnostics."""
         self.specs.pop(uri, None)
         self.advice.pop(uri, None)
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))

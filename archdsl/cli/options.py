@@ -191,7 +191,9 @@ def network_options(command: Command) -> Command:
     return command
 
 
-def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def parse_size(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> int | None:
     """Return the bytes of a size such as 24GiB or 80 GB."""
     from archdsl.cli.sizes import parse_bytes
 
@@ -277,7 +279,7 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     return found
 
 
-def names(
+def split_names(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
     """Return the names of a list with commas."""
@@ -286,12 +288,12 @@ def names(
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-def numbers(
+def split_numbers(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, ...]:
     """Return the numbers of a list with commas, all of them 1 or more."""
     found = []
-    for part in names(ctx, param, value) or ():
+    for part in split_names(ctx, param, value) or ():
         if not (part.isascii() and part.isdigit() and 0 < int(part[:9]) == int(part)):
             raise click.BadParameter(
                 f"`{part[:40]}` is not a number from 1", ctx, param
@@ -305,18 +307,17 @@ def pass_options(command: Command) -> Command:
     for option in (
         click.option(
             "--passes",
-            callback=names,
+            callback=split_names,
             metavar="NAME,NAME",
-            help="Transform the network by these, in this order; "
-            "`archdsl explain passes` lists them.",
+            help="Apply these passes, in this order; `archdsl explain passes` lists "
+            "them.",
         ),
         click.option(
             "-O",
             "level",
             type=click.IntRange(0, 2),
             metavar="0|1|2",
-            help="Transform the network by all passes up to a level.  [default: 1; 2 "
-            "for inference]",
+            help="Apply all passes up to this level.  [default: 1; 2 for inference]",
         ),
     ):
         command = option(command)
@@ -345,7 +346,7 @@ processor_option = click.option(
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     show_default=True,
-    help="What computes; auto takes a GPU if torch sees one.",
+    help="Device to compute on; auto takes a GPU if torch finds one.",
 )
 
 DATA: Final = (
@@ -417,10 +418,10 @@ def _check_layers(network: Network, most: int, done: str) -> None:
     layers = sum(1 for _ in network.steps())
     if layers > most:
         message = (
-            f"{network.name} has {layers:,} layers, and one that is {done} "
-            f"can have {most:,}"
+            f"{network.name} has {layers:,} layers, and one that is {done} can have "
+            f"at most {most:,}"
         )
-        help = "`archdsl analyze` and `check` take larger ones"
+        help = "`archdsl analyze` and `check` accept larger ones"
         raise too_large(network, message, help)
 
 

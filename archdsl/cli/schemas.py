@@ -583,7 +583,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 _WITHOUT_ERRORS: Final = frozenset({"list"})
 
 
-def schema(command: str) -> dict[str, Any]:
+def output_schema(command: str) -> dict[str, Any]:
     """Return the JSON schema of a command's `--json` output.
 
     A command that fails prints only its errors. Otherwise, keys may be added later, so

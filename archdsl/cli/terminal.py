@@ -71,7 +71,7 @@ def wants_color(stream: TextIO) -> bool:
     )
 
 
-def fitting(width: int | None, stream: TextIO) -> int | None:
+def fit_width(width: int | None, stream: TextIO) -> int | None:
     """Return the number of columns to fit output into, None for no limit.
 
     Args:
@@ -156,7 +156,7 @@ def say_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     color = wants_color(sys.stderr)
     for diagnostic in diagnostics:
         say(diagnostic.render(color) + "\n")
-    say(count(len(diagnostics), "error"))
+    say(counted(len(diagnostics), "error"))
 
 
 def status_of(diagnostics: Sequence[Diagnostic]) -> int:
@@ -180,7 +180,7 @@ def print_diff(name: str, old: str, new: str, what: str) -> None:
         sys.stdout.write(line if line.endswith("\n") else f"{line}\n\\ No newline\n")
 
 
-def count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     """Return ``1 error`` or ``2 errors``."""
     return f"{number} {word}" + ("s" if number != 1 else "")
 

@@ -39,7 +39,7 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
         SpecError: if the recipe has mistakes.
         UsageError: if there is none.
     """
-    from archdsl.backends.training import parse, shipped
+    from archdsl.backends.training import parse_recipe, shipped_recipe
     from archdsl.resources import recipes
     from archdsl.source import Source
 
@@ -48,17 +48,17 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
     known = ", ".join(recipes())
     if name is None:
         raise UsageError(f"give a --recipe: a TOML file, or one of {known}")
-    source = shipped(name)
+    source = shipped_recipe(name)
     if source is None:
         try:
             source = Source(name, Path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             hint = did_you_mean(name, recipes()) or f"those are {known}"
             raise BadParameter(
-                f"`{name}` is no file that can be read, and no recipe; {hint}",
+                f"`{name}` is neither a readable file nor a recipe; {hint}",
                 param_hint="'--recipe'",
             ) from None
-    return parse(source, changes)
+    return parse_recipe(source, changes)
 
 
 @contextmanager
@@ -84,19 +84,19 @@ def running(name: str, needs: str) -> Iterator[None]:
         raise without_torch(error, needs) from None
     except ForeignCode as error:
         raise UsageError(
-            f"{name} imports {', '.join(error.names)}, which is not run here"
+            f"{name} imports {', '.join(error.names)}, which this command does not run"
         ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        message = f"a batch norm of {name} sees one value for each channel"
-        help = "take larger batches, in fewer parts, or larger images"
+        message = f"a batch norm of {name} gets one value for each channel"
+        help = "use larger batches, fewer parts, or larger images"
         raise SpecError([Diagnostic("A1105", message, help=help)]) from None
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        message = f"there is no memory for a step of {name}: take smaller "
-        message += "batches, or compute them in parts, `--set accumulate=2`"
+        message = f"there is not enough memory for a step of {name}: use smaller "
+        message += "batches, or compute them in parts with `--set accumulate=2`"
         raise Failure(message, status.LIMIT) from None
 
 
@@ -161,7 +161,10 @@ class Shown(Watch):
             self._signal = number
             for each, handler in before.items():
                 signal.signal(each, handler)
-            self.say("stopping after this step, to save the state; again to stop now")
+            self.say(
+                "stopping after this step to save the state; interrupt again to "
+                "stop now"
+            )
 
         try:
             for number in before:
@@ -201,7 +204,7 @@ class Shown(Watch):
         if stopped is not None:
             self.say(
                 f"stopped after step {stopped.step:,} of {made.total:,}, with the "
-                "state saved; --resume goes on"
+                "state saved; --resume continues"
             )
 
     def result(self, name: str, output: Path) -> dict[str, Any]:

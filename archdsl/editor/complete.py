@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from archdsl.editor.hover import Made, argument, signature, summary
+from archdsl.editor.hover import MadeParts, argument, block_signature, kind_summary
 from archdsl.editor.places import (
     Declared,
     Trail,
@@ -20,10 +20,11 @@ from archdsl.editor.places import (
     trail,
     word_at,
 )
-from archdsl.editor.resolve import called, shared
-from archdsl.elaborate.calls import STRUCTURES
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.editor.resolve import called_name, shared
+from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.elaborate.library import prelude
+from archdsl.elaborate.resolve import STRUCTURES
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED, FIGURES
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Group
@@ -31,7 +32,7 @@ from archdsl.layer import Layer, all_kinds, kind
 from archdsl.resources import specs_dir
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module, load_file
+from archdsl.syntax.loader import LoadedFile, load_file
 from archdsl.syntax.parser import parse_partial
 
 _NAME: Final = "archdsl_place"
@@ -76,8 +77,8 @@ class Known(NamedTuple):
             place.
     """
 
-    load: Callable[[t.File], Module]
-    made: Callable[[], Made]
+    load: Callable[[t.File], LoadedFile]
+    made: Callable[[], MadeParts]
 
 
 def completions(source: Source, offset: int, known: Known) -> list[Completion]:
@@ -161,9 +162,9 @@ def _is_place(around: Trail) -> bool:
     match around[-1]:
         case t.Name(id=name) | t.Partial(id=name) | t.Call(word=name):
             return name == _NAME
-        case t.Function(name=name):
+        case t.FunctionCall(name=name):
             return name == _NAME
-        case t.Expectation(measure=name) | t.Init(kind=name):
+        case t.Claim(measure=name) | t.Init(kind=name):
             return name == _NAME
         case t.Arg(name=name):
             return name == _NAME
@@ -176,7 +177,7 @@ def _is_place(around: Trail) -> bool:
 
 
 def _by_place(
-    known: Known, module: Module, around: Trail, start: int
+    known: Known, module: LoadedFile, around: Trail, start: int
 ) -> Iterator[Completion]:
     inner = around[-1]
     match inner:
@@ -194,7 +195,7 @@ def _by_place(
             yield from _shared(module.path, inner)
         case t.Init():
             yield from _kinds(all_kinds())
-        case t.Expectation():
+        case t.Claim():
             yield from _figures()
         case t.Arg(name=name) if name == _NAME:
             yield from _arguments(module, around, named=False)
@@ -202,10 +203,10 @@ def _by_place(
             yield from _values(module, around, start)
 
 
-def _values(module: Module, around: Trail, start: int) -> Iterator[Completion]:
+def _values(module: LoadedFile, around: Trail, start: int) -> Iterator[Completion]:
     """Yield what an expression, or an argument, can be."""
     above = [node for node in around[:-1] if not isinstance(node, t.Binary)]
-    if above and isinstance(above[-1], t.Expectation):
+    if above and isinstance(above[-1], t.Claim):
         yield from _figures()
     if above and isinstance(above[-1], t.Arg):
         place = above[-1]
@@ -232,14 +233,16 @@ def _of(declared: Declared) -> str:
     return f"= {declared.value.span.text}" if declared.value is not None else ""
 
 
-def _arguments(module: Module, around: Trail, *, named: bool) -> Iterator[Completion]:
+def _arguments(
+    module: LoadedFile, around: Trail, *, named: bool
+) -> Iterator[Completion]:
     """Yield the arguments of a call, or the words that one of them can be."""
     calls = [n for n in around if isinstance(n, t.Call | t.Partial | t.Preset)]
     given = next(node for node in reversed(around) if isinstance(node, t.Arg))
     if not calls:
         return
     call = calls[-1]
-    word = called(call)
+    word = called_name(call)
     layer = kind(word)
     if layer is not None:
         for field in layer.fields.values():
@@ -261,7 +264,7 @@ def _arguments(module: Module, around: Trail, *, named: bool) -> Iterator[Comple
             yield Completion(f"{param.name} =", "argument", default)
 
 
-def _layers(module: Module, known: Mapping[str, Declared]) -> Iterator[Completion]:
+def _layers(module: LoadedFile, known: Mapping[str, Declared]) -> Iterator[Completion]:
     """Yield what can stand as a layer."""
     yield from _kinds(all_kinds())
     yield from _blocks(module)
@@ -276,15 +279,15 @@ def _layers(module: Module, known: Mapping[str, Declared]) -> Iterator[Completio
 
 def _kinds(kinds: Iterable[type[Layer]]) -> Iterator[Completion]:
     for each in kinds:
-        yield Completion(each.word, "layer", summary(each))
+        yield Completion(each.word, "layer", kind_summary(each))
 
 
-def _blocks(module: Module) -> Iterator[Completion]:
+def _blocks(module: LoadedFile) -> Iterator[Completion]:
     for known in (module, prelude()):
         own = {name: (block, known) for name, block in known.own.items()}
         for name, (block, _) in (own | known.imported).items():
             if not block.is_network:
-                yield Completion(name, "block", signature(block))
+                yield Completion(name, "block", block_signature(block))
 
 
 def _labels(
@@ -310,7 +313,7 @@ def _labels(
             yield Completion(name, "label", step.span.text.splitlines()[0])
 
 
-def _parts(made: Made, path: str) -> Iterator[Completion]:
+def _parts(made: MadeParts, path: str) -> Iterator[Completion]:
     for nodes in made.values():
         for node in nodes:
             inside = node.path.removeprefix(f"{path}.")
@@ -329,9 +332,9 @@ def _figures() -> Iterator[Completion]:
         yield Completion(name, "figure", FIGURES[name].help)
 
 
-def _networks(module: Module) -> Iterator[Completion]:
+def _networks(module: LoadedFile) -> Iterator[Completion]:
     for network in module.networks.values():
-        yield Completion(network.name, "network", signature(network))
+        yield Completion(network.name, "network", block_signature(network))
 
 
 def _libraries() -> Iterator[Completion]:
@@ -350,7 +353,7 @@ def _shared(here: Path | None, item: t.Import) -> Iterator[Completion]:
     module = load_file(path)
     for block in module.own.values():
         if not block.is_network:
-            yield Completion(block.name, "block", signature(block))
+            yield Completion(block.name, "block", block_signature(block))
     for name in module.functions:
         yield Completion(name, "function")
     for name in module.ops:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from archdsl.diagnostics import Diagnostic
 from archdsl.editor import complete, hover, outline
 from archdsl.editor.places import trail, word_at
-from archdsl.editor.resolve import Found, resolve
+from archdsl.editor.resolve import Referent, resolve
 from archdsl.elaborate import Attempt, attempt
 from archdsl.elaborate.library import prelude
 from archdsl.ir import Group, Step
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Loader, Module
+from archdsl.syntax.loader import LoadedFile, Loader
 from archdsl.syntax.parser import parse_partial
 
 
@@ -25,7 +25,7 @@ class Target(NamedTuple):
     """Where something is defined.
 
     Attributes:
-        path: the file, None if it is the document and that is no file.
+        path: the file; None if it is the document and that is not a file.
         span: the place in it.
     """
 
@@ -61,7 +61,7 @@ class Document:
         self.text, self.preset = text, preset
         self.path = path.resolve() if path else None
         self.source = Source(str(path) if path else "<text>", text)
-        self._imported: dict[Path, tuple[int, Module]] = {}
+        self._imported: dict[Path, tuple[int, LoadedFile]] = {}
 
     def edited(self, text: str, *, preset: str | None = None) -> Document:
         """Return the document with another text.
@@ -98,10 +98,10 @@ class Document:
         return parse_partial(self.source)
 
     @cached_property
-    def _loaded(self) -> tuple[Module, Sequence[Diagnostic]]:
+    def _loaded(self) -> tuple[LoadedFile, Sequence[Diagnostic]]:
         return self._load(self.tree)
 
-    def _load(self, tree: t.File) -> tuple[Module, Sequence[Diagnostic]]:
+    def _load(self, tree: t.File) -> tuple[LoadedFile, Sequence[Diagnostic]]:
         """Load what a tree imports, from memory where the file has not changed."""
         kept = {
             at: m for at, (stamp, m) in self._imported.items() if stamp == _stamp(at)
@@ -121,7 +121,7 @@ class Document:
         return self._read[0]
 
     @property
-    def module(self) -> Module:
+    def module(self) -> LoadedFile:
         """The definitions that are visible in it."""
         return self._loaded[0]
 
@@ -162,7 +162,7 @@ class Document:
         return outline.outline(self.tree)
 
     def definition(self, offset: int) -> Target | None:
-        """Return where the name at a place is defined, None if it is no name.
+        """Return where the name at a place is defined; None if there is no name.
 
         Layer kinds and functions of the language are defined nowhere in specs.
         """
@@ -179,10 +179,10 @@ class Document:
         blocks, their parameters and comment; for names, their values.
         """
         around, found = trail(self.tree, offset), self._resolve(offset)
-        text = hover.text(self.attempt, self.made, around, found)
+        text = hover.hover_text(self.attempt, self.made, around, found)
         if not text:
             return None
-        step = around[-1] if around and isinstance(around[-1], t.Step) else None
+        step = around[-1] if around and isinstance(around[-1], t.ChainStep) else None
         word = word_at(self.source, offset)
         return Hover(step.span if found is None and step else word, text)
 
@@ -191,7 +191,7 @@ class Document:
         known = complete.Known(lambda tree: self._load(tree)[0], lambda: self.made)
         return complete.completions(self.source, offset, known)
 
-    def _resolve(self, offset: int) -> Found | None:
+    def _resolve(self, offset: int) -> Referent | None:
         around, word = trail(self.tree, offset), word_at(self.source, offset)
         return resolve(self.tree, self.module, prelude(), around, word)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from archdsl.editor.places import Declared, Trail
-from archdsl.editor.resolve import Found
+from archdsl.editor.resolve import Referent
 from archdsl.elaborate import Attempt
 from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.figures import FIGURES
@@ -15,15 +15,17 @@ from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, show_shape
 
-Made = Mapping[tuple[int, int], Sequence[Step | Group]]
+MadeParts = Mapping[tuple[int, int], Sequence[Step | Group]]
 
 # So many different shapes, or values, are listed.
 _MOST = 6
 
 
-def text(shown: Attempt, made: Made, around: Trail, found: Found | None) -> str:
+def hover_text(
+    shown: Attempt, made: MadeParts, around: Trail, found: Referent | None
+) -> str:
     """Return what is known of a place; empty if there is nothing."""
-    step = around[-1] if around and isinstance(around[-1], t.Step) else None
+    step = around[-1] if around and isinstance(around[-1], t.ChainStep) else None
     parts = []
     if step is not None:
         parts += _made(step, made)
@@ -33,14 +35,14 @@ def text(shown: Attempt, made: Made, around: Trail, found: Found | None) -> str:
         case t.FunctionDef() as function:
             parts.append(f"`fn {function.name}({_params(function.params)})`")
         case t.OpDef() as op:
-            parts.append(f"`op {op.name}<{_params(op.params)}>`: a foreign layer kind")
+            parts.append(f"`op {block_signature(op)}`: a foreign layer kind")
         case t.Preset() as preset:
             given = ", ".join(argument.span.text for argument in preset.angle)
             parts.append(f"`preset {preset.name} = {preset.network}<{given}>`")
         case Declared() as declared:
             assert found is not None
             parts += _declared(found.name, declared, shown)
-        case t.Step() as target if target is not step:
+        case t.ChainStep() as target if target is not step:
             parts += _made(target, made)
         case type() as layer:
             parts += about_kind(layer)
@@ -56,10 +58,10 @@ def text(shown: Attempt, made: Made, around: Trail, found: Found | None) -> str:
 def about_kind(layer: type[Layer]) -> list[str]:
     """Return a layer kind's form, what it is, and its arguments."""
     fields = [f"- `{argument(field)}`: {field.help}" for field in layer.fields.values()]
-    return [summary(layer), *(["\n".join(fields)] if fields else [])]
+    return [kind_summary(layer), *(["\n".join(fields)] if fields else [])]
 
 
-def summary(layer: type[Layer]) -> str:
+def kind_summary(layer: type[Layer]) -> str:
     """Return what a layer kind is, in a sentence."""
     return " ".join((layer.__doc__ or "").strip().split("\n\n")[0].split())
 
@@ -77,8 +79,8 @@ def argument(field: Field) -> str:
     return f"{name} = {show_shape(value) if isinstance(value, tuple) else value}"
 
 
-def signature(definition: t.Definition) -> str:
-    """Return a block's name with its parameters and inputs."""
+def block_signature(definition: t.Definition | t.OpDef) -> str:
+    """Return the name of a block or op with its parameters and inputs."""
     inside = _params(definition.params)
     inputs = ", ".join(name for name, _ in definition.inputs)
     return (
@@ -101,12 +103,12 @@ def _definition(definition: t.Definition) -> list[str]:
     word = "network" if definition.is_network else "block"
     seq = " seq" if definition.indexed else ""
     return [
-        f"`{word} {signature(definition)}{seq}`",
+        f"`{word} {block_signature(definition)}{seq}`",
         *([definition.doc] if definition.doc else []),
     ]
 
 
-def _made(step: t.Step, made: Made) -> list[str]:
+def _made(step: t.ChainStep, made: MadeParts) -> list[str]:
     """Return the shapes and costs of all that a step of the spec makes."""
     nodes = made.get((step.span.start, step.span.end), ())
     lines = Counter(map(_line, nodes))

@@ -11,7 +11,7 @@ from archdsl.syntax import tree as t
 
 _WORD = re.compile(r"\w+", re.ASCII)
 
-Trail = tuple[t.Node, ...]
+Trail = tuple[t.SyntaxNode, ...]
 
 
 def word_at(source: Source, offset: int) -> Span:
@@ -39,7 +39,7 @@ def trail(file: t.File, offset: int) -> Trail:
     return ()
 
 
-def _down(node: t.Node, offset: int) -> list[t.Node]:
+def _down(node: t.SyntaxNode, offset: int) -> list[t.SyntaxNode]:
     """Return the nodes around a place, the innermost first."""
     for child in children(node):
         found = _down(child, offset)
@@ -51,13 +51,13 @@ def _down(node: t.Node, offset: int) -> list[t.Node]:
     return [node] if inside else []
 
 
-def children(node: t.Node) -> Iterator[t.Node]:
+def children(node: t.SyntaxNode) -> Iterator[t.SyntaxNode]:
     """Yield the nodes directly below one."""
     for value in vars(node).values():
-        if isinstance(value, t.Node):
+        if isinstance(value, t.SyntaxNode):
             yield value
         elif isinstance(value, list):
-            yield from (part for part in value if isinstance(part, t.Node))
+            yield from (part for part in value if isinstance(part, t.SyntaxNode))
 
 
 class Declared(NamedTuple):
@@ -75,7 +75,7 @@ class Declared(NamedTuple):
     span: Span
     type: str | None = None
     value: t.Expr | None = None
-    owner: t.Node | None = None
+    owner: t.SyntaxNode | None = None
 
 
 def names_at(around: Trail, offset: int) -> Mapping[str, Declared]:
@@ -114,9 +114,9 @@ def _targets(targets: t.Targets) -> dict[str, Declared]:
     return dict.fromkeys(targets.all_names(), named)
 
 
-def labels_at(around: Trail, offset: int) -> list[t.Step]:
+def labels_at(around: Trail, offset: int) -> list[t.ChainStep]:
     """Return the labelled steps that a tap at a place can read, in order."""
-    found: list[t.Step] = []
+    found: list[t.ChainStep] = []
     for node in around:
         if isinstance(node, t.Branch):
             for statement in node.statements:
@@ -124,7 +124,9 @@ def labels_at(around: Trail, offset: int) -> list[t.Step]:
     return list({id(step): step for step in found}.values())
 
 
-def _labelled(node: t.Statement | t.Body | t.Branch, offset: int) -> Iterator[t.Step]:
+def _labelled(
+    node: t.Statement | t.Body | t.Branch, offset: int
+) -> Iterator[t.ChainStep]:
     match node:
         case t.Chain():
             for step in node.steps:

@@ -20,7 +20,7 @@ class Round:
         self.is_open = True
 
 
-class Scope:
+class BlockScope:
     """A block or network that is being elaborated.
 
     Attributes:
@@ -31,50 +31,80 @@ class Scope:
     __slots__ = ("round", "undecided")
 
     def __init__(self) -> None:
-        self.undecided: list[Undecided] = []
+        self.undecided: list[_Undecided] = []
         self.round = Round()
 
 
-class Undecided:
+class _Undecided:
     """A layer that has a bias unless it is only read by norms that cancel it.
 
     Attributes:
         output: number of the value that it defines.
         path: path of the layer; further uses of its weights have the same path.
         op: the layer, whose bias is not decided.
+        scope: the block or network that it belongs to.
+        round: the copy that it belongs to.
+        cancelled: whether a norm that cancels it reads the value.
+        needed: whether anything else does.
     """
 
-    __slots__ = ("_cancelled", "_needed", "_round", "_scope", "op", "output", "path")
+    __slots__ = ("cancelled", "needed", "op", "output", "path", "round", "scope")
 
-    def __init__(self, output: int, path: str, op: Layer, scope: Scope) -> None:
+    def __init__(self, output: int, path: str, op: Layer, scope: BlockScope) -> None:
         self.output = output
         self.path = path
         self.op = op
-        self._scope = scope
-        self._round = scope.round
-        self._cancelled = False
-        self._needed = False
+        self.scope = scope
+        self.round = scope.round
+        self.cancelled = False
+        self.needed = False
 
-    @property
-    def has_bias(self) -> bool:
-        """Whether it has a bias, according to its readers so far."""
-        return self._needed or not self._cancelled
 
-    def read_by(self, layer: Layer | None, scope: Scope) -> None:
-        """Record a reader: a layer, or something outside the block or network."""
+class Biases:
+    """The layers of a network whose bias is not decided yet.
+
+    Attributes:
+        scope: the block or network that is being elaborated.
+        undecided: the layers, by the number of the value that they define.
+    """
+
+    def __init__(self) -> None:
+        self.scope = BlockScope()
+        self.undecided: dict[int, _Undecided] = {}
+
+    def add(self, output: int, path: str, op: Layer) -> None:
+        """Add a layer, which defines the value `output`."""
+        late = _Undecided(output, path, op, self.scope)
+        self.undecided[output] = late
+        self.scope.undecided.append(late)
+
+    def read(self, value: int, layer: Layer | None) -> None:
+        """Record a reader of a value: a layer, or something outside the block."""
+        late = self.undecided.get(value)
+        if late is None:
+            return
         cancels = (
             layer is not None
             and layer.absorbs_bias
-            and scope is self._scope
-            and self._round.is_open
+            and self.scope is late.scope
+            and late.round.is_open
         )
-        self._cancelled = self._cancelled or cancels
-        self._needed = self._needed or not cancels
+        late.cancelled = late.cancelled or cancels
+        late.needed = late.needed or not cancels
 
+    def enter(self) -> BlockScope:
+        """Begin a block or network, and return the one around it."""
+        around, self.scope = self.scope, BlockScope()
+        return around
 
-def decided(undecided: list[Undecided]) -> dict[int, Layer]:
-    """Return the layers with their decision, by the number of their output."""
-    needed = {each.path for each in undecided if each.has_bias}
-    return {
-        each.output: each.op.replace(bias=each.path in needed) for each in undecided
-    }
+    def leave(self, around: BlockScope) -> dict[int, Layer]:
+        """End a block or network.
+
+        Returns:
+            Its layers with their decision, by the number of their output.
+        """
+        own, self.scope = self.scope.undecided, around
+        needed = {one.path for one in own if one.needed or not one.cancelled}
+        for one in own:
+            del self.undecided[one.output]
+        return {one.output: one.op.replace(bias=one.path in needed) for one in own}

@@ -7,23 +7,18 @@ from functools import lru_cache
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
-from archdsl.elaborate.evaluate import (
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.evaluate import evaluate
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.labels import names_read
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef, plain_argument
+from archdsl.elaborate.tensors import named
+from archdsl.elaborate.types import (
     WORDS_OF_TYPES,
     counted,
-    evaluate,
     has_type,
-    show,
+    show_value,
     type_name,
-)
-from archdsl.elaborate.labels import names_read
-from archdsl.elaborate.scope import (
-    BlockRef,
-    BodyRef,
-    Context,
-    Fault,
-    KindRef,
-    named,
-    plain,
 )
 from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.limits import MAX_INTEGER
@@ -47,12 +42,12 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             call.span,
             help=f"write {_usage(kind)}",
         )
-    if call.body is not None and kind.arity is not None:
+    if call.body is not None and kind.arity == 1:
         raise Fault(
             "A0208",
             f"{kind.word} takes no layers in braces",
             call.span,
-            help=f"what {kind.word} reads stands before it: `{{ ... }} -> {kind.word}`",
+            help=f"write its input before it: `{{ ... }} -> {kind.word}`",
         )
     values: dict[str, Any] = {}
     places: dict[str, t.Expr] = {}
@@ -78,7 +73,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
     for name, (argument, place) in ref.bound.items():
         if name not in values:
             field = kind.fields[name]
-            values[name] = plain(_field_value(kind, field, argument, place))
+            values[name] = plain_argument(_field_value(kind, field, argument, place))
             places[name] = argument.value
     for field in kind.fields.values():
         if field.default is REQUIRED and field.name not in values:
@@ -276,7 +271,7 @@ def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fa
     )
     return Fault(
         "A0204",
-        f"{kind.word}: `{field.name}` must be {words}, not {show(value)}",
+        f"{kind.word}: `{field.name}` must be {words}, not {show_value(value)}",
         expr.span,
         label=field.help,
         help="round it by `int(...)`, `round(...)` or `//`"
@@ -291,7 +286,7 @@ def _check_range(kind: type[Layer], field: Field, value: float, expr: t.Expr) ->
         bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         raise Fault(
             "A0205",
-            f"{kind.word}: `{field.name}` must be {bounds}, not {show(value)}",
+            f"{kind.word}: `{field.name}` must be {bounds}, not {show_value(value)}",
             expr.span,
         )
     if abs(value) > MAX_INTEGER:
@@ -328,7 +323,9 @@ def bind_block(
     """
     params = {p.name: p for p in definition.params}
     if len(params) < len(definition.params):
-        raise Fault("", "it declares a parameter twice, which is said elsewhere", None)
+        raise Fault(
+            "", "it declares a parameter twice, which is reported elsewhere", None
+        )
     given: dict[str, Any] = {}
     places: dict[str, Span] = {}
     taken = 0
@@ -456,7 +453,7 @@ def _typed(definition: t.Definition, param: t.Param, value: Any, place: Span) ->
         raise Fault(
             "A0204",
             f"`{definition.name}`: `{param.name}` must be {WORDS_OF_TYPES[type_]}, "
-            f"not {show(value)}",
+            f"not {show_value(value)}",
             place,
             help=_why_type(param),
         )
@@ -508,7 +505,7 @@ def _in_own_names(
     """Return a block with its given arguments in the names of the block it is passed
     to.
     """
-    result = plain(value)
+    result = plain_argument(value)
     assert isinstance(result, BlockRef)
     if isinstance(param.default, t.Partial):
         try:
@@ -516,7 +513,9 @@ def _in_own_names(
         except Fault:
             return result  # it was not asked for
         # By their text, as 1, 1.0 and true are equal.
-        same = default == value and str(plain(default).bound) == str(result.bound)
+        same = default == value and str(plain_argument(default).bound) == str(
+            result.bound
+        )
         return default if same else result
     return result
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
-from archdsl.conditions import Comparison, Not, Number, Test, Truth, joined
+from archdsl.conditions import Not, Number, Relation, Test, Truth, join_conditions
 from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate import foreign
+from archdsl.elaborate.contexts import Context, Meaning
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
-from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Unknown
+from archdsl.elaborate.references import BlockRef, KindRef, Range, Unknown
+from archdsl.elaborate.types import counted, is_number, show_value
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
@@ -25,72 +30,8 @@ from archdsl.symbolic import (
     simplify,
 )
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Dims, channels
-
-# Number of list items shown in a message.
-MAX_SHOWN = 12
-
-WORDS_OF_TYPES = {
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "a string",
-    "kernel": "sizes such as 3x3",
-    "list": "a list",
-    "kind": "a layer kind",
-    "block": "a block or layers in braces",
-}
-
-
-def type_name(value: Any) -> str:
-    """Return the language's name for the type of a value."""
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int"
-    if isinstance(value, float):
-        return "float"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, Dims):
-        return "kernel"
-    if isinstance(value, tuple):
-        return "list"
-    return "kind" if isinstance(value, KindRef) else "block"
-
-
-def show(value: Any) -> str:
-    """Return a value as it would be written in a spec."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(int(value))
-    if isinstance(value, float):
-        text = f"{float(value):.6g}"
-        return f"{text}.0" if text.lstrip("-").isdigit() else text
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple) and not isinstance(value, Dims):
-        shown = [show(v) for v in value[:MAX_SHOWN]]
-        more = ["..."] if len(value) > MAX_SHOWN else []
-        return f"[{', '.join(shown + more)}]"
-    return repr(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return ``1 item`` or ``2 items``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def has_type(value: Any, type_: str) -> bool:
-    """Return whether a value may be given to a parameter of a type."""
-    own = type_name(value)
-    return (
-        own == type_
-        or (type_ == "float" and own == "int")
-        or (type_ == "block" and own == "kind")
-    )
 
 
 def evaluate(expr: t.Expr, context: Context) -> Any:
@@ -121,7 +62,9 @@ def integer(expr: t.Expr, context: Context, what: str) -> int:
     """Return the value of an expression that must be an integer."""
     value = evaluate(expr, context)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Fault("A0204", f"{what} must be an integer, not {show(value)}", expr.span)
+        raise Fault(
+            "A0204", f"{what} must be an integer, not {show_value(value)}", expr.span
+        )
     return value
 
 
@@ -131,40 +74,80 @@ def truth(expr: t.Expr, context: Context) -> bool:
     if not isinstance(value, bool):
         raise Fault(
             "A0204",
-            f"a test must be true or false, not {show(value)}",
+            f"a test must be true or false, not {show_value(value)}",
             expr.span,
             help="compare it, as in `count > 0`",
         )
     return value
 
 
-def test_of(expr: t.Expr, context: Context) -> Test | None:
+def asked(expr: t.Expr, context: Context) -> bool:
+    """Return the value of a condition that decides what is in a block, and record it.
+
+    So code generation knows why calls of the block differ.
+    """
+    holds = truth(expr, context)
+    if context.lets is not None and context.inside is None:
+        test = test_of(expr, context, context.lets)
+        if test is not None:
+            context.space.record(test, holds)
+    return holds
+
+
+def test_of(
+    expr: t.Expr, context: Context, lets: Mapping[str, Meaning] = MappingProxyType({})
+) -> Test | None:
     """Return a condition over a block's parameters.
 
     None if it uses none of them, or if it cannot be expressed by them alone.
+
+    Args:
+        expr: the condition.
+        context: where it stands.
+        lets: names of the block's body that it may use, too.
     """
-    found = _test(expr, context)
+    found = _test(expr, context, lets)
     return None if isinstance(found, bool) else found
 
 
-def _test(expr: t.Expr, context: Context) -> Test | bool:
+def meaning(name: str, expr: t.Expr, value: Any, context: Context) -> Meaning | None:
+    """Return what a name that a body defines stands for in conditions.
+
+    Args:
+        name: the name.
+        expr: its definition.
+        value: its value.
+        context: of the definition.
+    """
+    assert context.lets is not None
+    if isinstance(value, bool):
+        return test_of(expr, context, context.lets) or Truth(name)
+    plain = isinstance(value, int) and not isinstance(value, Sym)
+    return Poly.name(name) if plain else None
+
+
+def _test(expr: t.Expr, context: Context, lets: Mapping[str, Meaning]) -> Test | bool:
     """Return a condition, or its value if no more is known."""
-    if isinstance(expr, t.Name) and context.is_parameter(expr.id):
-        return Truth(expr.id)
+    if isinstance(expr, t.Name):
+        if context.is_parameter(expr.id):
+            return Truth(expr.id)
+        known = lets.get(expr.id)
+        if known is not None and not isinstance(known, Poly):
+            return known
     if isinstance(expr, t.Unary) and expr.op == "not":
-        inner = _test(expr.operand, context)
+        inner = _test(expr.operand, context, lets)
         if isinstance(inner, bool):
             return not inner
         return Not(inner)
     if isinstance(expr, t.Binary) and expr.op in ("and", "or"):
         op: Literal["and", "or"] = "and" if expr.op == "and" else "or"
-        return _joined(op, [_test(e, context) for e in (expr.left, expr.right)])
+        return _joined(op, [_test(e, context, lets) for e in (expr.left, expr.right)])
     if isinstance(expr, t.Binary) and expr.op in (*_ORDER, "==", "!="):
         sides = (expr.left, expr.right)
-        left, right = [_number(side, context) for side in sides]
+        left, right = [_number(side, context, lets) for side in sides]
         literals = all(isinstance(side, t.Literal) for side in sides)
         if left is not None and right is not None and not literals:
-            return Comparison(left, expr.op, right)
+            return Relation(left, expr.op, right)
     return truth(expr, context)
 
 
@@ -173,16 +156,20 @@ def _joined(op: Literal["and", "or"], sides: Sequence[Test | bool]) -> Test | bo
     if decided in sides:
         return decided
     tests = [side for side in sides if not isinstance(side, bool)]
-    return joined(op, tests) or (not decided)
+    return join_conditions(op, tests) or (not decided)
 
 
-def _number(expr: t.Expr, context: Context) -> Number | None:
-    """Return a number, if it is a literal or computed from parameters."""
+def _number(
+    expr: t.Expr, context: Context, lets: Mapping[str, Meaning]
+) -> Number | None:
+    """Return a number, if it is a literal, computed from parameters, or has a name."""
     value = evaluate(expr, context)
     if isinstance(value, SymFloat):
         return Poly.name(value.name)
     if isinstance(value, Sym):
         return value.poly
+    if isinstance(expr, t.Name) and isinstance(known := lets.get(expr.id), Poly):
+        return known
     if not isinstance(expr, t.Literal) or isinstance(value, bool | str):
         return None
     return Poly.constant(value) if isinstance(value, int) else float(value)
@@ -211,10 +198,7 @@ def _name(expr: t.Name, context: Context) -> Any:
     if found := context.module.find(name) or prelude().find(name):
         return BlockRef(*found)
     if name in context.module.ops:
-        # A foreign kind computes its settings, so it imports this module.
-        from archdsl.elaborate.foreign import ref_of
-
-        return ref_of(name, context)
+        return op(name, context)
     if found_kind := kind(name):
         return KindRef(found_kind)
     raise Fault(
@@ -225,6 +209,17 @@ def _name(expr: t.Name, context: Context) -> Any:
     )
 
 
+def op(name: str, context: Context) -> KindRef:
+    """Return the layer kind of an `op` that the file knows, as a value.
+
+    Raises:
+        Fault: if its declaration is incomplete or wrong.
+    """
+    made = foreign.kind_of(*context.module.ops[name], evaluate)
+    made.budget = context.budget
+    return KindRef(made)
+
+
 def _channels(expr: t.Expr, context: Context) -> int:
     current = context.space.current
     if current is None or current.shape is None:
@@ -232,7 +227,7 @@ def _channels(expr: t.Expr, context: Context) -> int:
     if not current.shape:
         raise Fault(
             "A0306",
-            "`channels` stands before any input",
+            "`channels` comes before any input",
             expr.span,
             help="begin the network with `input 3x224x224`",
         )
@@ -264,21 +259,23 @@ def _unary(expr: t.Unary, context: Context) -> Any:
     if expr.op == "not":
         if isinstance(value, bool):
             return not value
-        raise Fault("A0207", f"`not` needs true or false, not {show(value)}", expr.span)
+        raise Fault(
+            "A0207", f"`not` needs true or false, not {show_value(value)}", expr.span
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Fault("A0207", f"`-` needs a number, not {show(value)}", expr.span)
+        raise Fault("A0207", f"`-` needs a number, not {show_value(value)}", expr.span)
     return -value
 
 
 def _conditional(expr: t.Conditional, context: Context) -> Any:
-    return evaluate(expr.then if truth(expr.test, context) else expr.otherwise, context)
+    return evaluate(expr.then if asked(expr.test, context) else expr.otherwise, context)
 
 
 def _index(expr: t.Index, context: Context) -> Any:
     sequence = evaluate(expr.sequence, context)
     at = integer(expr.at, context, "an index")
     if not isinstance(sequence, tuple):
-        raise Fault("A0207", f"{show(sequence)} is not a list", expr.span)
+        raise Fault("A0207", f"{show_value(sequence)} is not a list", expr.span)
     if not -len(sequence) <= at < len(sequence):
         raise Fault(
             "A0207",
@@ -337,13 +334,15 @@ def _binary(expr: t.Binary, context: Context) -> Any:
         if isinstance(right, tuple):
             context.budget.spend(expr.span, _size(right))
             return any(_same(left, item) for item in right)
-        raise Fault("A0207", f"`in` needs a list, not {show(right)}", expr.right.span)
+        raise Fault(
+            "A0207", f"`in` needs a list, not {show_value(right)}", expr.right.span
+        )
     if expr.op in ("+", "*") and (_is_list(left) or _is_list(right)):
         return _of_lists(expr, left, right, context)
     for side, part in ((left, expr.left), (right, expr.right)):
         if isinstance(side, bool) or not isinstance(side, int | float):
             raise Fault(
-                "A0207", f"`{expr.op}` needs numbers, not {show(side)}", part.span
+                "A0207", f"`{expr.op}` needs numbers, not {show_value(side)}", part.span
             )
     if expr.op in _ORDER:
         return bool(_ORDER[expr.op](left, right))
@@ -363,7 +362,7 @@ def _of_lists(
             if not _is_list(side):
                 raise Fault(
                     "A0207",
-                    f"`+` joins two lists, and {show(side)} is none",
+                    f"`+` joins two lists, and {show_value(side)} is not a list",
                     part.span,
                     help=f"write `[{part.span.text}]` for a list of one item",
                 )
@@ -374,7 +373,8 @@ def _of_lists(
     if not isinstance(times, int) or isinstance(times, bool) or times < 0:
         raise Fault(
             "A0207",
-            f"a list is repeated a whole number of times, not {show(times)}",
+            "a list can only be repeated an integer number of times, not "
+            f"{show_value(times)}",
             part.span,
         )
     if _size(items) * times > MAX_LIST:
@@ -422,11 +422,6 @@ def _too_large(expr: t.Expr) -> Fault:
 
 
 # ---- functions --------------------------------------------------------------
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number; truth values are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -489,24 +484,29 @@ def _count(items: tuple[Any, ...], value: Any) -> int:
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
     "abs": (_of_numbers(abs), 1, 1, "absolute value"),
-    "ceil": (_rounded(math.ceil), 1, 1, "next integer upwards"),
-    "count": (_of_list(_count), 2, 2, "how often a list holds a value"),
-    "exp": (_of_numbers(math.exp), 1, 1, "e to a power"),
-    "floor": (_rounded(math.floor), 1, 1, "next integer downwards"),
+    "ceil": (_rounded(math.ceil), 1, 1, "rounded up to an integer"),
+    "count": (_of_list(_count), 2, 2, "how often a value is in a list"),
+    "exp": (_of_numbers(math.exp), 1, 1, "e raised to a power"),
+    "floor": (_rounded(math.floor), 1, 1, "rounded down to an integer"),
     "int": (_rounded(int), 1, 1, "integer part"),
     "len": (_of_list(len), 1, 1, "number of items of a list"),
-    "log": (_of_numbers(math.log), 1, 2, "natural logarithm, or that to a base"),
+    "log": (
+        _of_numbers(math.log),
+        1,
+        2,
+        "natural logarithm, or logarithm to a given base",
+    ),
     "max": (_extreme("max", max), 1, 99, "largest of its arguments, or of a list"),
     "min": (_extreme("min", min), 1, 99, "smallest of its arguments, or of a list"),
     "range": (_range, 1, 3, "list of integers, as in Python"),
-    "round": (_rounded(round), 1, 1, "nearest integer, halves to even"),
+    "round": (_rounded(round), 1, 1, "rounded to the nearest integer, halves to even"),
     "sqrt": (_of_numbers(math.sqrt), 1, 1, "square root"),
     "sum": (_of_list(_of_numbers(sum)), 1, 1, "sum of a list"),
-    "unique": (_of_list(_unique), 1, 1, "the values of a list, each once, in order"),
+    "unique": (_of_list(_unique), 1, 1, "the distinct values of a list, in order"),
 }
 
 
-def _function(expr: t.Function, context: Context) -> Any:
+def _function(expr: t.FunctionCall, context: Context) -> Any:
     own = context.module.functions.get(expr.name)
     if own is not None and _visible(*own, context):
         return _call_own(expr, *own, context)
@@ -515,7 +515,7 @@ def _function(expr: t.Function, context: Context) -> Any:
             "A0104",
             f"there is no function `{expr.name}`",
             expr.span,
-            help="a function calls only those defined before it"
+            help="a function can only call functions defined above it"
             if own
             else did_you_mean(expr.name, {*FUNCTIONS, *context.module.functions})
             or f"the functions are {', '.join(FUNCTIONS)}",
@@ -539,13 +539,13 @@ def _function(expr: t.Function, context: Context) -> Any:
     try:
         return _bounded(function(*values), expr)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
-        shown = ", ".join(show(v) for v in values)
+        shown = ", ".join(show_value(v) for v in values)
         raise Fault(
             "A0207", f"{expr.name}({shown}) is not defined", expr.span
         ) from None
 
 
-def _visible(definition: t.FunctionDef, module: Module, context: Context) -> bool:
+def _visible(definition: t.FunctionDef, module: LoadedFile, context: Context) -> bool:
     """Return whether a function can be called here: it must be defined earlier."""
     inside = context.inside
     if inside is None or module is not context.module:
@@ -554,7 +554,10 @@ def _visible(definition: t.FunctionDef, module: Module, context: Context) -> boo
 
 
 def _call_own(
-    expr: t.Function, definition: t.FunctionDef, module: Module, context: Context
+    expr: t.FunctionCall,
+    definition: t.FunctionDef,
+    module: LoadedFile,
+    context: Context,
 ) -> Any:
     """Return the value of a function that a spec defines."""
     names = [p.name for p in definition.params]
@@ -590,7 +593,7 @@ def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
     if not isinstance(items, tuple) or isinstance(items, Dims):
         raise Fault(
             "A0204",
-            f"`for` needs a list, not {show(items)}",
+            f"`for` needs a list, not {show_value(items)}",
             expr.span,
             help="write `for i in range(n)` to count",
         )
@@ -611,7 +614,7 @@ def bind_targets(
     if not isinstance(item, tuple) or len(item) != len(targets.names):
         raise Fault(
             "A0207",
-            f"{show(item)} does not have {counted(len(targets.names), 'part')}",
+            f"{show_value(item)} does not have {counted(len(targets.names), 'part')}",
             span,
             label=f"the loop names {', '.join(targets.names)}",
         )
@@ -622,7 +625,7 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
     items = evaluate(expr.iterable, context)
     if not isinstance(items, tuple) or isinstance(items, Dims):
         raise Fault(
-            "A0204", f"`for` needs a list, not {show(items)}", expr.iterable.span
+            "A0204", f"`for` needs a list, not {show_value(items)}", expr.iterable.span
         )
     found = []
     for place, item in enumerate(items):
@@ -632,7 +635,7 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
     return _sized(tuple(found), expr, context)
 
 
-def _check_range(expr: t.Function, values: list[Any]) -> None:
+def _check_range(expr: t.FunctionCall, values: list[Any]) -> None:
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         raise Fault("A0207", "range needs integers", expr.span)
     if len(values) == 3 and values[2] == 0:
@@ -651,6 +654,7 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
         else set(target.kind.fields)
     )
     bound: dict[str, Any] = dict(target.bound)
+    values = dict(target.values) if isinstance(target, KindRef) else bound
     for arg in expr.args:
         if arg.name is None:
             raise Fault(
@@ -666,10 +670,11 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
                 arg.span,
                 help=did_you_mean(arg.name, known),
             )
-        is_kind = isinstance(target, KindRef)
-        bound[arg.name] = (arg, context) if is_kind else evaluate(arg.value, context)
+        values[arg.name] = evaluate(arg.value, context)
+        if isinstance(target, KindRef):
+            bound[arg.name] = arg, context
     if isinstance(target, KindRef):
-        return KindRef(target.kind, bound)
+        return KindRef(target.kind, bound, values)
     return BlockRef(target.definition, target.module, bound)
 
 
@@ -682,7 +687,7 @@ _RULES: dict[type[t.Expr], Callable[[Any, Context], Any]] = {
     t.Binary: _binary,
     t.Conditional: _conditional,
     t.Index: _index,
-    t.Function: _function,
+    t.FunctionCall: _function,
     t.Partial: _partial,
     t.Comprehension: _comprehension,
 }

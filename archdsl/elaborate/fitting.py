@@ -12,10 +12,10 @@ REACH: Final = 64
 # Steps of work for all of them together, about half a second.
 MOST_STEPS: Final = 50_000
 
-Fits = Callable[[Shape], bool]
+ShapeTest = Callable[[Shape], bool]
 
 
-def fitting_sizes(given: Shape, fits: Fits) -> str:
+def fitting_sizes(given: Shape, fits: ShapeTest) -> str:
     """Return a hint with sizes near the given one that fit; empty if none is found.
 
     Squares are tried first, as layers treat both axes equally. Every size in the hint

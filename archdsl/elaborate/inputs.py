@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from archdsl.elaborate import blocks
+from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.foreign import Foreign
 from archdsl.elaborate.names import check_label, check_parameter
-from archdsl.elaborate.scope import BlockRef, Context, Fault, Value
+from archdsl.elaborate.place import Opened, Walks
+from archdsl.elaborate.references import BlockRef, KindRef
+from archdsl.elaborate.sink import Section
 from archdsl.elaborate.structures import branch, branches_of
+from archdsl.elaborate.tensors import Value
 from archdsl.naming import channels_of_input
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-if TYPE_CHECKING:
-    from archdsl.elaborate.builder import Parts
-    from archdsl.elaborate.calls import Calls
 
-
-def check(definition: t.Definition) -> None:
+def check_inputs(definition: t.Definition) -> None:
     """Refuse inputs of a block that it cannot have.
 
     Raises:
@@ -45,7 +49,7 @@ def check(definition: t.Definition) -> None:
             "A0101",
             f"the braces of `{definition.name}` would be its inputs and its `body`",
             definition.inputs[0][1],
-            help="call the parameter otherwise, and give it a block by name",
+            help="rename the parameter, and give it a block by name",
         )
 
 
@@ -57,95 +61,127 @@ def refuse_channels(name: str, span: Span) -> NoReturn:
     """
     raise Fault(
         "A0103",
-        f"`{name}` has a meaning of its own: the channels of that input",
+        f"`{name}` already means the number of channels of that input",
         span,
         help="choose another name",
     )
 
 
-def is_sound(definition: t.Definition) -> bool:
-    """Return whether a block can have its inputs."""
-    try:
-        check(definition)
-    except Fault:
-        return False
-    return True
+def _require_sound(ref: BlockRef | KindRef, span: Span) -> None:
+    """Refuse a block that cannot have its inputs."""
+    if isinstance(ref, BlockRef):
+        try:
+            check_inputs(ref.definition)
+        except Fault:
+            raise Fault("", "it is reported where it is defined", span) from None
 
 
-def call(
-    walker: Calls,
+def declaration(ref: object) -> t.Definition | t.OpDef | None:
+    """Return the declaration of a block or op with several inputs; None of others."""
+    found: t.Definition | t.OpDef | None = None
+    if isinstance(ref, BlockRef):
+        found = ref.definition
+    elif isinstance(ref, KindRef) and issubclass(ref.kind, Foreign):
+        found = ref.kind.definition
+    return found if found is not None and found.inputs else None
+
+
+def call_with_inputs(
+    walker: Walks,
     call: t.Call,
-    ref: BlockRef,
+    ref: BlockRef | KindRef,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
-    """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block.
+    """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block
+    or op.
 
     What stands in the branches belongs to the caller.
     """
-    if not is_sound(ref.definition):
-        raise Fault("", "it is reported where it is defined", call.span)
+    _require_sound(ref, call.span)
     # Before the branches, as `channels` is what flows in here.
-    values = walker.bound(call, ref, context)
-    statement = walker.statement
-    inner: Parts = []
-    ends = _ends(walker, call, ref.definition, value, context, inner)
-    walker.statement = statement
-    result = walker.block(call, ref, label, ends, values, context, inner)
-    return _joined(walker, call, ref, (value, result), context, inner, parts)
-
-
-class Earlier(NamedTuple):
-    """An earlier call of a block.
-
-    Attributes:
-        call: the call.
-        ref: the block.
-        name: its name.
-        context: of its place, in which it is repeated.
-    """
-
-    call: t.Call
-    ref: BlockRef
-    name: str
-    context: Context
+    send = _sender(walker, call, ref, context)
+    with _fed(walker, call, ref, value, context) as part:
+        part.value = send(label, _ends(walker, call, ref, value, context))
+    return part.value
 
 
 def again(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
-    earlier: Earlier,
-    label: str | None,
+    first: t.Call,
+    ref: BlockRef | KindRef,
+    name: str,
     value: Value,
     context: Context,
-    parts: Parts,
+    where: Context,
 ) -> Value:
-    """Elaborate ``same fuse1 { @high | @low }``: an earlier block for other values."""
-    ref, name, where = earlier.ref, earlier.name, earlier.context
-    statement = walker.statement
-    inner: Parts = []
-    ends = _ends(walker, call, ref.definition, value, context, inner)
-    walker.statement = statement
-    for first, end in zip(where.space.given.get(name, ()), ends, strict=False):
-        walker.check_alike(first, end, call.span)
-    values = walker.bound(earlier.call, ref, where)
-    block: Parts = []
-    result = walker.block(earlier.call, ref, name, ends, values, where, block)
-    inner += [walker.renamed(part, name, label or name) for part in block]
-    return _joined(walker, call, ref, (value, result), context, inner, parts)
+    """Elaborate ``same fuse1 { @high | @low }``: an earlier block for other values.
+
+    Args:
+        walker: elaborates the branches and the block.
+        call: the call of `same`.
+        first: the earlier call.
+        ref: the block or op.
+        name: its name.
+        value: what flows in here.
+        context: of this place, in which the branches are elaborated.
+        where: of the earlier place, in which the block is elaborated again.
+    """
+    with _fed(walker, call, ref, value, context) as part:
+        ends = _ends(walker, call, ref, value, context)
+        for was, end in zip(where.space.given.get(name, ()), ends, strict=False):
+            walker.place.check_alike(was, end, call.span)
+        part.value = _sender(walker, first, ref, where)(name, ends)
+    return part.value
+
+
+Send = Callable[[str | None, tuple[Value, ...]], Value]
+
+
+def _sender(
+    walker: Walks, call: t.Call, ref: BlockRef | KindRef, context: Context
+) -> Send:
+    """Return what sends the block or layer of a call, by its label, for some values."""
+    if isinstance(ref, KindRef):
+        layer = bind_layer(call, ref, context)
+
+        def send(label: str | None, ends: tuple[Value, ...]) -> Value:
+            if label is not None:
+                context.space.given.setdefault(label, ends)
+            return walker.place.layer(layer, label, ends, context, call.span)
+
+        return send
+    values = blocks.values_of(call, ref, context, walker.state.errors)
+    return lambda label, ends: blocks.block(
+        walker, call, ref, label, ends, values, context
+    )
+
+
+def _fed(
+    walker: Walks,
+    call: t.Call,
+    ref: BlockRef | KindRef,
+    value: Value,
+    context: Context,
+) -> Opened:
+    word = ref.definition.name if isinstance(ref, BlockRef) else ref.kind.word
+    section = Section("structure", word, value, context, call.span)
+    return walker.place.section(section)
 
 
 def _ends(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
-    definition: t.Definition,
+    ref: BlockRef | KindRef,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> tuple[Value, ...]:
     """Elaborate the branches of a call, one for each input."""
+    definition = declaration(ref)
+    assert definition is not None
+    statement = walker.state.statement
     names = [name for name, _ in definition.inputs]
     found = []
     if call.body is not None:
@@ -162,12 +198,14 @@ def _ends(
             help=f"write `{definition.name} {{ {' | '.join('...' for _ in names)} }}`, "
             "a branch for each; an empty branch is what flows in here",
         )
-    ends = [branch(walker, b, value, context.bind(own), parts) for b, own in found]
-    _check_apart(call, names, ends)
+    ends = [branch(walker, b, value, context.bind(own)) for b, own in found]
+    walker.state.statement = statement
+    if isinstance(ref, BlockRef):
+        _check_apart(call, names, ends)
     return tuple(ends)
 
 
-def _elsewhere(call: t.Call, definition: t.Definition) -> str:
+def _elsewhere(call: t.Call, definition: t.Definition | t.OpDef) -> str:
     if definition.span.source is call.span.source:
         return ""
     return f" of {definition.span.source.name}"
@@ -190,23 +228,3 @@ def _check_apart(call: t.Call, names: Sequence[str], ends: Sequence[Value]) -> N
                 call.span,
                 help=f"put `identity` at the end of the branch of `{names[place]}`",
             )
-
-
-def _joined(
-    walker: Calls,
-    call: t.Call,
-    ref: BlockRef,
-    ends: tuple[Value, Value],
-    context: Context,
-    inner: Parts,
-    parts: Parts,
-) -> Value:
-    value, result = ends
-    if value.shape is not None and result.shape is not None:
-        word = ref.definition.name
-        parts.append(
-            walker.transparent(
-                "structure", word, value, result, inner, context, call.span
-            )
-        )
-    return result

@@ -26,7 +26,7 @@ def may_be(label: t.Label, name: str) -> bool:
     return _pattern(label).fullmatch(name) is not None
 
 
-def names_read(part: t.Node) -> set[str]:
+def names_read(part: t.SyntaxNode) -> set[str]:
     """Return the names of values, words and functions that a part of a block uses."""
     found: set[str] = set()
     stack: list[object] = [part]
@@ -34,7 +34,7 @@ def names_read(part: t.Node) -> set[str]:
         node = stack.pop()
         if isinstance(node, list):
             stack.extend(node)
-        elif isinstance(node, t.Node):
+        elif isinstance(node, t.SyntaxNode):
             if isinstance(node, t.Name | t.Partial):
                 found.add(node.id)
             elif isinstance(node, t.Call):
@@ -74,7 +74,7 @@ def _labels(definition: t.Definition) -> Iterator[t.Label]:
         node = stack.pop()
         if isinstance(node, list):
             stack.extend(node)
-        elif isinstance(node, t.Node) and not isinstance(node, t.Expr):
-            if isinstance(node, t.Step) and node.label is not None:
+        elif isinstance(node, t.SyntaxNode) and not isinstance(node, t.Expr):
+            if isinstance(node, t.ChainStep) and node.label is not None:
                 yield node.label
             stack.extend(vars(node).values())

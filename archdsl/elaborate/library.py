@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from archdsl.syntax.loader import Module, load_prelude
+from archdsl.syntax.loader import LoadedFile, load_prelude
 
-_LOADED: list[Module] = []
+_LOADED: list[LoadedFile] = []
 
 
-def prelude() -> Module:
+def prelude() -> LoadedFile:
     """Return the prelude, which is read once per process."""
     if not _LOADED:
         _LOADED.append(load_prelude())

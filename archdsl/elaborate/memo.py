@@ -13,7 +13,7 @@ from archdsl.values import Shape
 _MOST = 100_000
 
 
-class Made(NamedTuple):
+class MemoEntry(NamedTuple):
     """The output of a layer for inputs of some shapes.
 
     Attributes:
@@ -36,7 +36,7 @@ class Memo:
         # A call stays alive with its entry, so that its id is not given again.
         self._calls: dict[int, tuple[t.Call, Layer]] = {}
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._made: dict[int, tuple[Layer, dict[Any, Made]]] = {}
+        self._made: dict[int, tuple[Layer, dict[Any, MemoEntry]]] = {}
         self._entries = 0
 
     def begin(self) -> None:
@@ -87,7 +87,7 @@ class Memo:
             self._entries += 1
         return known
 
-    def made_by(self, layer: Layer) -> dict[Any, Made] | None:
+    def made_by(self, layer: Layer) -> dict[Any, MemoEntry] | None:
         """Return the known outputs of a layer, to look up and to extend."""
         known = self._made.get(id(layer))
         if known is None or known[0] is not layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archdsl.elaborate.scope import Fault
+from archdsl.elaborate.faults import Fault
 from archdsl.naming import (
     EMITTED_NAMES,
     LABEL_RESERVED,
@@ -19,8 +19,8 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """Refuse a label that cannot be the name of a submodule.
 
     Args:
-        name: the label; with dots, the names of containers and of a part of the last,
-            which may be numbers but for the first.
+        name: the label; if it has dots, the names of containers and of a part of the
+            last one; all but the first may be numbers.
         span: its place.
         quoted: whether it is in quotes, and can contain hyphens.
 
@@ -34,7 +34,7 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
                 "A0103",
                 f"`{container}` cannot name a container: it has a hyphen",
                 span,
-                help="only a layer, or what stands behind a dot, can have one",
+                help="only a layer, or a name after a dot, can have one",
             )
         name = name.replace("-", "_")
     for attribute in attributes_of(name):

@@ -10,28 +10,30 @@ from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign, inputs
-from archdsl.elaborate.calls import STRUCTURES, unknown_word
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.contexts import Budget
+from archdsl.elaborate.evaluate import FUNCTIONS, evaluate
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import may_be, may_bear
 from archdsl.elaborate.names import (
     check_definition,
     check_function,
     check_parameter,
 )
-from archdsl.elaborate.scope import Budget, Fault
+from archdsl.elaborate.resolve import STRUCTURES, unknown_word
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
 from archdsl.naming import channels_of_input
 from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 # Words that begin a definition, which has no place among layers.
 DEFINING = ("arch", "import", "block", "network", "preset", "default", "fn", "op")
 
 
-def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
+def check(module: LoadedFile, prelude: LoadedFile, errors: Diagnostics) -> None:
     """Report undefined names, and names that cannot be used, in a file and its imports.
 
     Raises:
@@ -46,7 +48,7 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
         raise SpecError(misplaced)
 
 
-def _reachable(module: Module) -> list[Module]:
+def _reachable(module: LoadedFile) -> list[LoadedFile]:
     """Return a file and everything that it imports, directly or not, except the
     library.
     """
@@ -63,7 +65,9 @@ def _reachable(module: Module) -> list[Module]:
 class _File:
     """The check of one file."""
 
-    def __init__(self, module: Module, prelude: Module, errors: Diagnostics) -> None:
+    def __init__(
+        self, module: LoadedFile, prelude: LoadedFile, errors: Diagnostics
+    ) -> None:
         self.module = module
         self.prelude = prelude
         self.errors = errors
@@ -123,11 +127,14 @@ class _File:
         self._definition(_header(function), function.value)
 
     def _op(self, op: t.OpDef) -> None:
-        _attempt(self.errors, lambda: foreign.check(op, self.module, self.budget))
+        _attempt(
+            self.errors,
+            lambda: foreign.check_op(op, self.module, evaluate, self.budget),
+        )
         read = [setting.value for setting in op.settings]
         if all(setting.name != "args" for setting in op.settings):
             read += [t.Name(param.span, param.name) for param in op.params]
-        known = frozenset(foreign.NAMES)
+        known = frozenset([*foreign.NAMES, *(name for name, _ in op.inputs)])
         self._definition(_header(op), t.ListExpr(op.span, read), known)
 
     def _definition(
@@ -221,8 +228,8 @@ class _Definition:
     def __init__(
         self,
         definition: t.Definition,
-        module: Module,
-        prelude: Module,
+        module: LoadedFile,
+        prelude: LoadedFile,
         errors: Diagnostics,
     ) -> None:
         self.definition = definition
@@ -250,7 +257,7 @@ class _Definition:
             if param.default is not None:
                 self._expression(param.default)
         if self.definition.inputs and not _attempt(
-            self.errors, lambda: inputs.check(self.definition)
+            self.errors, lambda: inputs.check_inputs(self.definition)
         ):
             self.used |= self.names.keys() & {n for n, _ in self.definition.inputs}
         for _, span in self.definition.inputs[:1]:
@@ -275,7 +282,7 @@ class _Definition:
             if not any(may_be(label, name) for label in self.tapped):
                 self._say(
                     "A0105",
-                    f"nothing in `{self.definition.name}` reads its input `{name}`",
+                    f"the input `{name}` of `{self.definition.name}` is never used",
                     span,
                     help=f"read it by `@{name}`, or drop it",
                 )
@@ -287,7 +294,7 @@ class _Definition:
         if param.name != "body" and not _attempt(
             self.errors, lambda: check_parameter(param.name, param.span)
         ):
-            # That another name is read in its stead is no mistake of its own.
+            # If another name is read instead, that is not a second mistake.
             self.used.add(param.name)
         self.names[param.name] = param.span
         self._check_number(self.names, param.span)
@@ -396,7 +403,7 @@ class _Definition:
             for expr in (step.guard, step.repeat):
                 if expr is not None:
                     self._expression(expr, bound)
-            if isinstance(step, t.Group):
+            if isinstance(step, t.BracedGroup):
                 self._body(step.body, bound)
             elif isinstance(step, t.Call):
                 self._call(step, bound)
@@ -409,7 +416,7 @@ class _Definition:
             known = {*bound, *self.module.names(), *self.prelude.names()}
             fault = unknown_word(call, known)
             if not call.args and may_bear(self.definition, call.word):
-                fault.help = f"what that label made is `@{call.word}`"
+                fault.help = f"to read the labelled value, write `@{call.word}`"
             self.errors.add(fault.diagnostic())
         elif self._is_own_block(call.word, bound):
             self.calls.append((call.word, call.span))
@@ -439,7 +446,7 @@ class _Definition:
                 "A0001",
                 f"`{call.word}` is not expected here",
                 Span(span.source, span.start, span.start + len(call.word)),
-                help="it stands in the file itself; is a `}` missing above?",
+                help="it belongs at the top level of a file; is a `}` missing above?",
             )
         )
 
@@ -457,7 +464,7 @@ class _Definition:
 
     def _setting(self, expr: t.Expr, bound: frozenset[str]) -> None:
         """Check an `init` value; its function is a scheme, so it is not looked up."""
-        if isinstance(expr, t.Function):
+        if isinstance(expr, t.FunctionCall):
             for arg in expr.args:
                 self._expression(arg.value, bound)
         elif not isinstance(expr, t.Name):
@@ -466,14 +473,14 @@ class _Definition:
     def _expression(self, expr: t.Expr, bound: frozenset[str] | None = None) -> None:
         known = bound if bound is not None else frozenset(self.names)
         for node, names in _walk(expr, known):
-            if isinstance(node, t.Function):
+            if isinstance(node, t.FunctionCall):
                 self._function(node)
             elif isinstance(node, t.Comprehension):
                 self._check_targets(node.targets)
             elif isinstance(node, t.Name | t.Partial):
                 self._name(node, names)
 
-    def _function(self, node: t.Function) -> None:
+    def _function(self, node: t.FunctionCall) -> None:
         self.used.add(node.name)
         functions = {*FUNCTIONS, *self.module.functions}
         if node.name not in functions:
@@ -521,7 +528,7 @@ def _names_in(expr: t.Expr) -> set[str]:
     for node, _ in _walk(expr, frozenset()):
         if isinstance(node, t.Name | t.Partial):
             found.add(node.id)
-        elif isinstance(node, t.Function):
+        elif isinstance(node, t.FunctionCall):
             found.add(node.name)
     return found
 

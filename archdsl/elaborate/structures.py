@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from archdsl.conditions import Comparison, Test, joined
+from archdsl.conditions import Relation, Test, join_conditions
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import bind_targets, evaluate, listed
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
-from archdsl.ir import Role
+from archdsl.elaborate.paths import claim, part_name
+from archdsl.elaborate.place import Build, Walks
+from archdsl.elaborate.references import KindRef, plain_argument
+from archdsl.elaborate.sink import Owner, Section
+from archdsl.elaborate.tensors import MergeWords, Value
+from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
-from archdsl.symbolic import Poly, poly_of
+from archdsl.symbolic import Poly, SymFloat, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels, is_map, ones
-
-if TYPE_CHECKING:
-    from archdsl.elaborate.builder import Parts, Producer
-    from archdsl.elaborate.calls import Calls
-
-    Producers = Mapping[int, Producer]
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
@@ -33,49 +33,46 @@ SHORTCUTS = ("auto", "identity", "projection", "optional")
 
 
 _ADVICE = {
-    "auto": "no strided 1x1 convolution brings the input to the body's shape: change "
-    "the body, or write the shortcut, as in `residual { ... | ... }`",
+    "auto": "no strided 1x1 convolution gives the body's shape: change the body, or "
+    "write the shortcut, as in `residual { ... | ... }`",
     "identity": "let the body keep the shape, or drop `shortcut = identity`",
-    "projection": "no strided 1x1 convolution brings the input to the body's shape: "
-    "change the body, or write the shortcut, as in `residual { ... | ... }`",
+    "projection": "no strided 1x1 convolution gives the body's shape: change the "
+    "body, or write the shortcut, as in `residual { ... | ... }`",
     "written": "make the body and the shortcut agree in channels and size",
 }
 
 
 def merge(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     ref: KindRef,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Elaborate ``concat { a | b }``: branches of a common input, and a merge."""
     layer = bind_layer(call, ref, context)
     word = ref.kind.word
     written = call.body.branches if call.body is not None else []
     branches = list(branches_of(word, written, context))
-    if len(branches) < 2:
+    exact = ref.kind.arity
+    if len(branches) < 2 or len(branches) != (exact or len(branches)):
         raise Fault(
             "A0210",
-            f"{word} joins two branches or more",
+            f"{word} joins {exact or 'two'} branches{'' if exact else ' or more'}",
             call.span,
             label="" if len(written) < 2 else f"{len(branches)} here",
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
         )
-    statement = walker.statement
+    statement = walker.state.statement
 
-    def build(entry: Value, inner: Context, out: Parts) -> Value:
-        ends = [
-            branch(walker, one, entry, inner.bind(names), out)
-            for one, names in branches
-        ]
-        walker.statement = statement
-        names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
-        return walker.layer(layer, None, tuple(ends), inner, call.span, out, names)
+    def build(entry: Value, inner: Context) -> Value:
+        ends = [branch(walker, b, entry, inner.bind(own)) for b, own in branches]
+        walker.state.statement = statement
+        names = MergeWords(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
+        return walker.place.layer(layer, None, tuple(ends), inner, call.span, names)
 
-    return _structure(walker, word, call.span, label, value, context, parts, build)
+    return _structure(walker, word, call.span, label, value, context, build)
 
 
 def branches_of(
@@ -107,7 +104,7 @@ def _rounds(each: t.Each, context: Context) -> Iterator[Mapping[str, Any]]:
 
 
 def refuse_each(branches: Sequence[t.Branch]) -> None:
-    """Refuse a `for` behind what is no branch of a merge.
+    """Refuse a `for` after something that is not a branch of a merge.
 
     Raises:
         Fault: naming it.
@@ -124,12 +121,11 @@ def refuse_each(branches: Sequence[t.Branch]) -> None:
 
 
 def residual(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Elaborate ``residual { body | shortcut }``: their sum.
 
@@ -146,36 +142,30 @@ def residual(
     if len(branches) > 2:
         raise Fault(
             "A0210",
-            "residual has a body and at most one shortcut",
+            "residual takes a body and at most one shortcut",
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
     refuse_each(branches)
     _check_options(call, mode, branches)
-    statement = walker.statement
+    statement = walker.state.statement
 
-    def build(entry: Value, inner: Context, out: Parts) -> Value:
-        body = branch(walker, branches[0], entry, inner, out)
+    def build(entry: Value, inner: Context) -> Value:
+        body = branch(walker, branches[0], entry, inner)
         if mode == "optional":
-            walker.statement = statement
-            return _optional(walker, call, options.drop, (entry, body), inner, out)
-        advice = _ADVICE["written" if len(branches) == 2 else mode]
+            walker.state.statement = statement
+            return _optional(walker, call, options.drop, (entry, body), inner)
         if len(branches) == 2:
-            short = branch(walker, branches[1], entry, inner, out, "shortcut")
+            short = branch(walker, branches[1], entry, inner, "shortcut")
         else:
-            at = len(out)
-            short = _automatic(walker, call, options, entry, body, inner, out)
-            if options.before and len(out) > at:
-                out.insert(0, out.pop(at))
-        walker.statement = statement
-        names = Merge(entry, ("body", "shortcut"), "residual", advice)
-        return walker.layer(
-            _kind("add")(), None, (body, short), inner, call.span, out, names
-        )
+            short = _automatic(walker, call, options, (entry, body), inner)
+        walker.state.statement = statement
+        advice = _ADVICE["written" if len(branches) == 2 else mode]
+        names = MergeWords(entry, ("body", "shortcut"), "residual", advice)
+        ends = body, short
+        return walker.place.layer(_kind("add")(), None, ends, inner, call.span, names)
 
-    return _structure(
-        walker, "residual", call.span, label, value, context, parts, build
-    )
+    return _structure(walker, "residual", call.span, label, value, context, build)
 
 
 class _Options(NamedTuple):
@@ -226,7 +216,7 @@ def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
         if name == "shortcut" and mode != "auto" and written:
             raise Fault(
                 "A0210",
-                f"residual: `{said}` and a written shortcut are in conflict",
+                f"residual: `{said}` conflicts with the shortcut that is written out",
                 branches[1].span,
                 label="this is the shortcut",
                 help=f"drop `{said}`, or the branch after `|`",
@@ -276,89 +266,80 @@ def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
         raise Fault("A0204", "`drop` is a probability, from 0 to 1", argument.span)
     raise Fault(
         "A0201",
-        "with a body of its own, residual takes shortcut, projection, before and drop",
+        "with a body in braces, residual takes shortcut, projection, before and drop",
         argument.span,
         help="write `residual<shortcut = identity> { ... }`",
     )
 
 
 def _structure(
-    walker: Calls,
+    walker: Walks,
     word: str,
     span: Span,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
-    build: object,
+    build: Build,
 ) -> Value:
     """Build a structure in the enclosing namespace, or in one of its own."""
-    assert callable(build)
     if label is not None or context.space.indexed:
-        name = walker.name(label, word, context, span)
-        return walker.owned(name, word, False, value, context, span, parts, build)
-    inner: Parts = []
-    statement = walker.statement
-    result: Value = build(value, context, inner)
-    walker.statement = statement
-    if value.shape is not None and result.shape is not None:
-        parts.append(
-            walker.transparent("structure", word, value, result, inner, context, span)
-        )
-    return result
+        name = part_name(label, word, context.space, span)
+        return walker.place.owner(Owner(name, word, (value,), context, span), build)
+    statement = walker.state.statement
+    with walker.place.section(Section("structure", word, value, context, span)) as part:
+        part.value = build(value, context)
+        walker.state.statement = statement
+    return part.value
 
 
 def branch(
-    walker: Calls,
+    walker: Walks,
     written: t.Branch,
     value: Value,
     context: Context,
-    parts: Parts,
     role: Role = "branch",
 ) -> Value:
     """Elaborate one branch."""
-    inner: Parts = []
     within = context.replace(within="a branch")
-    result = walker.branch(written, value, within, inner)
-    group = walker.transparent(
-        role,
-        "",
-        value,
-        result,
-        inner,
-        context,
-        written.span,
-    )
-    parts.append(group)
-    return result
+    section = Section(role, "", value, context, written.span)
+    with walker.place.section(section) as part:
+        part.value = walker.branch(written, value, within)
+    return part.value
 
 
 def _automatic(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     options: _Options,
-    entry: Value,
-    body: Value,
+    ends: tuple[Value, Value],
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Build a shortcut that the spec does not write out, and return its value."""
+    entry, body = ends
     if entry.shape is None or body.shape is None:
         return entry
     mode = options.mode
     name = options.name or _projection_name(context)
     strides = _strides(entry, body)
-    if mode == "identity" or not _can_project(strides, entry, body):
-        return _shortcut(walker, call, entry, entry, [], context, parts)
+    can_project = mode != "identity" and _can_project(strides, entry, body)
     projects = mode == "projection" or entry.shape != body.shape
     condition = None
-    if walker.symbolic and mode != "projection":
+    if can_project and walker.state.symbolic and mode != "projection":
         condition = _condition("!=", projects, strides, entry, body)
-    inner: Parts = []
-    end = entry
-    if projects:
-        end = _project(walker, call, name, (entry, body), strides, context, inner)
-    return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
+    shortcut = Section(
+        "shortcut",
+        "",
+        entry,
+        context,
+        call.span,
+        condition=condition,
+        name=name if can_project else "",
+        first=options.before,
+    )
+    with walker.place.section(shortcut) as part:
+        if can_project and projects:
+            part.value = _project(walker, call, name, ends, strides, context)
+    return part.value
 
 
 def _can_project(strides: tuple[int, ...], entry: Value, body: Value) -> bool:
@@ -395,128 +376,104 @@ def _condition(
         return None
     tests: list[Test] = []
     if poly_of(stride).number is None:
-        tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
+        tests.append(Relation(poly_of(stride), compare, Poly.constant(1)))
     if poly_of(before) != poly_of(after):
-        tests.append(Comparison(poly_of(before), compare, poly_of(after)))
+        tests.append(Relation(poly_of(before), compare, poly_of(after)))
     kept = stride == 1 and before == after
     if kept != (holds == (compare == "==")):
         return None
-    return joined("or" if compare == "!=" else "and", tests)
+    return join_conditions("or" if compare == "!=" else "and", tests)
 
 
 def _optional(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     drop: float,
     ends: tuple[Value, Value],
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Add the input if the body keeps its shape, and omit it otherwise."""
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
-    inner: Parts = []
-    end = body
     keeps = entry.shape == body.shape
-    if keeps:
-        if drop > 0:
-            path = _kind("stochasticdepth")(p=drop)
-            end = walker.layer(path, None, (body,), context, call.span, inner)
-        add = _kind("add")()
-        end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = None
-    if walker.symbolic:
+    if walker.state.symbolic:
         condition = _condition("==", keeps, _strides(entry, body), entry, body)
-    parts.append(
-        walker.transparent(
-            "structure",
-            "optional",
-            body,
-            end,
-            inner,
-            context,
-            call.span,
-            condition=condition,
-        )
+    optional = Section(
+        "structure", "optional", body, context, call.span, condition=condition
     )
-    return end
-
-
-def _shortcut(
-    walker: Calls,
-    call: t.Call,
-    entry: Value,
-    end: Value,
-    inner: Parts,
-    context: Context,
-    parts: Parts,
-    condition: Test | None = None,
-    name: str = "",
-) -> Value:
-    parts.append(
-        walker.transparent(
-            "shortcut",
-            "",
-            entry,
-            end,
-            inner,
-            context,
-            call.span,
-            condition=condition,
-            name=name,
-        )
-    )
-    return end
+    drops = drop > 0
+    if keeps and isinstance(drop, SymFloat) and context.lets is not None:
+        test = Relation(Poly.name(drop.name), ">", Poly.constant(0))
+        context.space.record(test, drops)
+    layers = [_kind("stochasticdepth")(p=drop)] if drops else []
+    with walker.place.section(optional) as part:
+        for layer in layers if keeps else ():
+            end = walker.place.layer(layer, None, (part.value,), context, call.span)
+            part.value = end
+        if keeps:
+            ends = part.value, entry
+            add = _kind("add")()
+            part.value = walker.place.layer(add, None, ends, context, call.span)
+    return part.value
 
 
 def _projection_name(context: Context) -> str:
     """Return the name of the next residual's projection, whether it has one or not."""
-    name = context.space.number(PROJECTION)
-    return PROJECTION if name == f"{PROJECTION}1" else name
+    space = context.space
+    name = space.number(PROJECTION)
+    if name != f"{PROJECTION}1":
+        return name
+    return space.number(PROJECTION) if space.has(PROJECTION) else PROJECTION
 
 
 def _project(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     name: str,
     ends: tuple[Value, Value],
     strides: tuple[int, ...],
     context: Context,
-    parts: Parts,
 ) -> Value:
     entry, body = ends
     assert body.shape is not None
     conv = _kind("conv")
-    norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
+    norm = _norm_of_body(walker.state.producers, body, entry)
     width = channels(body.shape)
     once = ones(len(strides))
-    layer = conv(kernel=once, width=width, stride=strides, bias=norm is None)
+    layers = [conv(kernel=once, width=width, stride=strides, bias=norm is None)]
+    if norm is not None:
+        layers.append(norm)
 
-    def build(start: Value, inner: Context, out: Parts) -> Value:
-        value = walker.layer(layer, None, (start,), inner, call.span, out)
-        if norm is not None:
-            value = walker.layer(norm, None, (value,), inner, call.span, out)
+    def build(value: Value, inner: Context) -> Value:
+        for layer in layers:
+            value = walker.place.layer(layer, None, (value,), inner, call.span)
         return value
 
-    walker.claim(name, call.span, context)
-    value = walker.owned(name, "seq", True, entry, context, call.span, parts, build)
+    claim(name, call.span, context.space)
+    owner = Owner(name, "seq", (entry,), context, call.span, indexed=True)
+    value = walker.place.owner(owner, build)
     if value.shape is not None:
         # The projection has the body's channels, in the body's own words.
         value.shape = (width, *value.shape[1:])
     return value
 
 
-def _norm_of_body(parts: Producers, body: Value, entry: Value) -> Layer | None:
+def _norm_of_body(
+    producers: Mapping[int, Step], body: Value, entry: Value
+) -> Layer | None:
     """Return the last norm of the body, which the projection gets, too."""
-    for step in main_path(parts, entry, body):
+    for step in main_path(producers, entry, body):
         if step.op.family == "norm":
             # Names of a block further in mean nothing here.
-            return step.op.replace(**{n: plain(v) for n, v in vars(step.op).items()})
+            return step.op.replace(
+                **{n: plain_argument(v) for n, v in vars(step.op).items()}
+            )
     return None
 
 
-def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
+def main_path(producers: Mapping[int, Step], entry: Value, end: Value) -> list[Step]:
     """Return the steps from a value back to an earlier one, along first inputs."""
     found = []
     number = end.number

@@ -1,55 +1,69 @@
-"""Walks over the statements and chains of a spec, and builds the graph."""
+"""Walks over the statements and chains of a spec, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
-from archdsl.elaborate import inputs
 from archdsl.elaborate.biases import Round
-from archdsl.elaborate.builder import Build, Parts
-from archdsl.elaborate.calls import STRUCTURES, Calls
+from archdsl.elaborate.calls import call
+from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import (
+    asked,
     bind_targets,
     evaluate,
     integer,
     listed,
+    meaning,
     test_of,
     too_long,
-    truth,
 )
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.graph import GraphSink
 from archdsl.elaborate.labels import may_bear
+from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import (
-    BlockRef,
-    Context,
-    Fault,
-    Namespace,
-    Range,
-    Tapped,
-    Unknown,
-    Value,
-)
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.paths import label_text, part_name, take_label
+from archdsl.elaborate.place import Build, LabelledStep, Placer
+from archdsl.elaborate.references import Range, Unknown
+from archdsl.elaborate.sink import Owner, Section, Sink
+from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import refuse_each
-from archdsl.ir import Group, Port
+from archdsl.elaborate.tensors import Tapped, Value
+from archdsl.ir import Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
-from archdsl.values import MOST_AXES, channels, show_shape, with_channels
+from archdsl.values import MOST_AXES, Shape, channels, show_shape, with_channels
 
 # Steps of work that a copy or a round takes besides what is in it.
 ROUND = 10
 
 
-class Walker(Calls):
-    """Elaborates a network's statements in order."""
+class Walker:
+    """Elaborates a network's statements in order, and sends its parts to a sink.
+
+    Attributes:
+        state: what is known of the network.
+        place: sends its parts.
+        input_shape: shape of the first input, if it is not that of the spec.
+    """
+
+    def __init__(self, state: State, sink: Sink, memo: Memo | None = None) -> None:
+        self.state = state
+        self.place = Placer(state, sink, memo)
+        self.input_shape: Shape | None = None
+        self._chains = 0
+        # The labelled steps of each namespace, for `same`.
+        self._written: dict[Namespace, dict[str, LabelledStep]] = {}
 
     # ---- statements
 
-    def body(self, body: t.Body, value: Value, context: Context, parts: Parts) -> Value:
+    def body(self, body: t.Body, value: Value, context: Context) -> Value:
         """Elaborate a body that has one branch."""
         if len(body.branches) > 1:
             fault = Fault(
@@ -58,72 +72,63 @@ class Walker(Calls):
                 body.branches[1].span,
                 help="join them: `concat { a | b }`, `add { a | b }`",
             )
-            return self.report(fault, context)
+            return self.state.report(fault, context)
         refuse_each(body.branches)
-        return self.branch(body.branches[0], value, context, parts)
+        return self.branch(body.branches[0], value, context)
 
-    def branch(
-        self, branch: t.Branch, value: Value, context: Context, parts: Parts
-    ) -> Value:
+    def branch(self, branch: t.Branch, value: Value, context: Context) -> Value:
         """Elaborate statements in order."""
-        return self.statements(branch.statements, value, context, parts)
-
-    def statements(
-        self,
-        statements: Sequence[t.Statement],
-        value: Value,
-        context: Context,
-        parts: Parts,
-    ) -> Value:
-        """Elaborate statements in order."""
-        for statement in statements:
+        for statement in branch.statements:
             context.space.current = value
             context.budget.spend(statement.span)
             try:
                 if isinstance(statement, t.Let):
                     context = self._let(statement, context)
                 elif isinstance(statement, t.Chain):
-                    value = self.chain(statement, value, context, parts)
+                    value = self._chain(statement, value, context)
                 else:
-                    value = self._other(statement, value, context, parts)
+                    value = self._other(statement, value, context)
             except Fault as fault:
-                value = self.report(fault, context)
+                value = self.state.report(fault, context)
         return value
 
     def _let(self, statement: t.Let, context: Context) -> Context:
         if statement.name in context.env:
             raise Fault(
                 "A0101",
-                f"`{statement.name}` has a value already",
+                f"`{statement.name}` already has a value",
                 statement.span,
-                help="choose another name; a name keeps its value",
+                help="choose another name; a value cannot be changed",
             )
         try:
             value = evaluate(statement.value, context)
         except Fault as fault:
-            self.report(fault, context)
+            self.state.report(fault, context)
             value = Unknown()
         if isinstance(value, int) and not isinstance(value, bool):
             context.space.lets[statement.name] = value
-        return context.bind({statement.name: value})
+        context = context.bind({statement.name: value})
+        if context.lets is not None:
+            stands_for = meaning(statement.name, statement.value, value, context)
+            if stands_for is not None:
+                context.lets = {**context.lets, statement.name: stands_for}
+        return context
 
-    def _other(
-        self, statement: t.Statement, value: Value, context: Context, parts: Parts
-    ) -> Value:
+    def _other(self, statement: t.Statement, value: Value, context: Context) -> Value:
         if isinstance(statement, t.For):
-            return self._for(statement, value, context, parts)
+            return self._for(statement, value, context)
         if isinstance(statement, t.If):
-            return self._if(statement, value, context, parts)
+            return self._if(statement, value, context)
         if isinstance(statement, t.Init):
             if not statement.path:
                 self._at_network(statement.span, context, "init")
-            self.inits.append((statement, context))
+            self.state.inits.append((statement, context))
         elif isinstance(statement, t.Expect):
             self._at_network(statement.span, context, "expect")
-            self.expects.append((statement, context))
+            self.state.expects.append((statement, context))
         elif isinstance(statement, t.Output):
             self._at_network(statement.span, context, "output")
-            self._output(statement, value, context, parts)
+            self._output(statement, value, context)
         elif isinstance(statement, t.Input):
             self._at_network(statement.span, context, "input")
             return self._input(statement, value, context)
@@ -141,73 +146,44 @@ class Walker(Calls):
             )
 
     def _input(self, statement: t.Input, value: Value, context: Context) -> Value:
-        self.met_input = True
+        state, dims = self.state, statement.dims
         name = statement.name or "x"
         if statement.name:
             check_label(statement.name, statement.span)
-        if name in self.input_names:
+        if any(port.name == name for port in state.inputs):
             raise Fault(
                 "A0101",
                 "several inputs have the same name",
                 statement.span,
                 help="name them: `input left 3x64x64`",
             )
-        if len(statement.dims) > MOST_AXES + 1 or min(statement.dims) < 1:
+        if len(dims) > MOST_AXES + 1 or min(dims) < 1:
             raise Fault(
                 "A0205",
-                "an input is channels and one to three sizes, "
-                f"not {show_shape(statement.dims)}",
+                f"an input is channels and one to three sizes, not {show_shape(dims)}",
                 statement.span,
                 help="write `input 3x224x224` for an image, `input 1x16000` for a "
                 "sequence, or `input 100` for a vector",
             )
-        shape = statement.dims
-        if self.input_override is not None and not self.inputs:
-            shape = self.input_override
-        made = self.new_value(shape)
-        self.input_names.add(name)
-        self.inputs.append(Port(name=name, value=made.number, shape=shape))
-        self.input_spans[made.number] = statement.span
+        if self.input_shape is not None and not state.inputs:
+            dims = self.input_shape
+        made = state.new_value(dims)
+        state.inputs.append(Port(name=name, value=made.number, shape=dims))
+        state.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
         context.space.entry = context.space.entry or made
-        return value if len(self.inputs) > 1 else made
+        return value if len(state.inputs) > 1 else made
 
-    def _output(
-        self, statement: t.Output, value: Value, context: Context, parts: Parts
-    ) -> None:
+    def _output(self, statement: t.Output, value: Value, context: Context) -> None:
         inner = context.replace(
             training=statement.training or context.training, within="another output"
         )
-        result = self.chain(statement.chain, value, inner, parts)
-        last = statement.chain.steps[-1].label
-        name: str | None = self.label_text(last, context, None) if last else None
-        if name is None and isinstance(statement.chain.steps[-1], t.Tap):
-            name = self.label_text(statement.chain.steps[-1].path, context, None)
-        name = (name or f"output{len(self.outputs) + 1}").rpartition(".")[2]
-        if not name.isidentifier():
-            raise Fault(
-                "A0103",
-                f"`{name}` cannot name an output: it "
-                f"{'has a hyphen' if '-' in name else 'is a number'}",
-                last.span if last is not None else statement.span,
-                help="label the last layer of the output's chain by a plain name",
-            )
-        if name == "output" or name in self.output_names:
-            raise Fault(
-                "A0101",
-                "the main output is named `output`"
-                if name == "output"
-                else f"two outputs are named `{name}`",
-                statement.span,
-                help="label the last layer of the output's chain",
-            )
-        self.read.add(result.number)
-        self.leave(result)
-        result.read()
+        result = self._chain(statement.chain, value, inner)
+        name = self._output_name(statement, context)
+        self.state.reads([result])
         if result.shape is not None:
-            self.output_names.add(name)
-            self.outputs.append(
+            self.state.outputs.append(
                 Port(
                     name=name,
                     value=result.number,
@@ -216,26 +192,48 @@ class Walker(Calls):
                 )
             )
 
-    def _if(
-        self, statement: t.If, value: Value, context: Context, parts: Parts
-    ) -> Value:
-        chosen = self.taken(statement, context)
+    def _output_name(self, statement: t.Output, context: Context) -> str:
+        """Return the label of an output's last layer, or else its number.
+
+        Raises:
+            Fault: if it cannot be the output's name.
+        """
+        others = self.state.outputs
+        step = statement.chain.steps[-1]
+        label = step.label or (step.path if isinstance(step, t.Tap) else None)
+        text = label_text(label, context) if label else f"output{len(others) + 1}"
+        name = text.rpartition(".")[2]
+        if not name.isidentifier():
+            raise Fault(
+                "A0103",
+                f"`{name}` cannot name an output: it "
+                f"{'has a hyphen' if '-' in name else 'is a number'}",
+                step.label.span if step.label else statement.span,
+                help="label the last layer of the output's chain by a plain name",
+            )
+        if name == "output" or any(port.name == name for port in others):
+            raise Fault(
+                "A0101",
+                "the main output is named `output`"
+                if name == "output"
+                else f"two outputs are named `{name}`",
+                statement.span,
+                help="label the last layer of the output's chain",
+            )
+        return name
+
+    def _if(self, statement: t.If, value: Value, context: Context) -> Value:
+        chosen: t.Body | t.If | None = statement
+        while isinstance(chosen, t.If):
+            holds = asked(chosen.test, context)
+            chosen = chosen.body if holds else chosen.otherwise
         if chosen is None:
             return value
-        return self.body(chosen, value, self.deeper(context, chosen.span), parts)
+        return self.body(chosen, value, self.state.deeper(context, chosen.span))
 
-    def taken(self, statement: t.If, context: Context) -> t.Body | None:
-        """Return the body that an `if` selects."""
-        current: t.Body | t.If | None = statement
-        while isinstance(current, t.If):
-            if truth(current.test, context):
-                return current.body
-            current = current.otherwise
-        return current
+    # ---- copies
 
-    def _for(
-        self, statement: t.For, value: Value, context: Context, parts: Parts
-    ) -> Value:
+    def _for(self, statement: t.For, value: Value, context: Context) -> Value:
         items = listed(statement.iterable, context)
         count = items.length if isinstance(items, Range) else len(items)
 
@@ -244,17 +242,31 @@ class Walker(Calls):
                 bound = bind_targets(statement.targets, place, item, statement.span)
                 yield partial(self._round, statement.body, bound)
 
-        return self._copies(count, rounds(), value, context, parts, statement.span)
+        return self._copies(count, rounds(), value, context, statement.span)
 
     def _round(
-        self,
-        body: t.Body,
-        bound: dict[str, Any],
-        value: Value,
-        context: Context,
-        parts: Parts,
+        self, body: t.Body, names: Mapping[str, Any], value: Value, context: Context
     ) -> Value:
-        return self.body(body, value, context.bind(bound), parts)
+        return self.body(body, value, context.bind(names))
+
+    def _repeat(
+        self, chain: t.Chain, repeat: t.Expr, value: Value, context: Context
+    ) -> Value:
+        count = integer(repeat, context, "a repeat")
+        if count < 0 or (count == 0 and isinstance(repeat, t.Literal)):
+            raise Fault(
+                "A0209",
+                f"a repeat of {int(count)} makes no layers",
+                repeat.span,
+                help="repeat at least once, or leave the layers out",
+            )
+        if count > MAX_REPEAT:
+            message = f"a repeat of {int(count):,} is more than {MAX_REPEAT:,}"
+            self.state.stop(Diagnostic("A0906", message, repeat.span))
+        builds = (
+            partial(self._steps, chain, copy=copy) for copy in range(1, int(count) + 1)
+        )
+        return self._copies(count, builds, value, context, repeat.span)
 
     def _copies(
         self,
@@ -262,41 +274,30 @@ class Walker(Calls):
         builds: Iterator[Build],
         value: Value,
         context: Context,
-        parts: Parts,
         span: Span,
     ) -> Value:
         """Build the copies of a repeat; refuse too many before they are created."""
-        context = self.deeper(context, span)
-        start, before, around = value, self.made, self.scope.round
-        copies: list[Group] = []
-        for number, build in enumerate(builds):
-            entry = value
-            inner: Parts = []
-            context.budget.spend(span, ROUND)
-            self.scope.round = Round()
-            value = build(value, context, inner)
-            self.scope.round.is_open = False
-            copies.append(
-                self.transparent("copy", "", entry, value, inner, context, span)
-            )
-            if number == 0:
-                self.foresee((int(count) - 1) * (self.made - before), span)
-        self.scope.round = around
-        group = self.transparent(
-            "repeat", "", start, value, copies, context, span, count
-        )
-        parts.append(group)
-        return value
+        state, scope = self.state, self.state.biases.scope
+        context = state.deeper(context, span)
+        repeat = Section("repeat", "", value, context, span, count)
+        with self.place.section(repeat) as whole:
+            before, around = state.parts, scope.round
+            for number, build in enumerate(builds):
+                context.budget.spend(span, ROUND)
+                scope.round = Round()
+                copy = Section("copy", "", whole.value, context, span)
+                with self.place.section(copy) as part:
+                    part.value = build(whole.value, context)
+                whole.value = part.value
+                scope.round.is_open = False
+                if number == 0:
+                    state.foresee((int(count) - 1) * (state.parts - before), span)
+            scope.round = around
+        return whole.value
 
     # ---- chains
 
-    def chain(
-        self,
-        chain: t.Chain,
-        value: Value,
-        context: Context,
-        parts: Parts,
-    ) -> Value:
+    def _chain(self, chain: t.Chain, value: Value, context: Context) -> Value:
         """Elaborate steps joined by arrows, with the repeat at the end of the chain."""
         for step in chain.steps[:-1]:
             if step.repeat is not None:
@@ -308,56 +309,28 @@ class Walker(Calls):
                 )
         repeat = chain.steps[-1].repeat
         if repeat is None:
-            return self._chain_once(chain, value, context, parts, None)
-        count = self._count(repeat, context)
-        builds = (
-            lambda v, c, p, n=number: self._chain_once(chain, v, c, p, n)
-            for number in range(1, int(count) + 1)
-        )
-        return self._copies(count, builds, value, context, parts, repeat.span)
+            return self._steps(chain, value, context)
+        return self._repeat(chain, repeat, value, context)
 
-    def _count(self, expr: t.Expr, context: Context) -> int:
-        count = integer(expr, context, "a repeat")
-        if count < 0 or (count == 0 and isinstance(expr, t.Literal)):
-            raise Fault(
-                "A0209",
-                f"a repeat of {int(count)} makes no layers",
-                expr.span,
-                help="repeat at least once, or leave the layers out",
-            )
-        if count > MAX_REPEAT:
-            message = f"a repeat of {int(count):,} is more than {MAX_REPEAT:,}"
-            self.stop(Diagnostic("A0906", message, expr.span))
-        return count
-
-    def _chain_once(
-        self,
-        chain: t.Chain,
-        value: Value,
-        context: Context,
-        parts: Parts,
-        copy: int | None,
+    def _steps(
+        self, chain: t.Chain, value: Value, context: Context, copy: int | None = None
     ) -> Value:
-        self.statements_so_far += 1
-        own = self.statements_so_far
+        """Elaborate the steps of a chain once."""
+        self._chains += 1
+        own = self._chains
         for step in chain.steps:
-            self.statement = own
+            self.state.statement = own
             context.space.current = value
             try:
-                value = self._guarded(step, value, context, parts, copy)
+                value = self._guarded(step, value, context, copy)
             except Fault as fault:
-                value = self.report(fault, context)
+                value = self.state.report(fault, context)
             except TooLong:
-                value = self.report(too_long(step.span), context)
+                value = self.state.report(too_long(step.span), context)
         return value
 
     def _guarded(
-        self,
-        step: t.Step,
-        value: Value,
-        context: Context,
-        parts: Parts,
-        copy: int | None,
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
     ) -> Value:
         """Elaborate a step if its guard holds.
 
@@ -365,35 +338,32 @@ class Walker(Calls):
         class can serve calls for which it holds and calls for which it does not.
         """
         if step.guard is None:
-            return self._step(step, value, context, parts, copy)
-        holds = truth(step.guard, context)
-        kept = self.symbolic and context.space.indexed and bool(context.trail)
+            return self.step(step, value, context, copy)
+        holds = asked(step.guard, context)
+        kept = self.state.symbolic and context.space.indexed and bool(context.trail)
         test = test_of(step.guard, context) if kept else None
-        inner: Parts = [] if test else parts
-        result = value
-        if holds:
-            result = self._step(step, value, context, inner, copy)
-        elif test:
-            result = self._as_if(step, value, context)
-        if test:
-            ends = value, result
-            group = self.transparent(
-                "guard", "", *ends, inner, context, step.span, condition=test
-            )
-            parts.append(group)
-        return result
+        if test is None:
+            return self.step(step, value, context, copy) if holds else value
+        guard = Section("guard", "", value, context, step.span, condition=test)
+        with self.place.section(guard) as part:
+            if holds:
+                part.value = self.step(step, value, context, copy)
+            else:
+                part.value = self._as_if(step, value, context)
+        return part.value
 
-    def _as_if(self, step: t.Step, value: Value, context: Context) -> Value:
+    def _as_if(self, step: t.ChainStep, value: Value, context: Context) -> Value:
         """Return a value whose channels are expressed as if a step existed.
 
         Then the parts after it are the same whether or not it exists.
         """
-        scratch = Walker(Diagnostics(), self.symbolic, self.prelude)
+        state = State(Diagnostics(), self.state.symbolic)
+        scratch = Walker(state, GraphSink(state))
         space = Namespace(context.space.path, context.space.indexed, None)
         space.current = value
         inner = context.replace(space=space)
         try:
-            end = scratch._step(step, value, inner, [], 1)
+            end = scratch.step(step, value, inner, 1)
         except (Fault, SpecError):
             return value
         if value.shape is None or end.shape != value.shape:
@@ -401,120 +371,61 @@ class Walker(Calls):
         shape = with_channels(value.shape, channels(end.shape))
         return Value(value.number, shape, value.source, value.stride, value.tapped)
 
-    def _step(
-        self,
-        step: t.Step,
-        value: Value,
-        context: Context,
-        parts: Parts,
-        copy: int | None,
+    def step(
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
     ) -> Value:
-        made = len(parts)
-        label = self.label_text(step.label, context, copy) if step.label else None
-        if label is not None and not context.shared:
-            assert step.label is not None
-            self.take_label(label, step.label.span, context, step.label.quoted)
+        """Elaborate one step of a chain; in a repeat, for a copy, from 1."""
+        space = context.space
+        before = len(self.place.sink) if step.renamed else 0
+        label = label_text(step.label, context, copy) if step.label else None
+        if label is not None and step.label is not None and not context.shared:
+            take_label(label, step.label.span, space, step.label.quoted)
         if isinstance(step, t.Tap):
             result = self._tap(step, context)
         elif value.number == 0:
             raise Fault(
                 "A0306",
-                "a layer stands before any input",
+                "a layer comes before any input",
                 step.span,
                 help="begin the network with `input 3x224x224`",
             )
-        elif isinstance(step, t.Group):
-            result = self._braces(step, label, value, context, parts)
+        elif isinstance(step, t.BracedGroup):
+            result = self._braces(step, label, value, context)
         else:
             assert isinstance(step, t.Call)
-            result = self.call(step, label, value, context, parts)
+            result = call(self, step, label, value, context)
         if step.renamed and not context.shared and result.shape is not None:
             try:
-                olds = [self.label_text(old, context, copy) for old in step.renamed]
-                self.was_named(step, olds, context, parts, made)
+                olds = [label_text(old, context, copy) for old in step.renamed]
+                self.place.sink.rename(step, olds, space, before)
             except Fault as fault:
-                self.report(fault, context)  # what follows is not changed by it
-        if label is not None and step.label is not None:
-            context.space.values[label] = result
-            context.space.steps[label] = step, context, value, copy
+                self.state.report(fault, context)  # what follows is not changed by it
+        if label is not None:
+            space.values[label] = result
+            self.written(space)[label] = LabelledStep(step, context, value, copy)
         return result
 
-    def same(
-        self,
-        call: t.Call,
-        label: str | None,
-        value: Value,
-        context: Context,
-        parts: Parts,
-    ) -> Value:
-        """Elaborate ``same encoder``: an earlier part again, with the same weights."""
-        name = _one_name(call)
-        if name is None:
-            raise Fault(
-                "A0202",
-                "same needs the label of an earlier layer",
-                call.span,
-                help="write `@right -> same encoder`",
-            )
-        found = context.space.steps.get(name)
-        first = context.space.values.get(name)
-        if found is None or first is None:
-            raise Fault(
-                "A0107",
-                f"no earlier layer is labelled `{name}` in this body",
-                call.args[0].span,
-                help=did_you_mean(name, context.space.steps)
-                or "`same` reads a label that stands before it, in the same body",
-            )
-        step, where, original, copy = found
-        inner = where.replace(again=call.span, training=context.training)
-        ref = self._several(step, where)
-        if call.body is not None and ref is None:
-            raise Fault(
-                "A0208",
-                f"`{name}` has one input, and takes no braces",
-                call.span,
-                help=f"write what it reads before it: `@right -> same {name}`",
-            )
-        if isinstance(step, t.Call) and ref is not None:
-            assert step.label is not None
-            earlier = inputs.Earlier(
-                step, ref, self.label_text(step.label, inner, copy), inner
-            )
-            return inputs.again(self, call, earlier, label, value, context, parts)
-        self.check_alike(original, value, call.span)
-        made = len(parts)
-        again = self._step(step, value, inner, parts, copy)
-        context.space.values[name] = first
-        alias = label or name
-        parts[made:] = [self.renamed(part, name, alias) for part in parts[made:]]
-        return again
-
-    def _several(self, step: t.Step, context: Context) -> BlockRef | None:
-        """Return the block that a step calls, if it has several inputs."""
-        if not isinstance(step, t.Call) or step.word in STRUCTURES:
-            return None
-        found = self.resolve(step, context)
-        several = isinstance(found, BlockRef) and bool(found.definition.inputs)
-        return found if isinstance(found, BlockRef) and several else None
+    def written(self, space: Namespace) -> dict[str, LabelledStep]:
+        """Return the labelled steps of a namespace so far."""
+        return self._written.setdefault(space, {})
 
     def _tap(self, step: t.Tap, context: Context) -> Value:
-        label = self.label_text(step.path, context, None)
+        label = label_text(step.path, context)
         found = context.space.find(label)
         if found is None:
             trail = context.trail
-            definition = trail[0].definition if trail else self.definition
-            lost = self.faults and definition and may_bear(definition, label)
+            definition = trail[0].definition if trail else self.state.definition
+            lost = self.state.faults and definition and may_bear(definition, label)
             raise Fault(
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
                 step.span,
                 help=_how_to_tap(label, context),
             )
-        self.read.add(found.number)
+        self.state.read.add(found.number)
         found.read()
         tapped = Tapped(step.span, context.trail)
-        self.tapped.append(tapped)
+        self.state.tapped.append(tapped)
         made = Value(found.number, found.shape, tapped=tapped)
         if label in context.space.values:
             # Elsewhere, the way to it is told in other names.
@@ -522,27 +433,14 @@ class Walker(Calls):
         return made
 
     def _braces(
-        self,
-        step: t.Group,
-        label: str | None,
-        value: Value,
-        context: Context,
-        parts: Parts,
+        self, step: t.BracedGroup, label: str | None, value: Value, context: Context
     ) -> Value:
-        inner = self.deeper(context, step.span)
+        inner = self.state.deeper(context, step.span)
         if label is None and not context.space.indexed:
-            return self.body(step.body, value, inner, parts)
-        name = self.name(label, "group", context, step.span)
-        return self.owned(
-            name,
-            "",
-            False,
-            value,
-            inner,
-            step.span,
-            parts,
-            lambda v, c, p: self.body(step.body, v, c, p),
-        )
+            return self.body(step.body, value, inner)
+        name = part_name(label, "group", context.space, step.span)
+        owner = Owner(name, "", (value,), inner, step.span)
+        return self.place.owner(owner, partial(self.body, step.body))
 
 
 def _how_to_tap(label: str, context: Context) -> str:
@@ -551,8 +449,9 @@ def _how_to_tap(label: str, context: Context) -> str:
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (
-            f"the parts of `{owner}` are its own: give each a label with a dot, as in "
-            f"`{owner.replace('.', '_')}.{{i}}: ...`, instead of braces around them"
+            f"labels inside `{owner}` belong to it: give each part a label with a "
+            f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
+            "around them"
         )
     if space.is_outside(label):
         # Of braces that were given to a block, the block is not known here.
@@ -560,21 +459,10 @@ def _how_to_tap(label: str, context: Context) -> str:
         name = label.rpartition(".")[2]
         name = name if name.isidentifier() else "y"
         return (
-            "the labels around the call of a block are not its own: give it an input, "
-            f"`block {block}(x, {name})`, and the call a branch: "
-            f"`{block} {{ | @{label} }}`"
+            "a block cannot read labels outside it: give it an input, `block "
+            f"{block}(x, {name})`, and the call a branch: `{block} {{ | @{label} }}`"
         )
     return (
         did_you_mean(label, space.labels())
-        or "a tap reads a label that stands before it, in its own block"
+        or "a tap reads a label that comes before it, in the same block"
     )
-
-
-def _one_name(call: t.Call) -> str | None:
-    """Return the only argument of a call, if it is a name."""
-    if len(call.args) != 1 or call.angle:
-        return None
-    argument = call.args[0]
-    if argument.name is None and isinstance(argument.value, t.Name):
-        return argument.value.id
-    return None

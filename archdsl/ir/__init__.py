@@ -2,6 +2,7 @@
 
 from archdsl.ir.nodes import (
     OWNERS,
+    Exchange,
     Expectation,
     Group,
     Initializer,
@@ -15,6 +16,15 @@ from archdsl.ir.nodes import (
     Step,
     unchecked,
 )
+
+
+def _exchange() -> Exchange:
+    from archdsl.ir import exchange
+
+    return exchange
+
+
+Network.exchange = staticmethod(_exchange)
 
 __all__ = [
     "OWNERS",

@@ -3,7 +3,7 @@
 What is written are the nodes of `ir.nodes`, field by field; a field that has its
 default is left out. A layer is tagged by its kind. A number that carries an expression
 is an object with both, and an expression is a list of terms: `[[4, "width"], [-1]]` is
-``4 * width - 1``. A factor that is no name is a list of an operator and expressions.
+``4 * width - 1``. A factor that is not a name is a list of an operator and expressions.
 
 What is read may come from anywhere. It is bounded in size, everything has its type, and
 the network is verified before anything else sees it.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, NoReturn, get_args
 
-from archdsl.conditions import COMPARISONS, Comparison, Joined, Not, Test, Truth
+from archdsl.conditions import COMPARISONS, Joined, Not, Relation, Test, Truth
 from archdsl.diagnostics import did_you_mean
 from archdsl.initializers import SCHEMES
 from archdsl.ir.nodes import (
@@ -34,7 +34,7 @@ from archdsl.ir.nodes import (
     Step,
     unchecked,
 )
-from archdsl.ir.verify import InvalidNetwork, Place, Problem, verify
+from archdsl.ir.verify import InvalidNetwork, Location, Problem, verify
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds, kind, words
 from archdsl.limits import MAX_INTEGER, MAX_NETWORK_BYTES, MAX_PARTS
 from archdsl.naming import is_old_name
@@ -60,7 +60,7 @@ _OPERATORS: Final = ("//", "%", "min", "max", "[]")
 class _Malformed(Exception):
     """What cannot be read, with its place."""
 
-    def __init__(self, place: Place, message: str) -> None:
+    def __init__(self, place: Location, message: str) -> None:
         super().__init__(message)
         self.problem = Problem(place, message)
 
@@ -93,7 +93,7 @@ def load(text: str | bytes | bytearray) -> Network:
     except _Malformed as error:
         raise InvalidNetwork("the text", [error.problem]) from None
     except RecursionError:
-        problem = Problem((), "it nests too deeply")
+        problem = Problem((), "it is nested too deeply")
         raise InvalidNetwork("the text", [problem]) from None
     return verify(found)
 
@@ -134,9 +134,9 @@ def _parsed(text: str | bytes | bytearray) -> Any:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         why = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise _Malformed((), f"it is no JSON: {why}") from None
+        raise _Malformed((), f"it is not JSON: {why}") from None
     except ValueError as error:  # bytes that are no text, or a number of 5,000 digits
-        raise _Malformed((), f"it is no JSON: {error}") from None
+        raise _Malformed((), f"it is not JSON: {error}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class _Form:
     def __init__(
         self,
         encode: Callable[[Any], Any],
-        decode: Callable[[Any, Place], Any],
+        decode: Callable[[Any, Location], Any],
         schema: Mapping[str, Any],
     ) -> None:
         self.encode = encode
@@ -175,13 +175,13 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _wrong(place: Place, wanted: str, value: Any) -> NoReturn:
+def _wrong(place: Location, wanted: str, value: Any) -> NoReturn:
     shown = json.dumps(value, default=str)
     shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
     raise _Malformed(place, f"it is {wanted}, not {shown}")
 
 
-def _text(value: Any, place: Place) -> str:
+def _text(value: Any, place: Location) -> str:
     if not isinstance(value, str):
         _wrong(place, "a text", value)
     if _CONTROL.search(value):
@@ -189,35 +189,35 @@ def _text(value: Any, place: Place) -> str:
     return value
 
 
-def _name(value: Any, place: Place) -> str:
+def _name(value: Any, place: Location) -> str:
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         _wrong(place, "a name of letters, digits and _", value)
     return value
 
 
-def _name_if_any(value: Any, place: Place) -> str:
+def _name_if_any(value: Any, place: Location) -> str:
     return "" if value == "" and isinstance(value, str) else _name(value, place)
 
 
-def _labels(value: Any, place: Place) -> str:
+def _labels(value: Any, place: Location) -> str:
     if not isinstance(value, str) or not _LABELS.fullmatch(value):
         _wrong(place, "a name of letters, digits, _, . and -", value)
     return value
 
 
-def _old_name(value: Any, place: Place) -> str:
+def _old_name(value: Any, place: Location) -> str:
     if not is_old_name(_text(value, place)):
         _wrong(place, "a part of a checkpoint's key", value)
     return str(value)
 
 
-def _boolean(value: Any, place: Place) -> bool:
+def _boolean(value: Any, place: Location) -> bool:
     if not isinstance(value, bool):
         _wrong(place, "true or false", value)
     return value
 
 
-def _integer(value: Any, place: Place) -> int:
+def _integer(value: Any, place: Location) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         _wrong(place, "an integer", value)
     if abs(value) > MAX_INTEGER:
@@ -225,13 +225,13 @@ def _integer(value: Any, place: Place) -> int:
     return value
 
 
-def _list(value: Any, place: Place) -> list[Any]:
+def _list(value: Any, place: Location) -> list[Any]:
     if not isinstance(value, list):
         _wrong(place, "a list", value)
     return value
 
 
-def _mapping(value: Any, place: Place, *keys: str, optional: bool = False) -> Any:
+def _mapping(value: Any, place: Location, *keys: str, optional: bool = False) -> Any:
     """Return an object; refuse it if it has other keys than these.
 
     Raises:
@@ -270,7 +270,7 @@ def _tuple_of(form: _Form) -> _Form:
 
 
 def _choice(options: Sequence[str]) -> _Form:
-    def decode(value: Any, place: Place) -> Any:
+    def decode(value: Any, place: Location) -> Any:
         if not isinstance(value, str) or value not in options:
             _wrong(place, f"one of {', '.join(options)}", value)
         return value
@@ -297,12 +297,12 @@ def _encode_atom(atom: Atom) -> Any:
     ]
 
 
-def _decode_poly(value: Any, place: Place) -> Poly:
+def _decode_poly(value: Any, place: Location) -> Poly:
     terms: list[tuple[tuple[Atom, ...], int]] = []
     for number, term in enumerate(_list(value, place)):
         at = (*place, number)
         if not _list(term, at):
-            raise _Malformed(at, "a term begins with its factor")
+            raise _Malformed(at, "a term must begin with its factor")
         atoms = tuple([_decode_atom(a, (*at, n)) for n, a in enumerate(term[1:], 1)])
         terms.append((atoms, _integer(term[0], (*at, 0))))
     try:
@@ -314,7 +314,7 @@ def _decode_poly(value: Any, place: Place) -> Poly:
         raise _Malformed(place, "the expression is too long") from None
 
 
-def _decode_atom(value: Any, place: Place) -> Atom:
+def _decode_atom(value: Any, place: Location) -> Atom:
     if isinstance(value, str):
         if not _ATOM.fullmatch(value):
             _wrong(place, "the name of a parameter", value)
@@ -332,7 +332,7 @@ def _encode_number(value: int) -> Any:
     return int(value)
 
 
-def _decode_number(value: Any, place: Place) -> int:
+def _decode_number(value: Any, place: Location) -> int:
     if not isinstance(value, dict):
         return _integer(value, place)
     found = _mapping(value, place, "value", "expression")
@@ -379,7 +379,7 @@ def _encode_shape(shape: tuple[int, ...]) -> Any:
     return {"channels_last": sizes} if isinstance(shape, Last) else sizes
 
 
-def _decode_shape(value: Any, place: Place) -> tuple[int, ...]:
+def _decode_shape(value: Any, place: Location) -> tuple[int, ...]:
     if isinstance(value, dict):
         found = _mapping(value, place, "channels_last")["channels_last"]
         return Last(_NUMBERS.decode(found, (*place, "channels_last")))
@@ -415,7 +415,7 @@ def _encode_label(label: tuple[str | Poly, ...]) -> list[Any]:
     ]
 
 
-def _decode_label(value: Any, place: Place) -> tuple[str | Poly, ...]:
+def _decode_label(value: Any, place: Location) -> tuple[str | Poly, ...]:
     found: list[str | Poly] = []
     for number, part in enumerate(_list(value, place)):
         at = (*place, number)
@@ -451,7 +451,7 @@ def _encode_test(test: Test | None) -> Any:
     match test:
         case None:
             return None
-        case Comparison(left, op, right):
+        case Relation(left, op, right):
             sides = [
                 s if isinstance(s, float) else _encode_poly(s) for s in (left, right)
             ]
@@ -468,14 +468,14 @@ def _encode_side(side: Poly | float) -> Any:
     return _encode_poly(side) if isinstance(side, Poly) else side
 
 
-def _decode_test(value: Any, place: Place) -> Test | None:
+def _decode_test(value: Any, place: Location) -> Test | None:
     if value is None:
         return None
     keys = set(_mapping(value, place, *_TEST_KEYS, optional=True))
     if keys == {"left", "op", "right"}:
         op = _choice(tuple(COMPARISONS)).decode(value["op"], (*place, "op"))
         left, right = (_decode_side(value[s], (*place, s)) for s in ("left", "right"))
-        return Comparison(left, op, right)
+        return Relation(left, op, right)
     if keys == {"parameter"}:
         return Truth(_name(value["parameter"], (*place, "parameter")))
     if keys == {"not"}:
@@ -493,14 +493,14 @@ def _decode_test(value: Any, place: Place) -> Test | None:
 _TEST_KEYS: Final = ("left", "op", "right", "parameter", "not", "and", "or")
 
 
-def _decode_some_test(value: Any, place: Place) -> Test:
+def _decode_some_test(value: Any, place: Location) -> Test:
     found = _decode_test(value, place)
     if found is None:
         _wrong(place, "a test", value)
     return found
 
 
-def _decode_side(value: Any, place: Place) -> Poly | float:
+def _decode_side(value: Any, place: Location) -> Poly | float:
     return value if isinstance(value, float) else _decode_poly(value, place)
 
 
@@ -527,6 +527,27 @@ _TEST_SCHEMA: Final = {
 _TEST = _Form(_encode_test, _decode_test, {"anyOf": [_TEST_REF, {"type": "null"}]})
 
 
+def _encode_answers(tests: tuple[tuple[Test, bool], ...]) -> list[Any]:
+    return [{"test": _encode_test(test), "holds": held} for test, held in tests]
+
+
+def _decode_answers(value: Any, place: Location) -> tuple[tuple[Test, bool], ...]:
+    found: list[tuple[Test, bool]] = []
+    for number, one in enumerate(_list(value, place)):
+        at = (*place, number)
+        given = _mapping(one, at, "test", "holds")
+        test = _decode_some_test(given["test"], (*at, "test"))
+        found.append((test, _BOOLEAN.decode(given["holds"], (*at, "holds"))))
+    return tuple(found)
+
+
+_ANSWERS = _Form(
+    _encode_answers,
+    _decode_answers,
+    {"type": "array", "items": _only(test=_TEST_REF, holds={"type": "boolean"})},
+)
+
+
 # ---- values of parameters --------------------------------------------------------
 
 
@@ -547,7 +568,7 @@ def _encode_value(value: Any) -> Any:
     return {"block": repr(value)} if found is None else {"kind": found.word}
 
 
-def _decode_value(value: Any, place: Place) -> Any:
+def _decode_value(value: Any, place: Location) -> Any:
     if isinstance(value, list):
         return tuple([_decode_value(v, (*place, n)) for n, v in enumerate(value)])
     if not isinstance(value, dict):
@@ -565,7 +586,7 @@ def _decode_value(value: Any, place: Place) -> Any:
     if keys == {"kind"}:
         word = value["kind"]
         at = (*place, "kind")
-        # A kind that only a spec declares is no more than a name here.
+        # A kind that only a spec declares is just a name here.
         return Named(_text(word, at), kind(word))
     return _decode_number(value, place)
 
@@ -591,7 +612,7 @@ _VALUE = _Form(_encode_value, _decode_value, _VALUE_REF)
 def _encode_layer(op: Layer) -> Any:
     if kind(op.word) is not type(op):
         raise ValueError(
-            f"{op.word} is declared by a spec alone, and has no form in JSON"
+            f"{op.word} can only be declared in a spec, and has no form in JSON"
         )
     given = {
         name: _encode_value(value)
@@ -609,7 +630,7 @@ def _is_default(field: Field, value: Any) -> bool:
     return not carries and type(value) is type(default) and bool(value == default)
 
 
-def _decode_layer(value: Any, place: Place) -> Layer:
+def _decode_layer(value: Any, place: Location) -> Layer:
     found = _mapping(value, place, "kind", "arguments", optional=True)
     word = _text(found.get("kind"), (*place, "kind"))
     made = kind(word)
@@ -628,7 +649,7 @@ def _decode_layer(value: Any, place: Place) -> Layer:
     return made(**values)
 
 
-def _decode_argument(field: Field, value: Any, place: Place) -> Any:
+def _decode_argument(field: Field, value: Any, place: Location) -> Any:
     found = _decode_value(value, place)
     if field.type == "float" and type(found) is int:
         found = float(found)
@@ -667,7 +688,7 @@ _LAYER = _Form(_encode_layer, _decode_layer, {"$ref": "#/$defs/layer"})
 
 
 class _Unseen(Source):
-    """A source of which only places are known."""
+    """A source whose text is unknown, but places in it are known."""
 
     __slots__ = ("places",)
 
@@ -735,7 +756,7 @@ class _Nodes:
                 found[name] = form.encode(value)
         return found
 
-    def decode(self, value: Any, place: Place) -> Any:
+    def decode(self, value: Any, place: Location) -> Any:
         """Return the node of an object."""
         keys = (*self.forms, "node") if self.tag else tuple(self.forms)
         found = _mapping(value, place, *keys, optional=True)
@@ -779,7 +800,7 @@ class _Counter:
         self.level = 0
         self.sources: dict[str, _Unseen] = {}
 
-    def span(self, value: Any, place: Place) -> Span:
+    def span(self, value: Any, place: Location) -> Span:
         """Return a place in a spec that is not there."""
         if len(_list(value, place)) != 5:
             _wrong(place, "a file, two offsets, a line and a column", value)
@@ -804,14 +825,16 @@ class _Node:
         """Return a node as an object."""
         return (_STEP if isinstance(node, Step) else _GROUP).encode(node)
 
-    def decode(self, value: Any, place: Place) -> Step | Group:
+    def decode(self, value: Any, place: Location) -> Step | Group:
         """Return the node of an object."""
         tag = value.get("node") if isinstance(value, dict) else None
         if tag not in ("step", "group"):
             _wrong((*place, "node"), "step or group", tag)
         counter.level += 1
         if counter.level > _MAX_LEVELS:
-            raise _Malformed(place, f"groups nest deeper than {_MAX_LEVELS} levels")
+            raise _Malformed(
+                place, f"groups are nested deeper than {_MAX_LEVELS} levels"
+            )
         found: Step | Group = (_STEP if tag == "step" else _GROUP).decode(value, place)
         counter.level -= 1
         return found
@@ -831,7 +854,7 @@ _NODE = _Node()
 def _pairs(form: _Form) -> _Form:
     """Return the form of pairs of a name and a value: an object."""
 
-    def decode(value: Any, place: Place) -> tuple[tuple[str, Any], ...]:
+    def decode(value: Any, place: Location) -> tuple[tuple[str, Any], ...]:
         if not isinstance(value, dict):
             _wrong(place, "an object", value)
         return tuple(
@@ -848,7 +871,7 @@ def _pairs(form: _Form) -> _Form:
     )
 
 
-def _decode_setting(value: Any, place: Place) -> float | int | str:
+def _decode_setting(value: Any, place: Location) -> float | int | str:
     if isinstance(value, bool) or not isinstance(value, float | int | str):
         _wrong(place, "a number or a word", value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -914,6 +937,7 @@ _GROUP = _Nodes(
         "indexed": _BOOLEAN,
         "parameters": _many(_PARAMETER),
         "lets": _pairs(_NUMBER),
+        "tests": _ANSWERS,
         "children": _many(_NODE),
         "input": _INTEGER,
         "input_shape": _SHAPE,

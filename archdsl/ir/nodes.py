@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, Literal, ParamSpec, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
-from archdsl.conditions import Label, Test
+from archdsl.conditions import LabelTemplate, Test
 from archdsl.display import shown_as
 from archdsl.layer import Layer
 from archdsl.source import Span
@@ -76,7 +76,7 @@ def unchecked(model: Callable[P, M]) -> Callable[P, M]:
 
 
 class OldName(Model):
-    """A name that a part had in older checkpoints, in place of its own.
+    """The name of a part in older checkpoints.
 
     Attributes:
         name: the name, with dots where it was a path below the same owner.
@@ -84,7 +84,7 @@ class OldName(Model):
     """
 
     name: str
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
 
 
 class Step(Model):
@@ -113,7 +113,7 @@ class Step(Model):
     name: str
     path: str
     labelled: bool
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
     op: InstanceOf[Layer]
     inputs: tuple[int, ...]
     input_shapes: SkipValidation[tuple[Shape, ...]]
@@ -203,6 +203,9 @@ class Group(Model):
         indexed: whether its parts are numbered, as in torch's Sequential.
         parameters: the parameters of the block, in order.
         lets: named integers in the body, with their values.
+        tests: conditions on the block's parameters that decide what is in it, with
+            their answers. They may name the integers of `lets`; one that is a name
+            which is no parameter is itself named in the spec.
         children: in order.
         input: number of the value that it receives.
         input_shape: shape of that value.
@@ -225,13 +228,14 @@ class Group(Model):
     role: Role
     name: str
     path: str
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
     word: str = ""
     origin: str = ""
     doc: str = ""
     indexed: bool = False
     parameters: tuple[Parameter, ...] = ()
     lets: SkipValidation[tuple[tuple[str, int], ...]] = ()
+    tests: SkipValidation[tuple[tuple[Test, bool], ...]] = ()
     children: tuple[Step | Group, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]
@@ -305,6 +309,16 @@ class Initializer(Model):
         return inside and word == self.kind
 
 
+class Exchange(Protocol):
+    """How networks become JSON and come back: what `archdsl.ir.exchange` has."""
+
+    def dump(self, network: Network, indent: int | None = None) -> str: ...
+
+    def load(self, text: str | bytes | bytearray) -> Network: ...
+
+    def schema(self) -> dict[str, Any]: ...
+
+
 class Network(Model):
     """A complete network.
 
@@ -316,7 +330,10 @@ class Network(Model):
         initializers: in the order of the spec.
         expectations: the claims to check; none if parameters or the input were changed
             from outside.
+        exchange: returns what reads and writes JSON; few commands need it.
     """
+
+    exchange: ClassVar[Callable[[], Exchange]]
 
     name: str
     inputs: tuple[Port, ...]
@@ -364,9 +381,7 @@ class Network(Model):
         Raises:
             ValueError: if it has layers that only its spec declares (`op`).
         """
-        from archdsl.ir import exchange
-
-        return exchange.dump(self, indent)
+        return type(self).exchange().dump(self, indent)
 
     @classmethod
     def model_validate_json(  # type: ignore[override]
@@ -378,16 +393,12 @@ class Network(Model):
             archdsl.ir.verify.InvalidNetwork: a ValueError, with the path of each field
                 that is wrong.
         """
-        from archdsl.ir import exchange
-
-        return exchange.load(json_data)
+        return cls.exchange().load(json_data)
 
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the JSON schema of networks."""
-        from archdsl.ir import exchange
-
-        return exchange.schema()
+        return cls.exchange().schema()
 
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows."""
@@ -395,15 +406,21 @@ class Network(Model):
 
 
 _MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
-Node = TypeVar("Node", Step, Group)
+_NAMES: Final[dict[type, tuple[str, ...]]] = {
+    Step: tuple(Step.model_fields),
+    Group: tuple(Group.model_fields),
+}
+StepOrGroupT = TypeVar("StepOrGroupT", bound=Step | Group)
 
 
-def changed(node: Node, **fields: Any) -> Node:
+def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
     """Return a node with other fields, without what is kept about it besides."""
     if not fields:
         return node
-    own = {name: getattr(node, name) for name in type(node).model_fields}
-    made: Node = _MAKERS[type(node)](**{**own, **fields})
+    own, names = vars(node), _NAMES[type(node)]
+    if len(own) > len(names):
+        own = {name: own[name] for name in names}
+    made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
 
 

@@ -54,7 +54,7 @@ class _Pruner:
         if group.output not in self.live and children:
             # It ends where the last part does that something reads.
             made |= {"output": children[-1].output, "shape": children[-1].shape}
-        if group.role == "repeat":
+        if group.role == "repeat" and len(children) != group.count:
             made["count"] = len(children)
         return changed(group, **made)
 

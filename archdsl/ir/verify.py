@@ -1,8 +1,8 @@
 """Whether a network is one: what every pass and backend takes for granted.
 
-The elaborator makes networks of which all this holds, and each transformation must; a
-network from outside, such as one read from JSON, is held against it before anything
-else reads it. What is asked:
+The elaborator only makes networks that satisfy all this, and so must every
+transformation. A network from outside, such as one read from JSON, is checked before
+anything else reads it. What is asked:
 
 - Data: a value is made once, and before it is read. Shapes are those that the layers
   give, and what reads a value knows its shape.
@@ -28,7 +28,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from archdsl.conditions import COMPARISONS, Comparison, Joined, Label, Not, Test, Truth
+from archdsl.conditions import (
+    COMPARISONS,
+    Joined,
+    LabelTemplate,
+    Not,
+    Relation,
+    Test,
+    Truth,
+)
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
@@ -48,7 +56,7 @@ from archdsl.naming import (
 from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
 from archdsl.values import MOST_AXES, Last, Shape, channels, show_shape
 
-Place = tuple[str | int, ...]
+Location = tuple[str | int, ...]
 Names = Mapping[str, Poly]
 
 
@@ -61,7 +69,7 @@ class Problem(NamedTuple):
         message: what is wrong, in one sentence.
     """
 
-    place: Place
+    place: Location
     message: str
 
     def __str__(self) -> str:
@@ -70,7 +78,7 @@ class Problem(NamedTuple):
 
 
 class InvalidNetwork(ValueError):
-    """A network of which something does not hold that must.
+    """A network that violates an invariant.
 
     Attributes:
         problems: all that is wrong with it.
@@ -79,11 +87,11 @@ class InvalidNetwork(ValueError):
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         found = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{name} is no valid network:\n{found}")
+        super().__init__(f"{name} is not a valid network:\n{found}")
 
 
 def verify(network: Network) -> Network:
-    """Return a network of which all holds that this module says.
+    """Return a network that satisfies all invariants of this module.
 
     Raises:
         InvalidNetwork: with all that does not.
@@ -99,7 +107,7 @@ def problems(network: Network) -> list[Problem]:
     return _Verifier(network).run()
 
 
-def show_place(place: Place) -> str:
+def show_place(place: Location) -> str:
     """Return ``root.children[3].shape``."""
     text = ""
     for part in place:
@@ -116,6 +124,7 @@ class _Owner(NamedTuple):
         names: what the names in its numbers stand for.
         parts: the names of its parts so far.
         old: the names that they had in older checkpoints.
+        floats: the parameters of its block that are no integers.
     """
 
     group: Group
@@ -123,6 +132,7 @@ class _Owner(NamedTuple):
     names: Names
     parts: set[str]
     old: set[str]
+    floats: Mapping[str, float]
 
     def path(self, name: str) -> str:
         """Return the path of a part."""
@@ -148,12 +158,12 @@ class _Verifier:
         self.training: set[int] = set()
         self.inside: dict[int, str] = {}
         self.read: set[int] = set()
-        self.made_at: dict[int, Place] = {}
+        self.made_at: dict[int, Location] = {}
         self.firsts: dict[str, Step | Group] = {}
         self.order: list[int] = []
         self.steps: list[Step] = []
 
-    def report(self, place: Place, message: str) -> None:
+    def report(self, place: Location, message: str) -> None:
         self.found.append(Problem(place, message))
 
     def run(self) -> list[Problem]:
@@ -164,7 +174,7 @@ class _Verifier:
             self._new_value(place, port.value, port.shape)
             self._check_shape((*place, "shape"), port.shape)
             if port.training:
-                self.report(place, f"the input {port.name} exists in training alone")
+                self.report(place, f"the input {port.name} exists only in training")
         if not self.network.inputs:
             self.report(("inputs",), "there is no input")
         if root.role != "network" or root.path or root.name:
@@ -172,7 +182,7 @@ class _Verifier:
         names = _names(root)
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
-        self._children(("root",), root, _Owner(root, 0, names, set(), set()))
+        self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
@@ -190,28 +200,28 @@ class _Verifier:
 
     # ---- values
 
-    def _new_value(self, place: Place, number: int, shape: Shape) -> None:
+    def _new_value(self, place: Location, number: int, shape: Shape) -> None:
         if number in self.shapes:
-            self.report(place, f"the value {number} is made twice")
+            self.report(place, f"the value {number} is defined twice")
             return
         self.shapes[number] = shape
         self.made_at[number] = place
         self.order.append(number)
 
     def _check_read(
-        self, place: Place, number: int, shape: Shape, training: bool
+        self, place: Location, number: int, shape: Shape, training: bool
     ) -> None:
         """Check that a value may be read here, and has the shape that is said."""
         self.read.add(number)
         known = self.shapes.get(number)
         if known is None:
-            self.report(place, f"it reads the value {number} before that is made")
+            self.report(place, f"it reads the value {number} before that is defined")
             return
         if number in self.inside:
             self.report(
                 place,
-                f"it reads the value {number}, which stays inside of "
-                f"{self.inside[number]}: only an owner's output leaves it",
+                f"it reads the value {number}, which is inside {self.inside[number]}: "
+                "only the output of an owner can be read outside it",
             )
         if number in self.training and not training:
             self.report(place, f"it reads the value {number}, which is for training")
@@ -221,7 +231,7 @@ class _Verifier:
                 f"the value {number} is {_shown(known)}, and here {_shown(shape)}",
             )
 
-    def _check_shape(self, place: Place, shape: Shape) -> bool:
+    def _check_shape(self, place: Location, shape: Shape) -> bool:
         """Return whether sizes are of some shape, and in bounds."""
         axes = len(shape) - 1
         if not isinstance(shape, Last) <= axes <= MOST_AXES:
@@ -235,11 +245,11 @@ class _Verifier:
 
     # ---- the tree
 
-    def _children(self, place: Place, group: Group, owner: _Owner) -> None:
+    def _children(self, place: Location, group: Group, owner: _Owner) -> None:
         for number, child in enumerate(group.children):
             where = (*place, "children", number)
             if child.training < group.training:
-                self.report(where, "it stands in a part that is for training alone")
+                self.report(where, "it is in a part that is only for training")
             if isinstance(child, Step):
                 self._step(where, child, owner)
             elif child.role in OWNERS:
@@ -247,7 +257,7 @@ class _Verifier:
             else:
                 self._transparent(where, child, owner)
 
-    def _step(self, place: Place, step: Step, owner: _Owner) -> None:
+    def _step(self, place: Location, step: Step, owner: _Owner) -> None:
         self._name(place, step, owner)
         self._check_numbers(place, step, owner.names)
         arity = step.op.arity
@@ -273,7 +283,7 @@ class _Verifier:
             self.training.add(step.output)
         self.steps.append(step)
 
-    def _arguments(self, place: Place, op: Layer) -> bool:
+    def _arguments(self, place: Location, op: Layer) -> bool:
         """Return whether a layer has values for its arguments that a spec can give."""
         right = True
         for name, value in vars(op).items():
@@ -284,7 +294,7 @@ class _Verifier:
                 self.report((*place, "op", name), f"{op.word}: `{name}` {why}")
         return right
 
-    def _result(self, place: Place, step: Step) -> None:
+    def _result(self, place: Location, step: Step) -> None:
         """Check that a layer fits its inputs, and gives the shape that is said."""
         try:
             shape = step.op.shape(*step.input_shapes)
@@ -299,15 +309,15 @@ class _Verifier:
         elif self._check_shape((*place, "shape"), shape) and step.shared:
             self._again(place, step)
 
-    def _again(self, place: Place, step: Step) -> None:
+    def _again(self, place: Location, step: Step) -> None:
         """Check that a layer that stands once more is the one that it was."""
         first = self.firsts.get(step.path)
         if not isinstance(first, Step):
             self.report(place, f"there is no earlier layer {step.path} to share")
         elif first.op.word != step.op.word or first.form != step.form:
-            self.report(place, f"the layer {step.path} was another one before")
+            self.report(place, f"the earlier layer {step.path} differs")
 
-    def _owner(self, place: Place, group: Group, around: _Owner) -> None:
+    def _owner(self, place: Location, group: Group, around: _Owner) -> None:
         self._name(place, group, around)
         self._enter(place, group)
         level = 0 if group.role == "block" else around.level + 1
@@ -317,10 +327,12 @@ class _Verifier:
         own = input_name(level)
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
-        self._check_inner_numbers(place, group, names)
+        floats = around.floats if group.role == "group" else _floats(group)
+        owner = _Owner(group, level, names, set(), set(), floats)
+        self._check_inner_numbers(place, owner)
         self._parameters(place, group)
         before = len(self.order)
-        self._children(place, group, _Owner(group, level, names, set(), set()))
+        self._children(place, group, owner)
         self._group_ends(place, group)
         for value in self.order[before:]:
             if value != group.output and value not in self.inside:
@@ -329,9 +341,9 @@ class _Verifier:
         if group.shared and (not isinstance(first, Group) or first is group):
             self.report(place, f"there is no earlier part {group.path} to share")
         elif group.shared and _outline(group) != _outline(first):
-            self.report(place, f"the part {group.path} had other layers before")
+            self.report(place, f"the earlier part {group.path} has other layers")
 
-    def _transparent(self, place: Place, group: Group, owner: _Owner) -> None:
+    def _transparent(self, place: Location, group: Group, owner: _Owner) -> None:
         if group.path != owner.group.path:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
@@ -341,13 +353,13 @@ class _Verifier:
             self._can_be_label((*place, "name"), group.name)
         self._enter(place, group)
         self._check_numbers(place, group, owner.names)
-        self._condition((*place, "condition"), group, owner.names)
+        self._condition((*place, "condition"), group, owner)
         self._children(place, group, owner)
         self._group_ends(place, group)
         if group.role == "repeat":
             self._copies(place, group)
 
-    def _copies(self, place: Place, repeat: Group) -> None:
+    def _copies(self, place: Location, repeat: Group) -> None:
         """Check that copies follow each other."""
         if max(repeat.count, 0) != len(repeat.children):
             self.report((*place, "count"), "it is not the number of copies")
@@ -363,23 +375,23 @@ class _Verifier:
         if repeat.output != value:
             self.report((*place, "output"), "the last copy's output is the repeat's")
 
-    def _enter(self, place: Place, group: Group) -> None:
+    def _enter(self, place: Location, group: Group) -> None:
         """Check that what flows into a group is there."""
         at = (*place, "input")
-        # That a group names a value is no use of it.
+        # A group that names a value does not use it.
         known = group.input in self.read
         self._check_read(at, group.input, group.input_shape, group.training)
         if not known:
             self.read.discard(group.input)
 
-    def _group_ends(self, place: Place, group: Group) -> None:
+    def _group_ends(self, place: Location, group: Group) -> None:
         """Check what flows out of a group."""
         known = group.output in self.read
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
             self.read.discard(group.output)
 
-    def _ports(self, place: Place, group: Group) -> None:
+    def _ports(self, place: Location, group: Group) -> None:
         """Check the inputs of a block that has several."""
         if not group.ports:
             return
@@ -399,14 +411,14 @@ class _Verifier:
             if not known:
                 self.read.discard(port.value)
             if port.training:
-                self.report(where, f"the input {port.name} exists in training alone")
+                self.report(where, f"the input {port.name} exists only in training")
             own = parameters.get(channels_of_input(port.name))
             if number and (not port.shape or own != channels(port.shape)):
                 self.report(where, f"no parameter has the channels of {port.name}")
 
     # ---- names
 
-    def _name(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+    def _name(self, place: Location, part: Step | Group, owner: _Owner) -> None:
         wanted = owner.path(part.name)
         if part.path != wanted:
             self.report((*place, "path"), f"it is {wanted} by its name and its owner")
@@ -422,20 +434,20 @@ class _Verifier:
             self._old_names(place, part, owner)
         owner.parts.add(part.name)
 
-    def _old_names(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+    def _old_names(self, place: Location, part: Step | Group, owner: _Owner) -> None:
         for number, old in enumerate(part.renamed_from):
             where = (*place, "renamed_from", number)
             if not is_old_name(old.name):
-                self.report(where, f"{old.name[:100]!r} is no part of a key")
+                self.report(where, f"{old.name[:100]!r} cannot be part of a key")
             elif old.name == part.name:
                 self.report(where, f"`{old.name}` is its name now")
             elif old.name in owner.old:
-                self.report(where, f"two parts were named {owner.path(old.name)}")
+                self.report(where, f"two parts had the name {owner.path(old.name)}")
             if old.pattern and _text(old.pattern, owner.names) != old.name:
                 self.report((*where, "pattern"), f"it does not give {old.name}")
             owner.old.add(old.name)
 
-    def _new_name(self, place: Place, name: str, owner: _Owner) -> None:
+    def _new_name(self, place: Location, name: str, owner: _Owner) -> None:
         if owner.group.indexed:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
@@ -444,14 +456,14 @@ class _Verifier:
         taken = f"is in {layers[0]}, which is a layer" if layers else ""
         self._can_be_label(place, name, taken)
 
-    def _can_be_label(self, place: Place, name: str, other: str = "") -> None:
+    def _can_be_label(self, place: Location, name: str, other: str = "") -> None:
         """Report a name that no label can be, or for another reason if there is one."""
         reasons = [_label_refusal(one) for one in attributes_of(name)]
         why = next(filter(None, [*reasons, other]), "")
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
 
-    def _parameters(self, place: Place, group: Group) -> None:
+    def _parameters(self, place: Location, group: Group) -> None:
         """Check the names that become classes and arguments in compiled code."""
         if group.role in ("network", "block"):
             why = refusal(group.word, group.role, frozenset())
@@ -469,7 +481,7 @@ class _Verifier:
                 self.report(where, f"`{name[:100]}` cannot name a parameter: it {why}")
 
     def _check_numbers(
-        self, place: Place, part: Step | Group, names: Names, inside: bool = True
+        self, place: Location, part: Step | Group, names: Names, inside: bool = True
     ) -> None:
         if isinstance(part, Step):
             fields = [("op", name, value) for name, value in vars(part.op).items()]
@@ -484,10 +496,12 @@ class _Verifier:
             if not _holds(value, names):
                 self.report(
                     (*place, *filter(None, (field, name))),
-                    f"{_plain(value)} is not what its expression gives",
+                    f"{_plain(value)} is not the value of its expression",
                 )
 
-    def _floats(self, place: Place, group: Group, known: Mapping[str, float]) -> None:
+    def _floats(
+        self, place: Location, group: Group, known: Mapping[str, float]
+    ) -> None:
         """Check numbers with a point that stand for a parameter.
 
         Args:
@@ -513,28 +527,36 @@ class _Verifier:
             if isinstance(child, Group):
                 self._floats(where, child, known)
 
-    def _condition(self, place: Place, group: Group, names: Names) -> None:
+    def _condition(self, place: Location, group: Group, owner: _Owner) -> None:
         """Check that a part is there if and only if its condition holds."""
         if group.condition is None:
             return
-        holds = _true(group.condition, names)
+        holds = _true(_with_floats(group.condition, owner.floats), owner.names)
         if holds is None:
-            self.report(place, "it cannot be told whether it holds")
+            self.report(place, "whether it holds cannot be decided")
         elif holds != bool(group.children):
             there = "is there" if group.children else "is not there"
             self.report(
                 place, f"it {'holds' if holds else 'fails'}, and the part {there}"
             )
 
-    def _check_inner_numbers(self, place: Place, group: Group, names: Names) -> None:
+    def _check_inner_numbers(self, place: Location, owner: _Owner) -> None:
+        group, names = owner.group, owner.names
         for name, value in group.lets:
             if not _holds(value, names):
-                self.report((*place, "lets", name), "its expression gives another")
+                self.report((*place, "lets", name), "its expression has another value")
+        # Tests that name values computed only by the spec cannot be decided.
+        lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
+        known = {**lets, **names}
+        for number, (test, held) in enumerate(group.tests):
+            if _true(_with_floats(test, owner.floats), known) == (not held):
+                there = "fails" if held else "holds"
+                self.report((*place, "tests", number), f"the condition {there}")
 
     # ---- the rest
 
     def _port_names(
-        self, field: str, ports: Sequence[Port], around: Place = ()
+        self, field: str, ports: Sequence[Port], around: Location = ()
     ) -> None:
         names = Counter(port.name for port in ports)
         for place, port in _placed(field, ports):
@@ -558,21 +580,21 @@ class _Verifier:
         if self.network.outputs[0].training:
             self.report(("outputs", 0), "the first exists in both modes")
 
-    def _output(self, place: Place, port: Port) -> None:
+    def _output(self, place: Location, port: Port) -> None:
         known = self.shapes.get(port.value)
         if known is None:
-            self.report(place, f"nothing makes the value {port.value}")
+            self.report(place, f"nothing defines the value {port.value}")
         elif not _same(known, port.shape):
             self.report(place, f"its value is {_shown(known)}")
         elif port.value in self.training and not port.training:
-            self.report(place, "its value exists in training alone")
+            self.report(place, "its value exists only in training")
 
     def _unread(self) -> None:
         for value, place in self.made_at.items():
             if value not in self.read:
                 self.report(place, f"nothing reads the value {value}")
 
-    def _initializer(self, place: Place, one: Initializer) -> None:
+    def _initializer(self, place: Location, one: Initializer) -> None:
         """Check that what is set is there, and can be set so."""
         scheme = SCHEMES.get(one.scheme)
         if scheme is None:
@@ -598,7 +620,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:
+def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Location, Any]]:
     for number, item in enumerate(items):
         yield (field, number), item
 
@@ -661,7 +683,7 @@ def _holds(value: Any, names: Names) -> bool:
     return _value(value.poly, names) == int(value)
 
 
-def _text(label: Label, names: Names) -> str:
+def _text(label: LabelTemplate, names: Names) -> str:
     """Return a label with its numbers, or ? where one has no value."""
     values = [part if isinstance(part, str) else _value(part, names) for part in label]
     return "".join("?" if value is None else str(value) for value in values)
@@ -677,10 +699,33 @@ def _value(number: Poly | float, names: Names) -> float | None:
         return None
 
 
-def _true(test: Test, names: Names) -> bool | None:
-    """Return whether a test holds, or None if that cannot be told."""
+def _floats(group: Group) -> dict[str, float]:
+    """Return the parameters of a block that are numbers, but no integers."""
+    values = [(parameter.name, parameter.value) for parameter in group.parameters]
+    return {name: value for name, value in values if isinstance(value, float)}
+
+
+def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
+    """Return a test with parameters that are no integers replaced by their values."""
     match test:
-        case Comparison(left, op, right):
+        case Relation(left, op, right):
+            sides = [
+                floats.get(side.text(), side) if isinstance(side, Poly) else side
+                for side in (left, right)
+            ]
+            return Relation(sides[0], op, sides[1])
+        case Not(inner):
+            return Not(_with_floats(inner, floats))
+        case Joined(op, tests):
+            return Joined(op, tuple(_with_floats(one, floats) for one in tests))
+        case _:
+            return test
+
+
+def _true(test: Test, names: Names) -> bool | None:
+    """Return whether a test holds; None if that is unknown."""
+    match test:
+        case Relation(left, op, right):
             one, other = _value(left, names), _value(right, names)
             if one is None or other is None or op not in COMPARISONS:
                 return None

@@ -24,10 +24,10 @@ from .rule import BAD_ALLOW, STALE_ALLOW, all_rules
 from .written import bodies_of
 
 PAGES: Final = {
-    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule, "
-    "but does not\n\nA comment that begins with `# lint:` must have the form `# lint: "
-    "allow W0101 the reason`. Several codes are separated by commas. Each must be the "
-    "code of a rule. The reason is for whoever reads the spec next.",
+    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that is meant to silence a rule, "
+    "but does not\n\nA comment that begins with `# lint:` must have the form `# "
+    "lint: allow W0101 the reason`. Several codes are separated by commas. Each "
+    "must be the code of a rule. The reason is for the next reader of the spec.",
     STALE_ALLOW: f"{STALE_ALLOW} (stale-allow): a comment that silences nothing\n\n"
     "The rule has no finding there any more, in any network of the file. The comment "
     "then describes something that is gone, and would hide a later finding. It is only "
@@ -285,7 +285,7 @@ def _of_statement(statement: t.Statement) -> Iterator[tuple[int, int]]:
     elif isinstance(statement, t.Chain | t.Output):
         chain = statement if isinstance(statement, t.Chain) else statement.chain
         for step in chain.steps:
-            inner = step.body if isinstance(step, t.Call | t.Group) else None
+            inner = step.body if isinstance(step, t.Call | t.BracedGroup) else None
             if inner is not None:
                 yield from _of_body(inner)
     yield start, end

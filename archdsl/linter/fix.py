@@ -9,7 +9,7 @@ from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 from .check import Advice, lint
@@ -17,11 +17,11 @@ from .rule import Edit
 
 MAX_ROUNDS: Final = 100
 
-Load = Callable[[str], Module]
-Networks = Callable[[Module], Sequence[Network]]
+Load = Callable[[str], LoadedFile]
+Networks = Callable[[LoadedFile], Sequence[Network]]
 
 
-class Refused(NamedTuple):
+class UnappliedFix(NamedTuple):
     """Advice that was not followed.
 
     Attributes:
@@ -44,9 +44,9 @@ class Mended(NamedTuple):
     """
 
     text: str
-    module: Module
+    module: LoadedFile
     done: tuple[Advice, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[UnappliedFix, ...]
 
 
 class _Unfit(Exception):
@@ -54,7 +54,7 @@ class _Unfit(Exception):
 
 
 def mend(
-    module: Module,
+    module: LoadedFile,
     load: Load,
     networks: Networks,
     *,
@@ -96,14 +96,18 @@ class _Mender:
     """A spec that is being edited, and the results for its advice."""
 
     def __init__(
-        self, module: Module, nets: Sequence[Network], load: Load, networks: Networks
+        self,
+        module: LoadedFile,
+        nets: Sequence[Network],
+        load: Load,
+        networks: Networks,
     ) -> None:
         self.module = module
         self.nets = nets
         self.load = load
         self.networks = networks
         self.done: list[Advice] = []
-        self.refused: dict[object, Refused] = {}
+        self.refused: dict[object, UnappliedFix] = {}
 
     def apply(self, part: Sequence[Advice]) -> None:
         """Make as many of the edits as possible, in the order of the text."""
@@ -111,7 +115,7 @@ class _Mender:
             self._apply_all(part)
         except _Unfit as unfit:
             if len(part) == 1:
-                self.refused[_key(part[0])] = Refused(part[0], str(unfit))
+                self.refused[_key(part[0])] = UnappliedFix(part[0], str(unfit))
                 return
             # Later edits first, since they do not move the places of earlier ones.
             half = len(part) // 2

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from archdsl.ir import Group, Network, Step
+from archdsl.ir.graph import Graph, Node, flatten
 from archdsl.layer import count
-from archdsl.passes.graph import Graph, Node, flatten
-from archdsl.passes.receptive import Field, fields, windows
+from archdsl.passes.receptive import UnitFields, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.values import Tensor, Window, channels, sizes, zeros
 
 from .rule import Saving
-from .written import Written, written
+from .written import WrittenCall, written
 
 
 class Net:
@@ -54,7 +54,7 @@ class Net:
         return windows(self.graph)
 
     @cached_property
-    def fields(self) -> Mapping[int, Field]:
+    def fields(self) -> Mapping[int, UnitFields]:
         """The receptive fields of all values in the first input."""
         return fields(self.graph, self.windows)
 
@@ -110,7 +110,7 @@ class Net:
         norm = self.norm_behind(node)
         if norm is None:
             return int(bias(node) is not None)
-        # Right before the norm there is no bias, unless the spec asks for one.
+        # A layer right before the norm has no bias, unless the spec sets one.
         written = self.written(node)
         said = written is None or written.argument("bias") is not None
         own = bias(node) is not None and said
@@ -176,7 +176,7 @@ class Net:
         """Whether the spec itself writes a layer."""
         return node.step.span.source is self.source
 
-    def written(self, node: Node) -> Written | None:
+    def written(self, node: Node) -> WrittenCall | None:
         """Return the call in the text that is exactly one layer, if there is one."""
         if not self.is_written_here(node):
             return None
@@ -186,7 +186,7 @@ class Net:
 
 
 @lru_cache(maxsize=1)
-def _all_written(file: t.File) -> Mapping[tuple[int, int], Written]:
+def _all_written(file: t.File) -> Mapping[tuple[int, int], WrittenCall]:
     """Return the calls of a file by place, computed once for all its networks."""
     return {(w.call.span.start, w.call.span.end): w for w in written(file)}
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from archdsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
-    from archdsl.passes.graph import Node
+    from archdsl.ir.graph import Node
 
     from .net import Net
 
@@ -192,7 +192,7 @@ def codes_of(words: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def chosen(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str] | None:
+def chosen_rules(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str] | None:
     """Return the codes of the rules to apply, None for all.
 
     Args:

@@ -11,7 +11,7 @@ from archdsl.syntax import tree as t
 from .rule import Edit
 
 
-class Written(NamedTuple):
+class WrittenCall(NamedTuple):
     """A call in its chain.
 
     Attributes:
@@ -90,13 +90,13 @@ class Written(NamedTuple):
         return None if "#" in text[edit.start : edit.end] else edit
 
 
-def is_fixed(written: Written) -> bool:
+def is_fixed(written: WrittenCall) -> bool:
     """Return whether a call's arguments are literals, without parameters."""
     values = [arg.value for arg in written.call.args]
     return all(isinstance(value, t.Literal | t.DimsLiteral) for value in values)
 
 
-def _without_statement(written: Written) -> Edit | None:
+def _without_statement(written: WrittenCall) -> Edit | None:
     """Return an edit that removes a statement with a single call, and its line."""
     text, span = written.source.text, written.call.span
     begin = text.rfind("\n", 0, span.start) + 1
@@ -116,13 +116,13 @@ def _without_statement(written: Written) -> Edit | None:
     return None
 
 
-def _start(step: t.Step) -> int:
+def _start(step: t.ChainStep) -> int:
     if step.label is None:
         return step.span.start
     return step.label.span.start - int(step.label.quoted)
 
 
-def _end(step: t.Step) -> int:
+def _end(step: t.ChainStep) -> int:
     body = step.body if isinstance(step, t.Call) else None
     ends = [part.span.end for part in (step.guard, step.repeat, body) if part]
     # Older names have a quote behind them.
@@ -133,13 +133,13 @@ def _end(step: t.Step) -> int:
 # ---- all of a file ----------------------------------------------------------
 
 
-def written(file: t.File) -> Iterator[Written]:
+def written(file: t.File) -> Iterator[WrittenCall]:
     """Yield every call of a file in its chain."""
     for branch in _branches(file):
         for chain in _chains(branch):
             for place, step in enumerate(chain.steps):
                 if isinstance(step, t.Call):
-                    yield Written(step, chain, place, branch)
+                    yield WrittenCall(step, chain, place, branch)
 
 
 def _branches(file: t.File) -> Iterator[t.Branch]:
@@ -160,7 +160,7 @@ def _bodies(branch: t.Branch) -> Iterator[t.Body]:
             yield from bodies_of(statement)
     for chain in _chains(branch):
         for step in chain.steps:
-            if isinstance(step, t.Call | t.Group) and step.body is not None:
+            if isinstance(step, t.Call | t.BracedGroup) and step.body is not None:
                 yield step.body
 
 

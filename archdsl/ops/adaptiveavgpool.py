@@ -44,7 +44,7 @@ class AdaptiveAvgPool(Layer):
         """Return the input, unless the output is 1x1, which torch takes as a mean."""
         return Saved(input=count(self.size) > 1)
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 

@@ -44,7 +44,7 @@ class AdaptiveMaxPool(Layer):
         """Return the input, and the winner of each window as a 64-bit index."""
         return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, need_axes, slide
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_axes, output_size
 from archdsl.values import (
     Saved,
     Shape,
@@ -37,11 +37,13 @@ class AvgPool(Layer):
         None,
         at="/",
         minimum=1,
-        help="stride; the window's size when left out",
+        help="stride; by default, the window's size",
     )
     pad: tuple[int, ...] = arg("window", (0, 0), minimum=0, help="padding on each side")
     ceil: bool = arg("bool", False, help="round the output size up")
-    count_pad: bool = arg("bool", True, help="whether zeros of the padding count")
+    count_pad: bool = arg(
+        "bool", True, help="whether the average counts the zeros of the padding"
+    )
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -64,10 +66,11 @@ class AvgPool(Layer):
             raise Mismatch(
                 f"avgpool: the window of {kernel} is larger than the map of {size}",
                 label=f"the input is {show_shape(inputs[0])}",
-                help="torch averages volumes only by windows that fit without padding",
+                help="torch averages volumes only over windows that fit without "
+                "padding",
             )
         spatial = (
-            slide("avgpool", n, k, s, (p, p), 1, self.ceil)
+            output_size("avgpool", n, k, s, (p, p), 1, self.ceil)
             for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
         )
         return (channels, *spatial)
@@ -89,7 +92,7 @@ class AvgPool(Layer):
         axes = len(self.kernel)
         return self.kernel == self.steps == ones(axes) and self.pad == zeros(axes)
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 

@@ -38,13 +38,13 @@ class BatchNorm(Layer):
     channelwise = True
     pools_batch = True
 
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
     momentum: float = arg(
         "float",
         0.1,
         minimum=0,
         maximum=1,
-        help="weight of the new batch in running statistics",
+        help="weight of the newest batch in running statistics",
     )
 
     def shape(self, *inputs: Shape) -> Shape:

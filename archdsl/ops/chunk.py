@@ -44,7 +44,7 @@ class Chunk(Layer):
         """Return (channels / of, then the sizes)."""
         if isinstance(inputs[0], Last):
             raise Mismatch(
-                "chunk needs the channels first, and its input has them last",
+                "chunk needs the channels first, but its input has them last",
                 help="put it after `permute first`",
             )
         if self.place > self.of:
@@ -56,7 +56,7 @@ class Chunk(Layer):
             raise Mismatch(
                 f"chunk: {int(inputs[0][0])} channels do not divide into "
                 f"{int(self.of)} parts",
-                help="cut out any range of channels by `slice`",
+                help="use `slice` for any range of channels",
                 code="A0304",
             )
         return (inputs[0][0] // self.of, *inputs[0][1:])

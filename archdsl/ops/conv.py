@@ -2,80 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from archdsl.layer import (
-    Layer,
-    Mismatch,
-    arg,
-    conv_tensors,
-    count,
-    given,
-    group_channels,
-    need_axes,
-    same_pad,
-    same_pads,
-    slide,
-)
+from archdsl.convolution import MISSING, PADS, Convolution
+from archdsl.layer import Mismatch, arg, count, given
+from archdsl.padding import need_room
 from archdsl.values import (
+    CONTINUED,
+    Inner,
     Kernel,
     Saved,
     Scratch,
     Shape,
-    Tensor,
     TorchCall,
     TorchForm,
     Window,
     ones,
     ranked,
-    show_shape,
-    sliding,
-    zeros,
 )
 
-# How the class pads, by the number of axes.
-_PADS: Final = {
-    1: """\
-        k, s, d = self.kernel_size, self.stride, self.dilation
-        more = self.missing(x.shape[-1], k[0], s[0], d[0])
-        x = F.pad(x, (more // 2, more - more // 2))
-""",
-    2: """\
-        height, width = x.shape[-2:]
-        k, s, d = self.kernel_size, self.stride, self.dilation
-        rows = self.missing(height, k[0], s[0], d[0])
-        columns = self.missing(width, k[1], s[1], d[1])
-        top, left = rows // 2, columns // 2
-        x = F.pad(x, (left, columns - left, top, rows - top))
-""",
-    3: """\
-        depth, height, width = x.shape[-3:]
-        k, s, d = self.kernel_size, self.stride, self.dilation
-        slices = self.missing(depth, k[0], s[0], d[0])
-        rows = self.missing(height, k[1], s[1], d[1])
-        columns = self.missing(width, k[2], s[2], d[2])
-        front, top, left = slices // 2, rows // 2, columns // 2
-        sides = (left, columns - left, top, rows - top, front, slices - front)
-        x = F.pad(x, sides)
-""",
-}
 _HELPER: Final = '''
 class SameConv{axes}d(nn.Conv{axes}d):
     """A convolution with size / stride outputs, rounded up: it pads just so much."""
 
     def forward(self, x: Tensor) -> Tensor:
 {pads}        return F.conv{axes}d(x, self.weight, self.bias, s, 0, d, self.groups)
-
-    def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
-        reach = dilation * (kernel - 1)
-        missing = reach - (size - 1) % stride
-        # Windows that stand apart leave out what lies between them.
-        return missing if reach + 1 >= stride else max(missing, 0)
-'''
+{missing}'''
 
 
-class Conv(Layer):
+class Conv(Convolution):
     """Convolution: `conv 3x3 64 /2`.
 
     The kernel has a size for each axis of the map: `conv 9 64` on a sequence,
@@ -86,76 +42,65 @@ class Conv(Layer):
     if the padding is odd, the end gets one more than the start. Unless you say
     otherwise, there is a bias, except where only a `bn` of the same block reads the
     output.
+    With `pad_mode`, the padding continues the map instead of zeros, as `pad` does.
 
     MACs: output elements x kernel area x input channels / groups.
     """
 
     word = "conv"
     also = ("convolution", "convolve")
-    family = "conv"
-    autocast = "lower"
     scales = True
-    weighted = True
 
-    kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
-    width: int | None = arg(
-        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+    pad_mode: str = arg(
+        "choice",
+        "zeros",
+        choices=("zeros", *CONTINUED),
+        help="what the padding contains, as for `pad`",
     )
-    stride: tuple[int, ...] = arg(
-        "window", (1, 1), at="/", minimum=1, help="stride, as /2"
-    )
-    pad: tuple[int, ...] | str | None = arg(
-        "window",
-        None,
-        minimum=0,
-        choices=("same",),
-        help="zeros on each side, or `same` for size / stride outputs",
-    )
-    dilation: tuple[int, ...] = arg(
-        "window", (1, 1), minimum=1, help="distance between taps"
-    )
-    groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
-    bias: bool | None = arg("bool", None, help="whether a bias is added")
-
-    def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the padding before and after the map, for each of its axes."""
-        axes = list(zip(sizes, self.kernel, self.stride, self.dilation, strict=True))
-        if isinstance(self.pad, str):
-            return [same_pads(*axis) for axis in axes]
-        pads = same_pad(self.kernel, self.dilation) if self.pad is None else self.pad
-        return [(pad, pad) for pad in pads]
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the width, and the size along each axis."""
-        channels, *sizes = need_axes(inputs[0], self)
-        width = channels if self.width is None else self.width
-        for name, value in (("input", channels), ("output", width)):
-            if value % self.groups:
+        found = super().shape(*inputs)
+        if self.pad_mode != "zeros":
+            if self.pads_apart:
                 raise Mismatch(
-                    f"conv: {value} {name} channels do not divide into "
-                    f"{self.groups} groups",
-                    help="groups must divide both the input and the output channels",
-                    code="A0304",
+                    "conv: `pad=same` with a stride can only pad with zeros",
+                    help="give numbers, or put a `pad` before it",
                 )
-        spatial = (
-            slide("conv", n, k, s, p, d)
-            for n, k, s, p, d in zip(
-                sizes,
-                self.kernel,
-                self.stride,
-                self.pads(sizes),
-                self.dilation,
-                strict=True,
-            )
-        )
-        return (width, *spatial)
+            ends = tuple(self.pads(inputs[0][1:]))
+            need_room("conv", self.pad_mode, inputs[0], ends, max(self.kernel))
+        return found
 
-    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight (out, in / groups, *kernel) and bias (out)."""
-        channels = inputs[0][0]
-        width = channels if self.width is None else self.width
-        weight = (width, channels // self.groups, *self.kernel)
-        return conv_tensors(weight, self.bias is not False, width)
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the kernel's window, which may go on beyond the border."""
+        plain = super().window(inputs, output)
+        if self.pad_mode == "zeros":
+            return plain
+        return CONTINUED[self.pad_mode](*plain)
+
+    def copied(self, shape: Shape) -> int:
+        """Return the elements of the copy in which torch pads the input, if any."""
+        if self.pad_mode == "zeros":
+            return super().copied(shape)
+        return count(self.with_pads(shape))
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the copy that pads the input, or the input; see `Pad.saved`."""
+        own = super().saved(inputs, output)
+        return own._replace(tracked_input=self.pad_mode in ("reflect", "replicate"))
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient of the copy that pads the input, beyond the input's.
+
+        Where the map goes round, that is copied when the output's gradient is gone.
+        """
+        found = super().scratch(inputs, output, gradients)
+        if self.pad_mode != "circular" or not gradients[0]:
+            return found
+        twice = 2 * self.copied(inputs[0]) - count(output) - count(inputs[0])
+        return found._replace(backward=max(found.backward, twice))
 
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
@@ -163,7 +108,7 @@ class Conv(Layer):
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
         """Return its own kernel, unless the padding depends on the size."""
-        if isinstance(self.pad, str):
+        if isinstance(self.pad, str) or self.pad_mode != "zeros":
             return None
         pads = tuple(before for before, _ in self.pads(inputs[0][1:]))
         return Kernel(self.kernel, self.stride, pads, self.dilation, self.groups)
@@ -172,98 +117,15 @@ class Conv(Layer):
         """Return its weight and its bias, if it has one."""
         return own["weight"], own.get("bias")
 
-    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return output elements x kernel area x input channels / groups."""
-        return count(output) * count(self.kernel) * (inputs[0][0] // self.groups)
-
-    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the additions of the bias."""
-        return count(output) if self.bias is not False else 0
-
-    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return the kernel's window."""
-        before = tuple(first for first, _ in self.pads(inputs[0][1:]))
-        return sliding(self.kernel, self.stride, before, self.dilation)
-
-    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input for the weight's gradient, or the copy that pads it."""
-        padded = self._padded(inputs[0])
-        if not padded:
-            return Saved(input=True)
-        return Saved(own_elements=padded, what="padded input")
-
-    def scratch(
-        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
-    ) -> Scratch:
-        """Return the gradient of the copy that pads the input, beyond the input's."""
-        padded = self._padded(inputs[0])
-        return Scratch(
-            backward=padded - count(inputs[0]) if padded and gradients[0] else 0
-        )
-
-    def _padded(self, shape: Shape) -> int:
-        """Return the elements of the copy in which torch pads the input, if any."""
-        if not isinstance(self.pad, str):
-            return 0
-        if self._is_apart:
-            return count(self._with_pads(shape))
-        # torch's own `same` pads both ends equally, and copies only for an odd total.
-        channels, *sizes = shape
-        odd = [n + last - first for n, (first, last) in self._each(sizes)]
-        return channels * count(tuple(odd)) if odd != sizes else 0
-
-    @property
-    def _is_apart(self) -> bool:
-        """Whether padding is a separate call, as torch's `same` takes no stride."""
-        once = ones(len(self.kernel))
-        strided = self.stride != once and self.kernel != once
-        return strided and isinstance(self.pad, str)
-
-    def _each(self, sizes: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
-        return zip(sizes, self.pads(sizes), strict=True)
-
-    def _with_pads(self, shape: Shape) -> Shape:
-        channels, *sizes = shape
-        return (channels, *(n + sum(pads) for n, pads in self._each(sizes)))
-
-    def channels_read(
-        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
-    ) -> tuple[Sequence[int], ...]:
-        """Return the input channels of the groups that they belong to."""
-        return group_channels(some, self.groups, inputs[0][0], output[0])
-
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Conv2d` or the like, or a class for `same` at a stride."""
-        once, nothing = ones(len(self.kernel)), zeros(len(self.kernel))
-        pad: Any = self.pad
-        if not isinstance(pad, str):
-            pad = tuple(before for before, _ in self.pads(inputs[0][1:]))
-        elif self.stride != once:
-            pad = nothing
-        kwargs = given(
-            ("kernel_size", self.kernel, None),
-            ("stride", self.stride, once),
-            ("padding", pad, nothing),
-            ("dilation", self.dilation, once),
-            ("groups", self.groups, 1),
-            ("bias", self.bias is not False, True),
-        )
-        args = (inputs[0][0], output[0])
-        if not self._is_apart:
+        args, kwargs = (inputs[0][0], output[0]), self.arguments(inputs)
+        kwargs += given(("padding_mode", self.pad_mode, "zeros"))
+        if not self.pads_apart:
             return TorchForm(TorchCall(ranked("nn.Conv", output), args, kwargs))
         axes = len(self.kernel)
         return TorchForm(
             TorchCall(ranked("SameConv", output), args, kwargs),
-            helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
-            padded=self._with_pads(inputs[0]),
+            helper=_HELPER.format(axes=axes, pads=PADS[axes], missing=MISSING),
+            inner=(Inner(ranked("F.conv", output), self.with_pads(inputs[0])),),
         )
-
-    def label(self) -> str:
-        """Return `conv 3x3, 64 /2`."""
-        text = f"conv {show_shape(self.kernel)}"
-        if self.width is not None:
-            text += f" {self.width}"
-        if self.stride != ones(len(self.stride)):
-            uneven = len(set(self.stride)) > 1
-            text += f" /{show_shape(self.stride) if uneven else self.stride[0]}"
-        return text

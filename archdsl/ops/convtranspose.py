@@ -14,6 +14,7 @@ from archdsl.layer import (
     given,
     group_channels,
     need_axes,
+    need_groups,
 )
 from archdsl.values import (
     Saved,
@@ -47,7 +48,7 @@ class ConvTranspose(Layer):
 
     kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
     width: int | None = arg(
-        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+        "int", None, at=1, minimum=1, help="output channels; by default, the input's"
     )
     stride: tuple[int, ...] = arg(
         "window", (1, 1), at="/", minimum=1, help="enlargement"
@@ -62,20 +63,13 @@ class ConvTranspose(Layer):
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
-    bias: bool | None = arg("bool", None, help="whether a bias is added")
+    bias: bool | None = arg("bool", None, help="whether it has a bias")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the width, and the size along each axis."""
         channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
-        for name, value in (("input", channels), ("output", width)):
-            if value % self.groups:
-                raise Mismatch(
-                    f"convtranspose: {value} {name} channels do not divide into "
-                    f"{self.groups} groups",
-                    help="groups must divide both the input and the output channels",
-                    code="A0304",
-                )
+        need_groups(self.word, channels, width, self.groups)
         spatial = [
             (n - 1) * s - 2 * p + reach + extra
             for n, reach, s, p, extra in zip(

@@ -9,7 +9,7 @@ from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm, ranke
 class Dropout2d(Layer):
     """Zero each channel with probability p while training: `dropout2d 0.1`.
 
-    Its name is that of images; it drops channels of other maps, too.
+    Despite its name, it also drops channels of sequences and volumes.
 
     Source: Tompson et al. 2015, section 3.2.
     """

@@ -16,7 +16,9 @@ class ELU(Layer):
     family = "activation"
     sign = "kept"
 
-    alpha: float = arg("float", 1.0, at=0, minimum=0, help="limit far below zero")
+    alpha: float = arg(
+        "float", 1.0, at=0, minimum=0, help="negative of the limit far below zero"
+    )
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a comparison, exponential, difference and product each."""
@@ -33,5 +35,4 @@ class ELU(Layer):
             TorchCall("nn.ELU", (), kwargs),
             "F.elu({0})",
             kwargs,
-            inplace=True,
         )

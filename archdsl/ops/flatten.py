@@ -14,7 +14,6 @@ class Flatten(Layer):
     word = "flatten"
     also = ("view",)
     family = "reshape"
-    views = True
     sign = "kept"
     scatters = True
 
@@ -25,6 +24,10 @@ class Flatten(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return None: a vector has no positions."""
         return None
+
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the shape changes, as torch returns a vector itself."""
+        return inputs != (output,)
 
     def aliases(self, training: bool) -> bool:
         """Return True: only the shape changes."""

@@ -22,7 +22,7 @@ class GroupNorm(Layer):
     gathers = True
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups of channels")
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""

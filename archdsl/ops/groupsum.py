@@ -23,7 +23,7 @@ class GroupSum(nn.Module):
 class GroupSum(Layer):
     """Add up groups of channels: `groupsum 2` adds the second half to the first.
 
-    After `softmax of=`, it adds up what was weighed.
+    After `softmax of=`, it adds up the weighted branches.
 
     Source: Zhang et al. 2020, "ResNeSt", section 3.1.
     """

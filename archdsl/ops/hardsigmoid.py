@@ -30,6 +30,4 @@ class HardSigmoid(Layer):
         return TorchForm(
             TorchCall("nn.Hardsigmoid"),
             "F.hardsigmoid({0})",
-            inplace=True,
-            inplace_copies=True,
         )

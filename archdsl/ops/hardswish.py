@@ -30,6 +30,4 @@ class HardSwish(Layer):
         return TorchForm(
             TorchCall("nn.Hardswish"),
             "F.hardswish({0})",
-            inplace=True,
-            inplace_copies=True,
         )

@@ -32,14 +32,14 @@ class InstanceNorm(Layer):
     views = True
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         places = sizes(need_map(inputs[0], self.word))
         if count(places) == 1:
             raise Mismatch(
-                "instancenorm: a single position has no deviation",
+                "instancenorm: a single position has no variance",
                 help=f"put it where the map is larger than {show_shape(places)}",
             )
         return inputs[0]
@@ -92,7 +92,7 @@ class InstanceNorm(Layer):
         copies = inputs[0][0] if self.affine else 0
         unasked = 0 if gradients[0] else count(output)
         inference = 2 * copies + 2 * output[0]
-        return Scratch(copies, inference, 2 * copies + unasked, late=self.affine)
+        return Scratch(copies, inference, 2 * copies + unasked, late=2 * copies)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.InstanceNorm2d`, or that for other axes."""

@@ -42,7 +42,7 @@ class LayerNorm(Layer):
     also = ("ln", "layernormalization")
     family = "norm"
 
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
     shift: bool = arg("bool", True, help="whether it has a bias")
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
@@ -69,6 +69,10 @@ class LayerNorm(Layer):
         """Return the input, and mean and inverse deviation of each position."""
         positions = count(output) // channels(output)
         return Saved(input=True, own_floats=2 * positions, what="statistics")
+
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the axes of a map are put back in order."""
+        return is_map(output) and not isinstance(output, Last)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape

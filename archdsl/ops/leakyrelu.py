@@ -34,5 +34,4 @@ class LeakyReLU(Layer):
             TorchCall("nn.LeakyReLU", (), kwargs),
             "F.leaky_relu({0})",
             kwargs,
-            inplace=True,
         )

@@ -40,7 +40,7 @@ class Linear(Layer):
     weighted = True
 
     width: int = arg("int", at=0, minimum=1, help="output features")
-    bias: bool | None = arg("bool", None, help="whether a bias is added")
+    bias: bool | None = arg("bool", None, help="whether it has a bias")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (width,), or the sizes of the map and the width."""
@@ -48,7 +48,7 @@ class Linear(Layer):
             return with_channels(inputs[0], self.width)
         if len(inputs[0]) != 1:
             raise Mismatch(
-                "linear needs a vector, and its input is a map of "
+                "linear needs a vector, but its input is a map of "
                 f"{show_shape(inputs[0])}",
                 help="put `flatten` or `globalavgpool` before it, or `permute last` "
                 "to act on each position",
@@ -60,7 +60,7 @@ class Linear(Layer):
         weight = (self.width, channels(inputs[0]))
         return conv_tensors(weight, self.bias is not False, self.width)
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it acts on rows of all positions, and adds to these."""
         return isinstance(output, Last) and self.bias is not False
 

@@ -12,10 +12,11 @@ from archdsl.layer import (
     count,
     given,
     need_axes,
+    output_size,
     same_pads,
-    slide,
 )
 from archdsl.values import (
+    Inner,
     Saved,
     Scratch,
     Shape,
@@ -100,14 +101,14 @@ class MaxPool(Layer):
         None,
         at="/",
         minimum=1,
-        help="stride; the window's size when left out",
+        help="stride; by default, the window's size",
     )
     pad: tuple[int, ...] | str = arg(
         "window",
         (0, 0),
         minimum=0,
         choices=("same",),
-        help="padding on each side, or `same` for size / stride outputs",
+        help="padding on each side; `same` pads to ceil(size / stride) outputs",
     )
     dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
@@ -135,7 +136,7 @@ class MaxPool(Layer):
             for (pad, _), kernel in zip(pads, self.kernel, strict=True):
                 _need_half(pad, kernel)
         spatial = (
-            slide("maxpool", n, k, s, p, d, self.ceil)
+            output_size("maxpool", n, k, s, p, d, self.ceil)
             for n, (k, d), s, p in zip(sizes, taps, self.steps, pads, strict=True)
         )
         return (channels, *spatial)
@@ -188,7 +189,7 @@ class MaxPool(Layer):
         single = self.kernel == self.steps == ones(axes)
         return single and self.pad in (zeros(axes), "same")
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 
@@ -200,7 +201,7 @@ class MaxPool(Layer):
             return TorchForm(
                 TorchCall(ranked("SameMaxPool", output), tuple(arguments)),
                 helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
-                padded=self._padded(inputs[0]),
+                inner=(Inner(ranked("F.max_pool", output), self._padded(inputs[0])),),
             )
         pad = self.pad
         if isinstance(pad, str):  # at a stride of 1, or of a single position

@@ -26,6 +26,4 @@ class Mish(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Mish`."""
-        return TorchForm(
-            TorchCall("nn.Mish"), "F.mish({0})", inplace=True, inplace_copies=True
-        )
+        return TorchForm(TorchCall("nn.Mish"), "F.mish({0})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archdsl.layer import Differ, Layer, count, difference, need_equal
+from archdsl.layer import Differ, Layer, count, need_equal, shape_difference
 from archdsl.values import (
     Last,
     Saved,
@@ -14,6 +14,8 @@ from archdsl.values import (
     channels,
     is_map,
     ones,
+    with_channels,
+    with_sizes,
 )
 
 _HELP = "make the branches agree, or one of them a gate of size 1x1 or one channel"
@@ -35,16 +37,17 @@ class Mul(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""
-        ranks = {len(shape) for shape in inputs}
-        if len(ranks) > 1 or not all(_is_plain(shape) for shape in inputs):
+        ranks = {(type(shape) is Last, len(shape)) for shape in inputs}
+        if len(ranks) > 1 or not is_map(inputs[0]):
             need_equal(self.word, inputs, wide=True)
             return inputs[0]
-        whole = tuple(max(sizes) for sizes in zip(*inputs, strict=True))
+        largest = tuple(max(sizes) for sizes in zip(*inputs, strict=True))
+        whole = Last(largest) if isinstance(inputs[0], Last) else largest
         full = inputs.index(whole) if whole in inputs else 0
         for place, shape in enumerate(inputs):
             if not _fits(shape, whole):
                 base = full if place != full else 1
-                aspect = difference(inputs[base], shape, wide=True)
+                aspect = shape_difference(inputs[base], shape, wide=True)
                 raise Differ(self.word, aspect, (base, place), _HELP)
         return whole
 
@@ -61,7 +64,7 @@ class Mul(Layer):
     ) -> Scratch:
         """Return the products on the way, and gradients of gates before their sums."""
         if len(inputs) > 2:
-            # Training is told of each product of two; see `passes/tape.py`.
+            # In training, each product of two is recorded; see `passes/tape.py`.
             more = self._products(inputs)[-2]
             return Scratch(more, more)
         whole = count(output)
@@ -86,9 +89,6 @@ class Mul(Layer):
         return TorchForm(None, "{**}")
 
 
-def _is_plain(shape: Shape) -> bool:
-    return is_map(shape) and not isinstance(shape, Last)
-
-
 def _fits(shape: Shape, whole: Shape) -> bool:
-    return shape in (whole, (whole[0], *ones(len(whole) - 1)), (1, *whole[1:]))
+    gates = with_sizes(whole, ones(len(whole) - 1)), with_channels(whole, 1)
+    return shape in (whole, *gates)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.layer import Layer, Mismatch, arg, need_axes
+from archdsl.layer import arg, count, need_axes
+from archdsl.padding import SIDES, Padding, PadWidths, need_room
+from archdsl.symbolic import is_symbolic
 from archdsl.values import (
-    Reflected,
-    Replicated,
+    CONTINUED,
     Saved,
+    Scratch,
     Shape,
     TorchCall,
     TorchForm,
@@ -19,74 +21,82 @@ from archdsl.values import (
     sliding,
 )
 
-_CLASSES: Final = {"reflect": "nn.ReflectionPad", "replicate": "nn.ReplicationPad"}
-# Fields are followed through a border position by position.
-_MOST: Final = 1 << 18
+_CLASSES: Final = {
+    "reflect": "nn.ReflectionPad",
+    "replicate": "nn.ReplicationPad",
+    "circular": "nn.CircularPad",
+}
 # What the sizes are called in the function, the last axis first.
 _NAMES: Final = ("columns", "rows", "slices")
 
 
-class Pad(Layer):
+class Pad(Padding):
     """Continue a map beyond its border: `pad 3x3 reflect`.
 
     `reflect` mirrors it at the border, whose positions are not repeated; `replicate`
-    repeats them. A convolution behind it has `pad=0`. For zeros, use the `pad` of a
-    convolution, or `zeropad`.
+    repeats them; `circular` continues with the opposite end, as around a globe. Sides
+    add to the size: `pad 0x0 reflect right=1 bottom=1`. A convolution after it needs
+    `pad=0`; or let the convolution pad by itself, with `pad_mode`. For zeros, use the
+    `pad` of a convolution, or `zeropad`.
 
     Source: for `reflect`, Zhu et al. 2017, "Unpaired image-to-image translation using
     cycle-consistent adversarial networks", section 7.2.
     """
 
     word = "pad"
-    also = ("padding", "reflectionpad", "replicationpad", "reflectpad", "mirrorpad")
+    also = (
+        *("padding", "reflectionpad", "replicationpad", "reflectpad", "mirrorpad"),
+        "circularpad",
+    )
     sign = "kept"
 
     size: tuple[int, ...] = arg(
         "window", at=0, minimum=0, help="positions on each side, as 3x3"
     )
-    mode: str = arg(
-        "choice", at=1, choices=("reflect", "replicate"), help="what stands there"
-    )
+    mode: str = arg("choice", at=1, choices=(*CONTINUED,), help="what stands there")
+
+    def ends(self, shape: Shape) -> PadWidths:
+        """Return what is added before and after along each axis of a map."""
+        pairs = zip(self.size, super().ends(need_axes(shape, self)), strict=True)
+        return tuple([(n + before, n + after) for n, (before, after) in pairs])
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the channels, and the size along each axis with both sides."""
         channels, *sizes = need_axes(inputs[0], self)
-        if self.mode == "reflect" and any(
-            pad >= size for pad, size in zip(self.size, sizes, strict=True)
-        ):
-            raise Mismatch(
-                f"pad: {show_shape(inputs[0])} has no {show_shape(self.size)} "
-                "positions behind its border to reflect",
-                help="reflect fewer than the map has, or write `replicate`",
-            )
-        pairs = zip(sizes, self.size, strict=True)
-        whole = [size + 2 * pad for size, pad in pairs]
-        if max(whole) > _MOST:
-            raise Mismatch(
-                f"pad: {max(whole):,} positions along an axis are more than {_MOST:,}",
-                help="what each of them sees is found one by one; use `zeropad`",
-                code="A0903",
-            )
-        return (channels, *whole)
+        ends = self.ends(inputs[0])
+        need_room(self.word, self.mode, inputs[0], ends)
+        return (channels, *(n + sum(pair) for n, pair in zip(sizes, ends, strict=True)))
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return a single position, shifted by the padding."""
-        kind = Reflected if self.mode == "reflect" else Replicated
-        return kind(*sliding(ones(len(self.size)), pad=self.size))
+        before = tuple([first for first, _ in self.ends(inputs[0])])
+        return CONTINUED[self.mode](*sliding(ones(len(before)), pad=before))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, which torch keeps for its size."""
-        return Saved(input=True)
+        return Saved(input=self.mode != "circular")
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether there is nothing to add."""
         return inputs == (output,)
 
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return two copies of the gradient, if the map goes round."""
+        if self.mode != "circular":
+            return Scratch()
+        return Scratch(backward=2 * count(output) - count(inputs[0]))
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReflectionPad2d` or the like."""
-        named = list(zip(_NAMES, reversed(self.size), strict=False))
-        sides = tuple([pad for _, pad in named for _ in range(2)])
-        written = ", ".join([f"{{{name}}}, {{{name}}}" for name, _ in named])
+        sides = tuple([n for pair in reversed(self.ends(inputs[0])) for n in pair])
+        if any(is_symbolic(n) or n for n in (getattr(self, name) for name in SIDES)):
+            named = list(zip(SIDES, sides, strict=False))
+            written = ", ".join([f"{{{name}}}" for name, _ in named])
+        else:
+            named = list(zip(_NAMES, reversed(self.size), strict=False))
+            written = ", ".join([f"{{{name}}}, {{{name}}}" for name, _ in named])
         return TorchForm(
             TorchCall(ranked(_CLASSES[self.mode], output), (sides,)),
             f'F.pad({{0}}, ({written}), mode="{self.mode}")',
@@ -95,4 +105,6 @@ class Pad(Layer):
 
     def label(self) -> str:
         """Return `pad 3x3 reflect`."""
-        return f"pad {show_shape(self.size)} {self.mode}"
+        text = f"{self.word} {show_shape(self.size)} {self.mode}"
+        more = [(name, getattr(self, name)) for name in SIDES]
+        return text + "".join([f" {name}={int(n)}" for name, n in more if n])

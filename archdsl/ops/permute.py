@@ -51,7 +51,7 @@ class Permute(Layer):
             return Last((*sizes, channels))
         if not isinstance(inputs[0], Last):
             raise Mismatch(
-                "permute first needs a map with its channels last, and its input is "
+                "permute first needs a map with its channels last, but its input is "
                 f"{show_shape(inputs[0])}",
                 help="put `permute last` before it, or leave it out",
             )

@@ -22,7 +22,9 @@ class PixelShuffle(Layer):
     sign = "kept"
     scatters = True
 
-    factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")
+    factor: int = arg(
+        "int", at=0, minimum=1, help="factor of enlargement along each axis"
+    )
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels / r^2, height x r, width x r)."""

@@ -22,7 +22,9 @@ class PixelUnshuffle(Layer):
     sign = "kept"
     scatters = True
 
-    factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")
+    factor: int = arg(
+        "int", at=0, minimum=1, help="factor of reduction along each axis"
+    )
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x r^2, height / r, width / r)."""

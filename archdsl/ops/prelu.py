@@ -19,8 +19,10 @@ class PReLU(Layer):
     autocast = "lower"
     sign = "kept"
 
-    init: float = arg("float", 0.25, at=0, help="slope at the start")
-    per_channel: bool = arg("bool", False, help="whether each channel has its own")
+    init: float = arg("float", 0.25, at=0, help="initial slope")
+    per_channel: bool = arg(
+        "bool", False, help="whether each channel has its own slope"
+    )
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
@@ -49,9 +51,15 @@ class PReLU(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the slopes' gradient before it is summed over the positions."""
-        wholes = 1 if gradients[0] else 2
-        return Scratch(backward=wholes * count(output), late=True)
+        """Return the slopes' gradient before it is summed over the positions.
+
+        torch computes the input's gradient in any case, and frees it before that sum if
+        it is not needed.
+        """
+        whole = count(output)
+        if gradients[0]:
+            return Scratch(backward=whole)
+        return Scratch(backward=2 * whole, late=self._slopes(inputs[0]))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PReLU`."""

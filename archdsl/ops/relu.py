@@ -28,4 +28,4 @@ class ReLU(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReLU`."""
-        return TorchForm(TorchCall("nn.ReLU"), "F.relu({0})", inplace=True)
+        return TorchForm(TorchCall("nn.ReLU"), "F.relu({0})")

@@ -27,6 +27,4 @@ class ReLU6(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReLU6`."""
-        return TorchForm(
-            TorchCall("nn.ReLU6"), "F.relu6({0})", inplace=True, inplace_copies=True
-        )
+        return TorchForm(TorchCall("nn.ReLU6"), "F.relu6({0})")

@@ -61,7 +61,7 @@ class Reshape(Layer):
             if self.into == "map":
                 wanted = "a vector or a sequence of one channel"
             raise Mismatch(
-                f"reshape {self.into} needs {wanted}, and its input is "
+                f"reshape {self.into} needs {wanted}, but its input is "
                 f"{show_shape(shape)}",
                 help="put `globalavgpool` before it",
             )

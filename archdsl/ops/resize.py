@@ -38,7 +38,11 @@ class Resize(Layer):
         choices=("nearest", *LINEAR.values()),
         help="interpolation",
     )
-    align: bool = arg("bool", False, help="whether corners keep their place")
+    align: bool = arg(
+        "bool",
+        False,
+        help="align the corners of input and output, as torch's `align_corners`",
+    )
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels of the first, sizes of the second)."""

@@ -34,7 +34,7 @@ class Scale(Layer):
     channelwise = True
     multiplies = True
 
-    factor: float = arg("float", at=0, help="what each value is multiplied by")
+    factor: float = arg("float", at=0, help="factor for each value")
 
     def multipliers(self, like: Any, *own: Any) -> Any:
         """Return the factor, once for each channel."""

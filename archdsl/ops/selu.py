@@ -26,4 +26,4 @@ class SELU(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.SELU`."""
-        return TorchForm(TorchCall("nn.SELU"), "F.selu({0})", inplace=True)
+        return TorchForm(TorchCall("nn.SELU"), "F.selu({0})")

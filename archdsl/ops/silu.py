@@ -27,6 +27,4 @@ class SiLU(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.SiLU`."""
-        return TorchForm(
-            TorchCall("nn.SiLU"), "F.silu({0})", inplace=True, inplace_copies=True
-        )
+        return TorchForm(TorchCall("nn.SiLU"), "F.silu({0})")

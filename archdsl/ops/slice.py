@@ -25,7 +25,7 @@ class Slice(nn.Module):
 class Slice(Layer):
     """The channels from one number up to, but not including, another: `slice 0 58`.
 
-    Numbers count from 0; without the second, the range goes on to the last channel.
+    Numbers count from 0; without the second, the range ends with the last channel.
     `slice 0 (channels // 2)` is the first half and `slice (channels // 2)` the rest.
     """
 
@@ -44,7 +44,7 @@ class Slice(Layer):
         """Return (stop - start, then the sizes)."""
         if isinstance(inputs[0], Last):
             raise Mismatch(
-                "slice needs the channels first, and its input has them last",
+                "slice needs the channels first, but its input has them last",
                 help="put it after `permute first`",
             )
         stop = self._stop(inputs[0])

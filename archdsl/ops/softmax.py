@@ -32,9 +32,9 @@ class SoftmaxOfParts(nn.Module):
 class Softmax(Layer):
     """Softmax over channels or features: `softmax`.
 
-    `softmax of=2` is one between equal parts of the channels: each channel against
-    those in its place in the other parts, as `chunk` counts them. So branches are
-    weighed against each other.
+    `softmax of=2` is computed between equal parts of the channels, as `chunk` makes
+    them: over the channels at the same place in each part. It weighs branches against
+    each other.
 
     Source: between parts, Li et al. 2019, "Selective Kernel Networks", equation 5.
     """
@@ -54,7 +54,7 @@ class Softmax(Layer):
             return inputs[0]
         if isinstance(inputs[0], Last):
             raise Mismatch(
-                "softmax of parts needs the channels first, and here they are last",
+                "softmax of parts needs the channels first, but here they are last",
                 help="put it after `permute first`",
             )
         if channels(inputs[0]) % self.of:
@@ -79,6 +79,10 @@ class Softmax(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""
         return Saved(output=True)
+
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether parts are put together again."""
+        return self.of is not None
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape

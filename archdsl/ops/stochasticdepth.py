@@ -63,6 +63,10 @@ class StochasticDepth(Layer):
         """Return whether the drop probability is 0."""
         return not training or self.p == 0
 
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether samples are dropped: the product is transposed."""
+        return self.p > 0
+
     def erases(self, training: bool) -> bool:
         """Return whether the drop probability is 1."""
         return training and self.p == 1

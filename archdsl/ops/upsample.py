@@ -35,10 +35,10 @@ class Upsample(Layer):
         None,
         at=0,
         minimum=1,
-        help="factors; 2x2 when both this and the size are left out",
+        help="factors; 2x2 if neither factors nor a size are given",
     )
     size: tuple[int, ...] | None = arg(
-        "window", None, minimum=1, help="output size in place of factors"
+        "window", None, minimum=1, help="output size instead of factors"
     )
     mode: str = arg(
         "choice",
@@ -46,7 +46,11 @@ class Upsample(Layer):
         choices=("nearest", *LINEAR.values()),
         help="interpolation",
     )
-    align: bool = arg("bool", False, help="whether corners keep their place")
+    align: bool = arg(
+        "bool",
+        False,
+        help="align the corners of input and output, as torch's `align_corners`",
+    )
 
     @property
     def factors(self) -> tuple[int, ...]:

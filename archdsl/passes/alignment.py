@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Window, sizes
 
-from .graph import Graph, Node
-from .receptive import Axis, Field, divide
+from .receptive import AxisField, UnitFields, divide
 
 if TYPE_CHECKING:
     from .receptive import Number
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MOST_MOVES: Final = 64
 
 
-class Branch(NamedTuple):
+class JoinedBranch(NamedTuple):
     """One of the maps that are joined; positions are in the first input.
 
     Attributes:
@@ -62,7 +62,7 @@ class Misalignment(NamedTuple):
 
     layer: str
     offset: tuple[Number, ...]
-    branches: tuple[Branch, ...]
+    branches: tuple[JoinedBranch, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the misalignment as plain data."""
@@ -73,7 +73,7 @@ class Misalignment(NamedTuple):
         }
 
 
-def alignment(graph: Graph, known: Mapping[int, Field]) -> dict[int, Misalignment]:
+def alignment(graph: Graph, known: Mapping[int, UnitFields]) -> dict[int, Misalignment]:
     """Return the layers whose branches are not aligned, by the value that they output.
 
     A branch whose units see the whole input is not compared, nor is one whose only unit
@@ -100,7 +100,7 @@ def alignment(graph: Graph, known: Mapping[int, Field]) -> dict[int, Misalignmen
     return found
 
 
-def _differ(one: Field, other: Field) -> bool:
+def _differ(one: UnitFields, other: UnitFields) -> bool:
     """Return whether centres or jumps differ along an axis."""
     return one is not other and any(
         a.first + a.last != b.first + b.last or a.jump != b.jump
@@ -110,7 +110,7 @@ def _differ(one: Field, other: Field) -> bool:
 
 def _compare(
     node: Node,
-    inputs: Sequence[tuple[int, Field | None]],
+    inputs: Sequence[tuple[int, UnitFields | None]],
     graph: Graph,
     makers: Mapping[int, str],
 ) -> Misalignment:
@@ -121,12 +121,12 @@ def _compare(
         own = sizes(graph.shapes[value])
         ends = [_ends(field, n, own, most) for n, most in enumerate(units)]
         firsts, lasts = zip(*ends, strict=True)
-        branches.append(Branch(makers[value], firsts, lasts))
+        branches.append(JoinedBranch(makers[value], firsts, lasts))
     offset = tuple([_apart(branches, n) for n in range(len(units))])
     return Misalignment(node.step.path, offset, tuple(branches))
 
 
-def _apart(branches: Sequence[Branch], n: int) -> Number:
+def _apart(branches: Sequence[JoinedBranch], n: int) -> Number:
     """Return how far apart the centres of branches are along axis n."""
     # Jumps are constant, so the largest distance is at one of the ends.
     ends = [b.centre[n] for b in branches], [b.last[n] for b in branches]
@@ -138,7 +138,7 @@ def _spread(centres: Sequence[Number]) -> Number:
 
 
 def _ends(
-    field: Field | None, n: int, own: Sequence[int], units: int
+    field: UnitFields | None, n: int, own: Sequence[int], units: int
 ) -> tuple[Number | None, Number | None]:
     """Return the centres of the first and last unit of a branch along axis n."""
     if field is None or field.whole or units == 1 or own[n] != units:
@@ -148,7 +148,7 @@ def _ends(
     return centre, centre + (units - 1) * axis.jump
 
 
-def _centre(axis: Axis) -> Number:
+def _centre(axis: AxisField) -> Number:
     """Return the middle of what unit 0 sees."""
     return divide(axis.first + axis.last, 2)
 
@@ -215,7 +215,7 @@ class _Look(NamedTuple):
 
 def origins(
     graph: Graph,
-    known: Mapping[int, Field],
+    known: Mapping[int, UnitFields],
     seen_by: Sequence[Window | None],
     found: Mapping[int, Misalignment],
 ) -> dict[int, Origin]:
@@ -259,7 +259,11 @@ def origins(
 
 
 def _met(
-    values: Sequence[int], graph: Graph, known: Mapping[int, Field], n: int, units: int
+    values: Sequence[int],
+    graph: Graph,
+    known: Mapping[int, UnitFields],
+    n: int,
+    units: int,
 ) -> list[int]:
     """Return the values that meet along axis n, the one that sees least first."""
 

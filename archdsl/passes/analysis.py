@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Unpack
 from archdsl.display import shown, shown_as
 from archdsl.figures import OF_A_LAYER
 from archdsl.ir import Network, Port, Step
+from archdsl.ir.graph import Graph, Node, flatten
+from archdsl.torch.counting import Count, count
 from archdsl.values import Shape, Window, show_shape
 
-from .conventions import Count, count
 from .costs import Cost, Costs, Work, costs
 from .depth import depth
-from .graph import Graph, Node, flatten
 from .memory import Memory, memory
-from .plain import Groups, Plain, whole
-from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
+from .plain import Groups, Plain, all_values
+from .receptive import ReceptiveField, UnitFields, fields, main_value, reports, windows
 from .setting import Given, Setting, checked
 
 # The others are imported on demand.
@@ -147,7 +147,7 @@ class LayerFacts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data."""
-        return whole(self, _OF_LAYER)
+        return all_values(self, _OF_LAYER)
 
     def _place(self) -> dict[str, Any]:
         step = self.node.step
@@ -303,7 +303,7 @@ class Analysis:
         return windows(self.graph)
 
     @cached_property
-    def _fields(self) -> dict[int, Field]:
+    def _fields(self) -> dict[int, UnitFields]:
         return fields(self.graph, self._windows)
 
     @cached_property
@@ -419,7 +419,7 @@ class Analysis:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data, as `--json` prints them."""
-        return whole(self, _OF_NETWORK)
+        return all_values(self, _OF_NETWORK)
 
     def _repr_html_(self) -> str | None:
         """Return the tables that a notebook shows."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 
-from .graph import Graph, Node
 from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
 from .strides import Gaps
 
@@ -27,9 +27,9 @@ def autocast_saved(
 ) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps under autocast.
 
-    Those that stand in for parameters are among them: the weights in 16 bits, of which
-    autocast makes one copy for a step. An input that is not of 16 bits is kept as a
-    copy for each layer that needs it so.
+    Those that stand in for parameters are among them: the 16-bit weights, which
+    autocast copies once per step. An input that is not of 16 bits is kept as a copy for
+    each layer that needs it so.
 
     Args:
         graph: the network.
@@ -63,13 +63,14 @@ def element_bytes(graph: Graph) -> dict[int, int]:
 
 def _lowered(node: Node, keep: Kept, items: dict[int, int], is_spared: bool) -> Kept:
     """Return what is kept of a layer that runs in 16 bits, be it without its weight."""
-    is_copied = not is_spared and not node.step.shared
+    is_copied = not (is_spared or node.step.shared or node.op.makes_weight)
     weights = node.tensors if is_copied else ()
     own = keep.own + _LOW * sum([t.elements for t in weights if t.name == "weight"])
+    as_is = node.op.saved(node.input_shapes, node.shape).tracked_input
     values = []
     shapes = dict(zip(node.inputs, node.input_shapes, strict=True))
     for value, what in keep.values:
-        if items[value] == _LOW:
+        if items[value] == _LOW or as_is:
             values.append((value, what))
         else:
             own += count(shapes[value]) * _LOW * SAMPLE

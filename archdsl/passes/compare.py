@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 from archdsl.display import shown
-from archdsl.figures import COMPARED, FIGURES, Found
+from archdsl.figures import COMPARED, FIGURES, FigureValue
 from archdsl.ir import Network
 
 from .analysis import Analysis, analyze
@@ -51,7 +51,7 @@ class Comparison:
     def __str__(self) -> str:
         return shown(self)
 
-    def figure(self, at: int, name: str) -> Found:
+    def figure(self, at: int, name: str) -> FigureValue:
         """Return one of the `COMPARED` figures of one of the networks."""
         return FIGURES[name].of(self.analyses[at])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
+from archdsl.torch.gradient import backward_macs
 from archdsl.values import Shape, Tensor
 
-from .gradient import backward_macs
-from .graph import Graph, Node
 from .setting import DEFAULT
 from .traffic import Traffic, total_traffic, traffic
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, sizes
 
-from .graph import Graph, Node
 from .receptive import windows
 
 # Largest number of bits of a set: a window can be padded by millions.
@@ -172,7 +172,7 @@ def _read(
         elif mask.bit_length() > units or not plain:
             key = (*_axis(window, n), mask, units)
             if isinstance(window, Continued):
-                mask = _continued(window, window.pad[n], mask, units)
+                mask = _continued(window, n, mask, units)
             else:
                 if key not in made:
                     made[key] = _slide(*key)
@@ -192,21 +192,30 @@ def _slide(
     kernel: int, stride: int, pad: int, dilation: int, up: int, mask: int, units: int
 ) -> int:
     """Return which of the input units a window reads for given output units."""
-    read, taps = _spread(mask, stride), 1
-    while taps < kernel:
-        more = min(taps, kernel - taps)
-        read |= read << dilation * more
-        taps += more
+    read = _taps(kernel, stride, dilation, mask)
     read = read >> pad if pad >= 0 else read << -pad
     if up > 1:
         read = _every(read, up)
     return read & (1 << units) - 1
 
 
-def _continued(window: Continued, pad: int, mask: int, units: int) -> int:
-    """Return which units those of a map stand for that goes on beyond its border."""
-    read = mask >> pad & (1 << units) - 1
-    for beyond in (mask & (1 << pad) - 1, mask >> units + pad << units + pad):
+def _taps(kernel: int, stride: int, dilation: int, mask: int) -> int:
+    """Return the positions that a window reads, counted from the padding's first."""
+    read, taps = _spread(mask, stride), 1
+    while taps < kernel:
+        more = min(taps, kernel - taps)
+        read |= read << dilation * more
+        taps += more
+    return read
+
+
+def _continued(window: Continued, n: int, mask: int, units: int) -> int:
+    """Return which units a window reads of a map that is continued beyond its
+    border."""
+    kernel, stride, pad, dilation, _ = _axis(window, n)
+    places = _taps(kernel, stride, dilation, mask)
+    read = places >> pad & (1 << units) - 1
+    for beyond in (places & (1 << pad) - 1, places >> units + pad << units + pad):
         while beyond:
             place = (beyond & -beyond).bit_length() - 1
             read |= 1 << window.source(place - pad, units)

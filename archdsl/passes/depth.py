@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .graph import Graph, Node
+from archdsl.ir.graph import Graph, Node
 
 
 class Rung(NamedTuple):
@@ -31,7 +31,7 @@ def depth(graph: Graph) -> int:
 def depth_of(
     inputs: Iterable[int], rungs: Iterable[Rung], outputs: Iterable[int]
 ) -> int:
-    """Return the same for layers in order, of which no more is known."""
+    """Return the depth from rungs in execution order, without a graph."""
     found = _longest(inputs, rungs)
     return max(found[value] for value in outputs)
 

@@ -92,7 +92,7 @@ class Device(NamedTuple):
     def _rate(self, rates: Mapping[str, float], dtype: str) -> float:
         if dtype not in rates:
             known = ", ".join(rates)
-            raise DeviceError(f"{self.name} has no rate for {dtype}, but for {known}")
+            raise DeviceError(f"{self.name} has no rate for {dtype}, only for {known}")
         return rates[dtype]
 
 
@@ -187,7 +187,7 @@ def _wrong(tables: Mapping[str, Any]) -> Iterator[str]:
         yield "there is no device in it"
     for name, table in tables.items():
         if not isinstance(table, dict) or name in _KEYS:
-            yield f"`{name}` stands outside a device; begin one with `[name]`"
+            yield f"`{name}` is outside a device; begin one with `[name]`"
         else:
             yield from (f"[{name}]: {text}" for text in _wrong_table(table))
 
@@ -201,7 +201,7 @@ def _wrong_table(table: Mapping[str, Any]) -> Iterator[str]:
         elif key not in _TEXTS:
             yield _unknown(key, _KEYS)
         elif not isinstance(value, str):
-            yield f"`{key}` is a text"
+            yield f"`{key}` must be a string"
     missing = [key for key in _REQUIRED if key not in table]
     yield from (f"`{key}` is missing" for key in missing)
     yield from _wrong_pair(table)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from archdsl.ir import Network
+from archdsl.ir.graph import plain_layer
 from archdsl.layer import Layer
 from archdsl.values import Shape, Tensor, TorchForm
 
 from .analysis import Analysis, LayerFacts
-from .graph import plain
 
 T = TypeVar("T")
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """One run of a layer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Run(NamedTuple):
         }
 
 
-class Difference(NamedTuple):
+class NetworkDifference(NamedTuple):
     """Something with different values in the two networks.
 
     Attributes:
@@ -85,10 +85,10 @@ class Change(NamedTuple):
         tensors: shapes of the parameters and buffers that differ.
     """
 
-    old: Run
-    new: Run
-    arguments: tuple[Difference, ...]
-    tensors: tuple[Difference, ...]
+    old: LayerRun
+    new: LayerRun
+    arguments: tuple[NetworkDifference, ...]
+    tensors: tuple[NetworkDifference, ...]
 
     @property
     def name(self) -> str:
@@ -122,7 +122,7 @@ class Keys(NamedTuple):
     loaded: int
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
-    reshaped: tuple[Difference, ...]
+    reshaped: tuple[NetworkDifference, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the keys as plain data."""
@@ -147,11 +147,11 @@ class Diff(NamedTuple):
         keys: what happens to a checkpoint.
     """
 
-    added: tuple[Run, ...]
-    removed: tuple[Run, ...]
+    added: tuple[LayerRun, ...]
+    removed: tuple[LayerRun, ...]
     changed: tuple[Change, ...]
-    moved: tuple[Difference, ...]
-    rewired: tuple[Difference, ...]
+    moved: tuple[NetworkDifference, ...]
+    rewired: tuple[NetworkDifference, ...]
     keys: Keys
 
     @property
@@ -187,7 +187,7 @@ def diff(first: Analysis, second: Analysis) -> Diff:
         removed=tuple(run for name, run in old.items() if name not in new),
         changed=tuple(change for change in changes if change is not None),
         moved=tuple(
-            Difference(b.name, a.output, b.output)
+            NetworkDifference(b.name, a.output, b.output)
             for a, b in same_kind
             if not _equal(a.output, b.output)
         ),
@@ -202,7 +202,7 @@ def diff(first: Analysis, second: Analysis) -> Diff:
     )
 
 
-def runs(analysis: Analysis) -> dict[str, Run]:
+def runs(analysis: Analysis) -> dict[str, LayerRun]:
     """Return all runs of a network's layers by name, in order."""
     makers = {port.value: port.name for port in analysis.network.inputs}
     times: Counter[str] = Counter()
@@ -212,8 +212,8 @@ def runs(analysis: Analysis) -> dict[str, Run]:
         times[step.path] += 1
         count = times[step.path]
         name = step.path if count == 1 else f"{step.path} (run {count})"
-        op = plain(step.op)
-        found[name] = Run(
+        op = plain_layer(step.op)
+        found[name] = LayerRun(
             name,
             op,
             facts,
@@ -224,7 +224,7 @@ def runs(analysis: Analysis) -> dict[str, Run]:
     return found
 
 
-def tensors(of: Iterable[Run]) -> dict[str, Shape]:
+def tensors(of: Iterable[LayerRun]) -> dict[str, Shape]:
     """Return the shapes of all parameters and buffers by their `state_dict` key."""
     return {
         f"{run.name}.{tensor.name}" if tensor.name else run.name: tensor.shape
@@ -257,8 +257,8 @@ def _spaces(name: str) -> list[str]:
     return [name[:at] for at, sign in enumerate(name) if sign == "."]
 
 
-def _change(old: Run, new: Run) -> Change | None:
-    arguments: Sequence[Difference] = ()
+def _change(old: LayerRun, new: LayerRun) -> Change | None:
+    arguments: Sequence[NetworkDifference] = ()
     if old.op.word == new.op.word:
         arguments = _arguments(old, new)
     shapes = _differences(_by_name(old.tensors), _by_name(new.tensors), _tensor_shape)
@@ -267,12 +267,12 @@ def _change(old: Run, new: Run) -> Change | None:
     return Change(old, new, tuple(arguments), tuple(shapes))
 
 
-def _arguments(old: Run, new: Run) -> list[Difference]:
+def _arguments(old: LayerRun, new: LayerRun) -> list[NetworkDifference]:
     """Return the arguments that differ, unless they mean the same in torch."""
     trains = [r.facts.step.training for r in (old, new)]
     found = []
     if trains[0] != trains[1]:
-        found.append(Difference("training", *trains))
+        found.append(NetworkDifference("training", *trains))
     if old.op == new.op:
         return found
     forms = old.form, new.form
@@ -281,7 +281,7 @@ def _arguments(old: Run, new: Run) -> list[Difference]:
     own = _differences(vars(old.op), vars(new.op))
     if not own and forms[0].module and forms[1].module:  # two foreign kinds of one name
         classes = [f"{form.origin}.{form.module.name}" for form in forms if form.module]
-        own = [Difference("torch", *classes)] if classes[0] != classes[1] else []
+        own = [NetworkDifference("torch", *classes)] if classes[0] != classes[1] else []
     return found + own
 
 
@@ -301,13 +301,13 @@ def _differences(
     old: Mapping[str, T],
     new: Mapping[str, T],
     shown: Callable[[T | None], Any] = _same,
-) -> list[Difference]:
+) -> list[NetworkDifference]:
     """Return the entries in which two mappings differ; those only in the first come
     last.
     """
     names = [*new, *(name for name in old if name not in new)]
     return [
-        Difference(name, shown(old.get(name)), shown(new.get(name)))
+        NetworkDifference(name, shown(old.get(name)), shown(new.get(name)))
         for name in names
         if old.get(name) != new.get(name)
     ]
@@ -319,7 +319,7 @@ def _equal(old: Shape, new: Shape) -> bool:
 
 
 def _outputs(
-    network: Network, own: Mapping[str, Run]
+    network: Network, own: Mapping[str, LayerRun]
 ) -> dict[str, tuple[str, ...] | None]:
     """Return what each output of a network reads, by a name that is never a path."""
     makers = {port.value: port.name for port in network.inputs}
@@ -334,7 +334,9 @@ def _outputs(
 
 def _keys(old: Mapping[str, Shape], new: Mapping[str, Shape]) -> Keys:
     common = [key for key in new if key in old]
-    reshaped = [Difference(k, old[k], new[k]) for k in common if old[k] != new[k]]
+    reshaped = [
+        NetworkDifference(k, old[k], new[k]) for k in common if old[k] != new[k]
+    ]
     return Keys(
         loaded=len(common) - len(reshaped),
         missing=tuple(key for key in new if key not in old),

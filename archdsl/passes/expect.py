@@ -124,13 +124,13 @@ def _proves_along(
 
 
 def _leave_open(claim: Expectation, sizes: _Sizes) -> Diagnostic:
-    known = f"it is only known that no unit sees more than {_show(sizes.most)}"
+    known = f"all that is known is that no unit sees more than {_show(sizes.most)}"
     return Diagnostic(
         "A0403",
         f"{_claimed(claim)} can be neither proven nor refuted: {known}",
         claim.span,
         label=known,
-        help="claim an upper bound, or say `pointwise = true` of the ops that are",
+        help="claim an upper bound, or declare `pointwise = true` for ops that are",
     )
 
 

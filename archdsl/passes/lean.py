@@ -1,7 +1,7 @@
 """The cheapest parts of a network to recompute, for a step of training to fit.
 
 A state of the search is a place in the network, with the bytes that are kept up to
-there and the cost of what is recomputed. From there the network goes on with layers
+there and the cost of what is recomputed. From there, the network continues with layers
 that are kept, or with a block that is run again as a whole. States that need no less
 and cost no less than another are dropped, and so are those that are over the limit in
 the backward pass of what comes next: that needs what is kept before it, and what it
@@ -22,9 +22,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph
+
 from .costs import costs
 from .devices import Device
-from .graph import Graph
 from .liveness import training
 from .memory import Memory
 from .recompute import Part, candidates
@@ -40,7 +41,7 @@ _MOST_TRIES: Final = 12
 _MOST_WORK: Final = 500_000
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """What a step of training takes.
 
     Attributes:
@@ -68,8 +69,8 @@ class DoesNotFit(ValueError):
         self.budget_bytes = budget_bytes
         self.least_bytes = least_bytes
         super().__init__(
-            f"a step does not fit into {budget_bytes:,} bytes: the least that was "
-            f"found is {least_bytes:,}"
+            f"a step does not fit into {budget_bytes:,} bytes: the smallest need that "
+            f"was found is {least_bytes:,}"
         )
 
 
@@ -89,9 +90,9 @@ class Lean:
     budget_bytes: int
     batch: int
     parts: tuple[str, ...]
-    before: Step
-    after: Step
-    whole: Step
+    before: TrainingStep
+    after: TrainingStep
+    whole: TrainingStep
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -150,7 +151,7 @@ class _State(NamedTuple):
         bytes: what is kept.
         cost: of what is run again.
         peak: the most that is in use so far.
-        before: the state that it goes on from.
+        before: the state before it.
         part: what is recomputed last.
     """
 
@@ -198,14 +199,18 @@ class _Search:
         return self._lean(chosen, before, after, whole)
 
     def _lean(
-        self, chosen: Sequence[Part], before: Step, after: Step, whole: Step
+        self,
+        chosen: Sequence[Part],
+        before: TrainingStep,
+        after: TrainingStep,
+        whole: TrainingStep,
     ) -> Lean:
         paths = tuple(dict.fromkeys(part.path for part in chosen))
         return Lean(self.budget, self.memory.batch, paths, before, after, whole)
 
     # ---- what a choice takes, by the figures of the analysis
 
-    def step(self, chosen: Sequence[Part]) -> Step:
+    def step(self, chosen: Sequence[Part]) -> TrainingStep:
         """Return what a step takes that recomputes some parts."""
         paths = frozenset(part.path for part in chosen)
         memory = replace(self.memory, recompute=paths)
@@ -213,7 +218,7 @@ class _Search:
         seconds = self.all_seconds
         if seconds is not None and self.seconds is not None:
             seconds += sum(self.seconds[at] for at in again)
-        return Step(
+        return TrainingStep(
             memory.saved_bytes,
             memory.training_peak_bytes,
             self.all_flops + sum(self.flops[at] for at in again),
@@ -247,9 +252,9 @@ class _Search:
                 return able
         return []
 
-    def _cheapest(self) -> tuple[tuple[Part, ...], Step | None]:
+    def _cheapest(self) -> tuple[tuple[Part, ...], TrainingStep | None]:
         """Return the cheapest parts that are found to fit, if any do."""
-        best: tuple[tuple[Part, ...], Step | None] = (), None
+        best: tuple[tuple[Part, ...], TrainingStep | None] = (), None
         limit = self.budget
         known: set[tuple[Part, ...]] = set()
         for _ in range(_MOST_TRIES):
@@ -271,7 +276,7 @@ class _Search:
             limit = max(limit, self.budget + off)
         return best if best[1] is not None else self._leanest()
 
-    def _leanest(self) -> tuple[tuple[Part, ...], Step | None]:
+    def _leanest(self) -> tuple[tuple[Part, ...], TrainingStep | None]:
         """Return the parts that need least by the search's own figures, if they fit."""
         low, high = 0, self.least
         found: tuple[Part, ...] = ()
@@ -399,7 +404,7 @@ class _Search:
         return found
 
 
-def _cost(step: Step) -> float:
+def _cost(step: TrainingStep) -> float:
     return step.flops if step.seconds is None else step.seconds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .tape import Entry, Tape
+from .tape import Tape, TapeEntry
 
 # When something is in use: ``forward``, ``backward`` or ``recompute``, and the path of
 # the layer that runs then.
@@ -46,7 +46,7 @@ class _Memory:
         if not self.holders[piece]:
             self.total -= self.sizes[piece]
 
-    def note(self, phase: str, entry: Entry, more: int = 0) -> None:
+    def note(self, phase: str, entry: TapeEntry, more: int = 0) -> None:
         """Record the total while a layer runs, with a temporary size on top."""
         total, moment = self.total + more, (phase, entry.path)
         self.moments.setdefault(total, moment)
@@ -140,7 +140,7 @@ class _Run:
         more = entry.inference if once else entry.forward + entry.own
         self.memory.note(phase, entry, more)
 
-    def make(self, entry: Entry, *, recorded: bool = False) -> None:
+    def make(self, entry: TapeEntry, *, recorded: bool = False) -> None:
         """Allocate a layer's output, or reuse the memory of its input if possible.
 
         Args:
@@ -173,7 +173,7 @@ class _Region:
         is_done: whether it has been recomputed.
     """
 
-    def __init__(self, places: range, entries: Sequence[Entry]) -> None:
+    def __init__(self, places: range, entries: Sequence[TapeEntry]) -> None:
         own = [entries[at] for at in places]
         made = {entry.output for entry in own}
         self.places = places
@@ -210,7 +210,9 @@ class _Step(_Run):
             self.forward(place, "forward")
         self.free(place)
 
-    def forward_kept(self, entry: Entry, phase: str, *, stops: bool = False) -> None:
+    def forward_kept(
+        self, entry: TapeEntry, phase: str, *, stops: bool = False
+    ) -> None:
         """Run a layer, and keep what autograd needs of it.
 
         Args:
@@ -231,7 +233,7 @@ class _Step(_Run):
                 self.memory.drop(self.pieces[before])
             before = part.output
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: TapeEntry) -> None:
         """Hold what autograd keeps for a layer."""
         held = [self.memory.hold(self.pieces[value]) for value in entry.keeps]
         if entry.own:
@@ -287,7 +289,7 @@ class _Step(_Run):
                 part, region.held if region and is_last and part is parts[0] else ()
             )
 
-    def undo(self, entry: Entry, held: Sequence[int]) -> None:
+    def undo(self, entry: TapeEntry, held: Sequence[int]) -> None:
         """Run the backward pass of an operation, which consumes its output's gradient.
 
         Args:
@@ -299,9 +301,8 @@ class _Step(_Run):
             made = [memory.hold(gradient) for _ in entry.asked]
         else:
             made = [memory.make(self.tape.sizes[value]) for value in entry.asked]
-        late = entry.weights if entry.late else 0
         weights = memory.make(entry.weights) if entry.weights else None
-        memory.note("backward", entry, entry.backward - late)
+        memory.note("backward", entry, entry.backward - entry.late)
         memory.drop(gradient)
         for piece in (*self.saved.pop(entry.output, ()), *held):
             memory.drop(piece)
@@ -310,8 +311,9 @@ class _Step(_Run):
         if weights is not None:
             self.add_weights(weights, entry)
 
-    def add(self, value: int, piece: int, entry: Entry) -> None:
+    def add(self, value: int, piece: int, entry: TapeEntry) -> None:
         """Add a gradient to the sum so far for a value, in new memory."""
+        value = self.tape.same.get(value, value)  # a product has no other name
         old = self.gradients.get(value)
         if old is None:
             self.gradients[value] = piece
@@ -319,14 +321,14 @@ class _Step(_Run):
             size = self.tape.sizes[value]
             self.gradients[value] = self.sum(old, piece, size, entry)
 
-    def add_weights(self, piece: int, entry: Entry) -> None:
+    def add_weights(self, piece: int, entry: TapeEntry) -> None:
         """Add gradients of parameters to those of the layer that shares them."""
         old = self.weights.get(entry.path)
         if old is not None:
             piece = self.sum(old, piece, entry.weights, entry)
         self.weights[entry.path] = piece
 
-    def sum(self, old: int, new: int, size: int, entry: Entry) -> int:
+    def sum(self, old: int, new: int, size: int, entry: TapeEntry) -> int:
         """Return the piece of the sum of two pieces, and release both."""
         made = self.memory.make(size)
         self.memory.note("backward", entry)

@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from archdsl.ir.graph import Graph
+from archdsl.torch.inplace import copying, inplace
+
 from .costs import Cost
 from .dtypes import COUNTER_BYTES, item_bytes
-from .graph import Graph
-from .inplace import copying, inplace
-from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
+from .optimizers import OPTIMIZERS, OptimizerName, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
-from .plain import Groups, Plain, whole
-from .recompute import Again, parts
+from .plain import Groups, Plain, all_values
+from .recompute import RecomputeChoice, parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
 from .setting import DEFAULT
 from .strides import Gaps, gaps
 from .tape import Tape
 from .tape import tape as new_tape
 
-__all__ = ["OPTIMIZERS", "Memory", "Optimizer", "memory"]
+__all__ = ["OPTIMIZERS", "Memory", "OptimizerName", "memory"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Memory:
     batch: int
     dtype: str
     optimizer: str
-    recompute: Again
+    recompute: RecomputeChoice
 
     # ---- what is there at all times
 
@@ -210,7 +211,7 @@ class Memory:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
-        return whole(self, _GROUPS)
+        return all_values(self, _GROUPS)
 
     def _setting(self) -> dict[str, Any]:
         return {
@@ -305,7 +306,7 @@ def memory(
     batch: int = DEFAULT.batch,
     dtype: str = DEFAULT.dtype,
     optimizer: str = DEFAULT.optimizer,
-    recompute: Again = DEFAULT.recompute,
+    recompute: RecomputeChoice = DEFAULT.recompute,
 ) -> Memory:
     """Return the memory of a network with a given cost.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
-Optimizer = Literal["sgd", "momentum", "adam"]
-OPTIMIZERS: Final[tuple[str, ...]] = get_args(Optimizer)
+OptimizerName = Literal["sgd", "momentum", "adam"]
+OPTIMIZERS: Final[tuple[str, ...]] = get_args(OptimizerName)
 # Adam counts its steps for each parameter, in a 32-bit float.
 _COUNT_BYTES: Final = 4
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Window, channels, sizes
 
-from .graph import Graph, Node
-
-# Channels are followed back through so many layers. Beyond, what all channels see is a
-# bound of what they do.
+# Channels are followed back through this many layers. Beyond, the field of all channels
+# is an upper bound.
 MOST_LAYERS: Final = 200
 
 _Field = TypeVar("_Field")

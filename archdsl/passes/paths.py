@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from math import isqrt
 from typing import Any, Final, NamedTuple
 
-from .graph import Graph
+from archdsl.ir.graph import Graph
 
 # Bits of a number of paths that is still written out, as Python refuses to print more
 # than 4300 digits.

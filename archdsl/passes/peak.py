@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
-from .recompute import Again, parts
+from .recompute import RecomputeChoice, parts
 from .saved import SAMPLE, bytes_of
 from .setting import DEFAULT
 from .tape import Tape
@@ -15,7 +15,7 @@ from .tape import Tape
 STEP: Final[Moment] = "step", ""
 
 
-class Line(NamedTuple):
+class LinearBytes(NamedTuple):
     """Bytes in use at one moment: `sample_bytes` x batch + `fixed_bytes`.
 
     Attributes:
@@ -47,9 +47,9 @@ class Peak(NamedTuple):
             one.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[LinearBytes, ...]
 
-    def line(self, batch: int) -> Line:
+    def line(self, batch: int) -> LinearBytes:
         """Return the line that is the peak for a batch of the given size."""
         return next(n for n in reversed(self.lines) if n.first_batch <= batch)
 
@@ -119,7 +119,7 @@ def training_peak(
     fixed: int,
     *,
     optimizer: str = DEFAULT.optimizer,
-    recompute: Again = False,
+    recompute: RecomputeChoice = False,
     first: bool = False,
 ) -> Peak:
     """Return the peak memory of a training step.
@@ -154,7 +154,7 @@ def training_timeline(
     batch: int,
     *,
     optimizer: str = DEFAULT.optimizer,
-    recompute: Again = False,
+    recompute: RecomputeChoice = False,
 ) -> tuple[InUse, ...]:
     """Return the memory in use over the course of a training step; see `training_peak`.
 
@@ -179,19 +179,21 @@ def training_timeline(
     )
 
 
-def _step(tape: Tape, optimizer: str, recompute: Again) -> tuple[Usage, int, int]:
+def _step(
+    tape: Tape, optimizer: str, recompute: RecomputeChoice
+) -> tuple[Usage, int, int]:
     """Return the memory of the passes, the optimiser's state, and the memory of its
     step.
 
     The last includes the state.
     """
     usage = training(tape, [part.places for part in parts(tape.graph, recompute)])
-    trained = parameters(tape)
+    trained = parameter_bytes(tape)
     state = state_bytes(sum(trained), len(trained), optimizer)
     return usage, state, usage.end + state + step_bytes(trained, optimizer)
 
 
-def parameters(tape: Tape) -> list[int]:
+def parameter_bytes(tape: Tape) -> list[int]:
     """Return the bytes of each parameter that gets a gradient, in order."""
     nodes = zip(tape.graph.nodes, tape.entries, strict=True)
     item = tape.item
@@ -229,7 +231,7 @@ def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:
         found.append((slope, low, first))
     return Peak(
         tuple(
-            Line(slope, low + fixed, *moments[slope * SAMPLE + low], first)
+            LinearBytes(slope, low + fixed, *moments[slope * SAMPLE + low], first)
             for slope, low, first in found
         )
     )

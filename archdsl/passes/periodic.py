@@ -68,7 +68,7 @@ def slide(
     phases = period * up // gcd(period * up, stride)
     if units is not None and _too_long(phases, units):
         phases = units
-    # Only one tap in so many meets a unit of the input and not an empty position.
+    # Only every `apart`-th tap meets a unit of the input; the others meet gaps.
     common = gcd(dilation, up)
     apart, step = up // common, dilation // common
     inverse = pow(step, -1, apart)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-Subject = TypeVar("Subject")
+SubjectT = TypeVar("SubjectT")
 # For each group of keys, the function that computes their values.
-Groups = Mapping[tuple[str, ...], Callable[[Subject], Mapping[str, Any]]]
+Groups = Mapping[tuple[str, ...], Callable[[SubjectT], Mapping[str, Any]]]
 
 
-class Plain(Mapping[str, Any], Generic[Subject]):
+class Plain(Mapping[str, Any], Generic[SubjectT]):
     """A mapping whose values are made when one of their group is first read.
 
     A report reads a few of many figures, and should not wait for the others.
@@ -18,7 +18,7 @@ class Plain(Mapping[str, Any], Generic[Subject]):
 
     __slots__ = ("_groups", "_made", "_subject")
 
-    def __init__(self, subject: Subject, groups: Groups[Subject]) -> None:
+    def __init__(self, subject: SubjectT, groups: Groups[SubjectT]) -> None:
         self._subject = subject
         self._groups = groups
         self._made: dict[str, Any] = {}
@@ -42,7 +42,7 @@ class Plain(Mapping[str, Any], Generic[Subject]):
         return sum(map(len, self._groups))
 
 
-def whole(subject: Subject, groups: Groups[Subject]) -> dict[str, Any]:
+def all_values(subject: SubjectT, groups: Groups[SubjectT]) -> dict[str, Any]:
     """Return the values of all groups."""
     made: dict[str, Any] = {}
     for maker in groups.values():

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, channels, sizes
 
-from .graph import Graph, Node
 from .parted import Parted
 from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     Number = int | Fraction
 
-# Of paths that jump in more ways, and some networks have exponentially many, only a
-# lower bound of the narrowest and an upper bound of the widest are kept.
+# Some networks have paths with exponentially many jumps. Beyond this number, only a
+# lower bound of the narrowest path and an upper bound of the widest are kept.
 _MOST_JUMPS: Final = 16
 
 
-class Axis(NamedTuple):
+class AxisField(NamedTuple):
     """What the units of a value see along one axis of the input.
 
     The field of every unit lies within an outline that moves by a constant jump. The
@@ -47,9 +47,9 @@ class Axis(NamedTuple):
         high: last position that any unit sees.
         ways: fields that alternate between units, if units see different amounts: a
             unit sees the union over all of these.
-        seen: what each existing unit sees of the input itself, if it does not follow
-            from the rest. Near the ends, units that do not exist would see positions of
-            it.
+        seen: first and last position of the input itself that each unit sees, if that
+            does not follow from the rest: near the ends, the outline may include
+            positions that only units beyond the ends would see.
     """
 
     first: Number
@@ -80,15 +80,15 @@ class Axis(NamedTuple):
         return (first, last) if first <= last else None
 
 
-class Span(NamedTuple):
+class PathFields(NamedTuple):
     """What a unit sees along one axis on single paths, for paths with the same jump.
 
     Attributes:
         jump: distance between the fields of neighbouring units.
         least: size of the field along the narrowest path.
         most: size of the field along the widest path.
-        turns: if units alternate, how they differ from that: what they would see if
-            unit 0 saw a single position. It also has the jumps.
+        turns: if units alternate, the fields that they would have if unit 0 saw a
+            single position, with their jumps.
     """
 
     jump: Number
@@ -97,11 +97,11 @@ class Span(NamedTuple):
     turns: Periodic | None = None
 
 
-Spans = tuple[Span, ...]
+Spans = tuple[PathFields, ...]
 _T = TypeVar("_T")
 
 
-class Field(NamedTuple):
+class UnitFields(NamedTuple):
     """What the units of a value see of the input.
 
     Attributes:
@@ -115,11 +115,11 @@ class Field(NamedTuple):
             the narrowest from below and the widest from above.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[AxisField, ...]
     spans: tuple[Spans, ...]
     exact: bool = True
     whole: bool = False
-    local: tuple[Axis, ...] | None = None
+    local: tuple[AxisField, ...] | None = None
     told: bool = True
 
 
@@ -206,7 +206,7 @@ def windows(graph: Graph) -> list[Window | None]:
 
 def fields(
     graph: Graph, seen_by: Sequence[Window | None] | None = None
-) -> dict[int, Field]:
+) -> dict[int, UnitFields]:
     """Return the field of every value in the network's first input.
 
     Values that do not depend on that input have none. If the input is a vector, no
@@ -220,8 +220,8 @@ def fields(
     if len(shape) < 2:
         return {}
     size = sizes(shape)
-    axes = tuple([Axis(0, 0, 1, 0, n - 1) for n in size])
-    known = {image: Field(axes, ((Span(1, 0, 0),),) * len(axes))}
+    axes = tuple([AxisField(0, 0, 1, 0, n - 1) for n in size])
+    known = {image: UnitFields(axes, ((PathFields(1, 0, 0),),) * len(axes))}
     seen_by = windows(graph) if seen_by is None else seen_by
     parted = Parted(
         graph,
@@ -245,8 +245,8 @@ def fields(
 
 
 def _behind(
-    node: Node, window: Window | None, reads: Sequence[Field | None], image: Shape
-) -> Field | None:
+    node: Node, window: Window | None, reads: Sequence[UnitFields | None], image: Shape
+) -> UnitFields | None:
     """Return the field after a layer; None if its units see nothing.
 
     Args:
@@ -266,7 +266,7 @@ def _behind(
     return field if _sees(field, sizes(node.shape)) else None
 
 
-def _sees(field: Field, units: Shape) -> bool:
+def _sees(field: UnitFields, units: Shape) -> bool:
     """Return whether any unit sees anything; only padding may be left."""
     if field.whole:
         return True
@@ -274,7 +274,7 @@ def _sees(field: Field, units: Shape) -> bool:
     return all([first <= last for first, last in ends])
 
 
-def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveField]:
+def reports(graph: Graph, known: Mapping[int, UnitFields]) -> dict[int, ReceptiveField]:
     """Return the reported field of every value; many values share one."""
     made: dict[tuple[int, Shape], ReceptiveField] = {}
     found = {}
@@ -283,12 +283,12 @@ def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveFiel
         units = sizes(graph.shapes[value])
         key = id(field), units
         if key not in made:
-            made[key] = describe(field, units, image)
+            made[key] = reported_field(field, units, image)
         found[value] = made[key]
     return found
 
 
-def main_value(graph: Graph, known: Mapping[int, Field]) -> int | None:
+def main_value(graph: Graph, known: Mapping[int, UnitFields]) -> int | None:
     """Return the value whose field is the network's; None if there is none.
 
     It is the last map on the way to the main output. Vectors, values computed from
@@ -302,14 +302,14 @@ def main_value(graph: Graph, known: Mapping[int, Field]) -> int | None:
     return graph.inputs[0] if graph.inputs[0] in known else None
 
 
-def _is_map(field: Field, shape: Shape) -> bool:
+def _is_map(field: UnitFields, shape: Shape) -> bool:
     """Return whether the units of a value represent places in the input."""
     if not field.whole:
         return True
     return len(shape) > 1 and (field.local is not None or not field.exact)
 
 
-def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
+def reported_field(field: UnitFields, units: Shape, image: Shape) -> ReceptiveField:
     """Return the report of a value's field.
 
     Args:
@@ -325,7 +325,7 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
             local = tuple(zip(*along_axes, strict=True))
         units = (1,) * len(field.axes)
     along: list[tuple[Any, ...]] = []
-    parts: tuple[Axis, Spans, int] | None = None
+    parts: tuple[AxisField, Spans, int] | None = None
     for each in zip(field.axes, field.spans, units, strict=True):
         # Most networks treat all axes equally.
         along.append(along[-1] if each == parts else _along(*each))
@@ -354,7 +354,7 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
     )
 
 
-def _along(axis: Axis, spans: Spans, units: int) -> tuple[Any, ...]:
+def _along(axis: AxisField, spans: Spans, units: int) -> tuple[Any, ...]:
     """Return the figures of a report along one axis."""
     smallest, largest = _sizes(axis, units)
     return (
@@ -368,7 +368,7 @@ def _along(axis: Axis, spans: Spans, units: int) -> tuple[Any, ...]:
     )
 
 
-def _sizes(axis: Axis, units: int) -> tuple[int, int]:
+def _sizes(axis: AxisField, units: int) -> tuple[int, int]:
     """Return the number of positions that the units with the smallest and largest field
     see.
     """
@@ -386,7 +386,7 @@ def _size(ends: Ends) -> int:
 
 
 def _extent(
-    span: Span, units: int, choose: Callable[[Iterable[Number]], Number]
+    span: PathFields, units: int, choose: Callable[[Iterable[Number]], Number]
 ) -> Number:
     """Return the extent of the narrowest or widest path, over alternating units."""
     own = span.least if choose is min else span.most
@@ -396,7 +396,7 @@ def _extent(
     return choose([-1 if e is None else own + e[1] - e[0] for e in turns])
 
 
-def _visible(axis: Axis, units: int) -> int:
+def _visible(axis: AxisField, units: int) -> int:
     """Return the most positions between `low` and `high` that a unit sees."""
     if axis.ways is not None or axis.seen is not None:
         return max([_size(axis.visible(n)) for n in range(units)])
@@ -411,7 +411,7 @@ def _visible(axis: Axis, units: int) -> int:
 # ---- one layer ------------------------------------------------------------------
 
 
-def _bounded(field: Field) -> Field:
+def _bounded(field: UnitFields) -> UnitFields:
     """Return a field marked as an upper bound."""
     return field._replace(exact=False)
 
@@ -419,13 +419,13 @@ def _bounded(field: Field) -> Field:
 class _Seen(NamedTuple):
     """The field of one of a layer's inputs, and its number of units along each axis."""
 
-    field: Field
+    field: UnitFields
     units: tuple[int, ...]
 
 
 def _through(
     node: Node, window: Window | None, seen: Sequence[_Seen], image: Shape
-) -> Field:
+) -> UnitFields:
     """Return the field after a layer, from the fields of its inputs.
 
     Args:
@@ -457,7 +457,7 @@ def _through(
     return field._replace(spans=spans, local=local)
 
 
-def _global(field: Field, units: Shape, node: Node, image: Shape) -> Field:
+def _global(field: UnitFields, units: Shape, node: Node, image: Shape) -> UnitFields:
     """Return the field after a layer whose units all see its whole input.
 
     If the number of units stays the same, as after a norm, each unit still represents
@@ -499,11 +499,11 @@ def _parts(window: Window, n: int) -> _Parts:
     return kernel[n], stride[n], pad[n], dilation[n], up[n]
 
 
-def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
+def _slide(axis: AxisField, window: Window, n: int, units: _Units) -> AxisField:
     """Return what a window sees that slides along axis n."""
     jump = divide(axis.jump, window.up[n])
     before, reach = window.pad[n], window.dilation[n] * (window.kernel[n] - 1)
-    outline = Axis(
+    outline = AxisField(
         axis.first - before * jump,
         axis.last + (reach - before) * jump,
         _tidy(window.stride[n] * jump),
@@ -513,7 +513,7 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     if isinstance(window, Continued):
         ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
         found = _told_apart(outline, together(ways, units[1]))
-        return _seen_as(found, _continued(axis, window, before, units))
+        return _seen_as(found, _continued(axis, window, parts, units))
     if window.up[n] == 1 and axis.ways is None:
         return _seen_through(axis, outline, parts, units)
     ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
@@ -521,20 +521,37 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     return _seen_through(axis, found, parts, units)
 
 
-def _continued(axis: Axis, window: Continued, before: int, units: _Units) -> list[Ends]:
-    """Return what each unit of a map sees that goes on beyond its border."""
-    places = range(-before, units[1] - before)
-    return [axis.visible(window.source(place, units[0])) for place in places]
+def _continued(
+    axis: AxisField, window: Continued, parts: _Parts, units: _Units
+) -> list[Ends]:
+    """Return what each unit of a window sees of a map that is continued beyond its
+    border.
+
+    Args:
+        axis: what the units of the map see.
+        window: the window.
+        parts: its parameters along the axis.
+        units: number of units.
+    """
+    kernel, stride, pad, dilation, _ = parts
+    before, after = units
+    reach = dilation * (kernel - 1) + 1
+    found = []
+    for start in range(-pad, after * stride - pad, stride):
+        places = range(start, start + reach, dilation)
+        read = {window.source(place, before) for place in places}
+        found.append(hull([axis.visible(place) for place in read]))
+    return found
 
 
-def _ways(axis: Axis) -> tuple[Periodic, ...]:
-    """Return what the units along an axis see by way of each path, in periods."""
+def _ways(axis: AxisField) -> tuple[Periodic, ...]:
+    """Return what the units along an axis see along each path, in periods."""
     if axis.ways is not None:
         return axis.ways
     return (Periodic(((int(axis.first), int(axis.last)),), int(axis.jump)),)
 
 
-def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
+def _told_apart(outline: AxisField, ways: tuple[Periodic, ...]) -> AxisField:
     """Return an axis together with what its units see, if that differs from the
     outline.
     """
@@ -542,7 +559,9 @@ def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
     return outline if ways == (plain,) else outline._replace(ways=ways)
 
 
-def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis:
+def _seen_through(
+    axis: AxisField, found: AxisField, parts: _Parts, units: _Units
+) -> AxisField:
     """Return what a window sees, corrected for the units that actually exist.
 
     Only windows that reach beyond an end, or that read units in the padding, need a
@@ -568,14 +587,14 @@ def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis
     return _seen_as(found, seen)
 
 
-def _seen_as(axis: Axis, seen: Sequence[Ends]) -> Axis:
+def _seen_as(axis: AxisField, seen: Sequence[Ends]) -> AxisField:
     """Return an axis with what its units actually see, if that needs to be stored."""
     if all([axis.visible(n) == ends for n, ends in enumerate(seen)]):
         return axis
     return axis._replace(seen=tuple(seen))
 
 
-def _read(axis: Axis, number: int, parts: _Parts, units: int) -> Ends:
+def _read(axis: AxisField, number: int, parts: _Parts, units: int) -> Ends:
     """Return what a unit of a window sees through the units that exist."""
     kernel, stride, pad, dilation, up = parts
     start = number * stride - pad
@@ -592,13 +611,13 @@ def _read(axis: Axis, number: int, parts: _Parts, units: int) -> Ends:
     return hull(ends)
 
 
-def _first_seen(axis: Axis, units: Iterable[int]) -> Ends:
+def _first_seen(axis: AxisField, units: Iterable[int]) -> Ends:
     seen = (axis.visible(unit) for unit in units)
     return next((ends for ends in seen if ends is not None), None)
 
 
-def _core(axis: Axis, units: int) -> tuple[int, int]:
-    """Return a range of units none of which sees only padding, on any way.
+def _core(axis: AxisField, units: int) -> tuple[int, int]:
+    """Return a range of units none of which sees only padding, along any path.
 
     Units before its start or after its end may.
     """
@@ -607,7 +626,7 @@ def _core(axis: Axis, units: int) -> tuple[int, int]:
     return max(starts), min(ends)
 
 
-def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
+def _core_along(way: Periodic, axis: AxisField, units: int) -> tuple[int, int]:
     """Return that range for one way."""
     period = len(way.ends)
     start, end = 0, units
@@ -628,7 +647,7 @@ def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
     return min(start, units), end
 
 
-def _limits(axis: Axis, units: int) -> tuple[int, int]:
+def _limits(axis: AxisField, units: int) -> tuple[int, int]:
     """Return the first and last position of the input that some units see."""
     nothing = axis.high + 1, axis.high
     if axis.seen is not None:
@@ -645,7 +664,7 @@ def _limits(axis: Axis, units: int) -> tuple[int, int]:
     return max(axis.low, ends[0]), min(axis.high, ends[1])
 
 
-def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
+def _whole(seen: Sequence[_Seen], image: Shape) -> UnitFields:
     """Return the field of a unit that sees all units of some values."""
     ends = [
         [_limits(axis, n) for axis, n in zip(field.axes, units, strict=True)]
@@ -656,15 +675,17 @@ def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
     axes = []
     for size, *along in zip(image, *ends, strict=True):
         low = min(first for first, _ in along)
-        axes.append(Axis(0, size - 1, 0, low, max(last for _, last in along)))
+        axes.append(AxisField(0, size - 1, 0, low, max(last for _, last in along)))
     exact = all(each.field.exact for each in seen)
-    return Field(tuple(axes), _all_of(image), exact, whole=True)
+    return UnitFields(tuple(axes), _all_of(image), exact, whole=True)
 
 
 # ---- where paths meet -----------------------------------------------------------
 
 
-def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> Field:
+def _union(
+    seen: Sequence[_Seen], image: Shape, units: Shape | None = None
+) -> UnitFields:
     """Return the hull of what a unit sees along several paths.
 
     Args:
@@ -684,7 +705,7 @@ def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> F
     told = all(field.told for field in fields) and all(told for _, told in joined)
     if not any(field.whole for field in fields):
         exact = all(field.exact for field in fields)
-        return Field(_hulls(seen, units), spans, exact, told=told)
+        return UnitFields(_hulls(seen, units), spans, exact, told=told)
     local = [
         each._replace(field=each.field._replace(axes=axes))
         for each in seen
@@ -698,17 +719,17 @@ def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> F
     )
 
 
-def _hulls(seen: Sequence[_Seen], units: Sequence[int]) -> tuple[Axis, ...]:
+def _hulls(seen: Sequence[_Seen], units: Sequence[int]) -> tuple[AxisField, ...]:
     """Return what a unit sees along several paths, along each axis."""
     along = list(zip(*(_repeated(each, units) for each in seen), strict=True))
-    axes: list[Axis] = []
+    axes: list[AxisField] = []
     for place, (each, n) in enumerate(zip(along, units, strict=True)):
         again = place and each == along[0] and n == units[0]
         axes.append(axes[0] if again else _hull(each, n))
     return tuple(axes)
 
 
-def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
+def _repeated(seen: _Seen, units: Sequence[int]) -> list[AxisField]:
     """Return the field of a value whose only unit along an axis is repeated for all
     units.
 
@@ -726,13 +747,13 @@ def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
     return found
 
 
-def _hull(axes: Sequence[Axis], units: int) -> Axis:
+def _hull(axes: Sequence[AxisField], units: int) -> AxisField:
     """Return what a unit sees along several paths, along one axis."""
     jump = next((axis.jump for axis in axes if axis.jump), axes[0].jump)
     drift = [(units - 1) * (axis.jump - jump) for axis in axes]
     firsts = [axis.first + min(0, d) for axis, d in zip(axes, drift, strict=True)]
     lasts = [axis.last + max(0, d) for axis, d in zip(axes, drift, strict=True)]
-    outline = Axis(
+    outline = AxisField(
         min(firsts),
         max(lasts),
         jump,
@@ -750,7 +771,7 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
     )
 
 
-def _is_cut_alike(axis: Axis, joined: Axis, units: int) -> bool:
+def _is_cut_alike(axis: AxisField, joined: AxisField, units: int) -> bool:
     """Return whether each unit sees something, clipped in the same way as the whole."""
     limits = (axis.low, axis.high) == (joined.low, joined.high)
     if not limits or axis.seen is not None or axis.ways is not None:
@@ -770,17 +791,19 @@ def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
     for jump, least, most, turns in spans:
         if up == 1 and turns is None:
             more = reach * jump
-            found.append(Span(stride * jump, least + more, most + more))
+            found.append(PathFields(stride * jump, least + more, most + more))
         elif isinstance(jump, int):
             start = Periodic(((0, 0),), jump) if turns is None else turns
             found.append(_by_turns(slide(start, *parts, units[1]), least, most))
         else:  # a bound, as there are too many paths to follow
             pace, low, high = _bounds(slide(STEADY, *parts))
-            found.append(Span(jump * pace, least + jump * low, most + jump * high))
+            found.append(
+                PathFields(jump * pace, least + jump * low, most + jump * high)
+            )
     return tuple(found)
 
 
-def _by_turns(seen: Periodic, least: Number, most: Number) -> Span:
+def _by_turns(seen: Periodic, least: Number, most: Number) -> PathFields:
     """Return the span of alternating units, one of which saw a single position before.
 
     Args:
@@ -790,10 +813,10 @@ def _by_turns(seen: Periodic, least: Number, most: Number) -> Span:
     """
     ends = next((ends for ends in seen.ends if ends is not None), None)
     if ends is None:
-        return Span(0, -1, -1)
+        return PathFields(0, -1, -1)
     more = ends[1] - ends[0]
     turns = seen.moved(-ends[0], -ends[1]) if len(seen.ends) > 1 else None
-    return Span(seen.jump, least + more, most + more, turns)
+    return PathFields(seen.jump, least + more, most + more, turns)
 
 
 def _bounds(turns: Periodic) -> tuple[Number, Number, Number]:
@@ -808,7 +831,7 @@ def _bounds(turns: Periodic) -> tuple[Number, Number, Number]:
 
 def _all_of(image: Shape) -> tuple[Spans, ...]:
     """Return the spans of a unit that sees all positions."""
-    return tuple([(Span(0, n - 1, n - 1),) for n in image])
+    return tuple([(PathFields(0, n - 1, n - 1),) for n in image])
 
 
 def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
@@ -818,12 +841,12 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
     Returns:
         The spans, and whether they are exact instead of bounds for too many paths.
     """
-    found: dict[tuple[Number, Periodic | None], Span] = {}
+    found: dict[tuple[Number, Periodic | None], PathFields] = {}
     for field, own in seen:
         for span in field.spans[n]:
             if own[n] != units:
                 # The only unit along an axis is repeated for all units.
-                span = Span(0, _extent(span, 1, min), _extent(span, 1, max))
+                span = PathFields(0, _extent(span, 1, min), _extent(span, 1, max))
             key = span.jump, span.turns
             if key in found:
                 _, low, high, _ = found[key]
@@ -836,15 +859,18 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
     least = min(span.least for span in even)
     most = max(span.most for span in even)
     paces = [span.jump for span in even]
-    return (Span(min(paces), least, least), Span(max(paces), most, most)), False
+    return (
+        PathFields(min(paces), least, least),
+        PathFields(max(paces), most, most),
+    ), False
 
 
-def _evened(span: Span) -> Span:
+def _evened(span: PathFields) -> PathFields:
     """Return a span without alternation that bounds one with it."""
     if span.turns is None:
         return span
     pace, low, high = _bounds(span.turns)
-    return Span(pace, span.least + low, span.most + high)
+    return PathFields(pace, span.least + low, span.most + high)
 
 
 def divide(number: Number, parts: int) -> Number:

@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple, TypeAlias
 
 from archdsl.ir import Group, Role
-
-from .graph import Graph
+from archdsl.ir.graph import Graph
 
 # Which parts are recomputed: all, none, or those of some paths.
-Again: TypeAlias = bool | Collection[str]
+RecomputeChoice: TypeAlias = bool | Collection[str]
 
 
 class Part(NamedTuple):
@@ -27,7 +26,7 @@ class Part(NamedTuple):
     reads: tuple[int, ...]
 
 
-def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
+def parts(graph: Graph, again: RecomputeChoice = True) -> tuple[Part, ...]:
     """Return the parts of a network that are run again in the backward pass.
 
     Args:
@@ -36,7 +35,7 @@ def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
             stands inside of another is run again with that.
 
     Raises:
-        ValueError: if there is no such part, or autograd could keep nothing of it.
+        ValueError: if there is no such part, or autograd keeps nothing for it.
     """
     if again is True:
         return candidates(graph)
@@ -45,7 +44,7 @@ def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
     found: list[Part] = []
     able = candidates(graph, nested=True)
     for path in sorted(set(again) - {part.path for part in able}):
-        raise ValueError(f"`{path}` is no block that can be recomputed")
+        raise ValueError(f"`{path}` is not a block that can be recomputed")
     for part in able:
         inside = found and part.places.start < found[-1].places.stop
         if part.path in again and not inside:
@@ -58,8 +57,8 @@ def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:
 
     These are the calls of blocks that stand in no other block: what a person wraps in
     `torch.utils.checkpoint`. A network without any has its named groups instead, such
-    as the features and the classifier of VGG. What stands outside is kept as ever, and
-    a part of which autograd keeps nothing is not one.
+    as the features and the classifier of VGG. Layers outside are kept as usual, and a
+    part for which autograd keeps nothing is not recomputed.
 
     Args:
         graph: the network.

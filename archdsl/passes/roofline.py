@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.gradient import gradient_values
 
 from .costs import Costs, Work
 from .devices import Device
 from .dtypes import item_bytes
-from .gradient import gradients
-from .graph import Graph, Node
 from .saved import bytes_of, own_size
 
 Bound = Literal["compute", "memory", "launch"]
@@ -168,7 +168,7 @@ def roofline(
     """
     start = device.launch_seconds if launch is None else launch
     if start < 0:
-        raise ValueError(f"the time of a launch cannot be {start}")
+        raise ValueError(f"the launch time cannot be {start}")
     rounded = tf32 and costs.dtype == "float32" and "tf32" in device.matrix
     rates = {
         fast: Rates(
@@ -262,7 +262,7 @@ class _Backward:
     """
 
     def __init__(self, graph: Graph, dtype: str) -> None:
-        self.known = gradients(graph)
+        self.known = gradient_values(graph)
         self.item = item_bytes(dtype)
 
     def bytes(self, node: Node, batch: int) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.gradient import tracked
 from archdsl.values import Saved
 
-from .gradient import tracked
-from .graph import Graph, Node
 from .recompute import Part
 
 # A size is one number: bytes per sample times this, plus fixed bytes.
@@ -111,7 +111,8 @@ def own_size(saved: Saved, item: int, params: int | None = None) -> int:
     wide = max(item, 4)
     each = saved.own_elements * item + saved.own_params * params + saved.own_bytes
     each += saved.own_floats * wide
-    return each * SAMPLE + saved.batch_elements * item + saved.batch_floats * wide
+    once = saved.batch_elements * item + saved.batch_params * params
+    return each * SAMPLE + once + saved.batch_floats * wide
 
 
 def _values(
@@ -124,6 +125,9 @@ def _values(
     products = 0
     if saved.input:
         values.update(dict.fromkeys(node.inputs[: node.op.sources], "input"))
+    elif saved.tracked_input:
+        sources = node.inputs[: node.op.sources]
+        values.update([(v, "input") for v in sources if v in differentiated])
     if saved.output:
         values[node.output] = "output"
     if saved.factors:

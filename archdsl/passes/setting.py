@@ -63,7 +63,7 @@ def checked(setting: Setting) -> Setting:
         ValueError: if the batch, dtype, optimiser, mode or tool is invalid, or if the
             device has no rate for the dtype.
     """
-    from .conventions import TOOLS
+    from archdsl.torch.counting import TOOLS
 
     if setting.batch < 1:
         raise ValueError(f"batch must be 1 or more, not {setting.batch}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer, Mismatch
 from archdsl.values import (
     Last,
@@ -22,7 +23,6 @@ from archdsl.values import (
     sizes,
 )
 
-from .graph import Graph, Node
 from .receptive import windows
 
 # What a window says that does not fit. Sizes never shrink where the input grows, so
@@ -32,7 +32,7 @@ _WINDOW: Final = "A0303"
 _MOST_TRIED: Final = 512
 
 
-class Failure(NamedTuple):
+class SizeFailure(NamedTuple):
     """A layer that refuses a size of the input.
 
     Attributes:
@@ -76,9 +76,9 @@ class Sizes(NamedTuple):
     step: int | None
     run: int
     last: int | None
-    below: Failure | None
-    between: Failure | None
-    above: Failure | None
+    below: SizeFailure | None
+    between: SizeFailure | None
+    above: SizeFailure | None
 
 
 class Smallest(NamedTuple):
@@ -217,20 +217,20 @@ class _Fit:
         if built:  # with weights that fit
             self._parts = [part._replace(weights=None) for part in self._parts]
         self._answers: dict[tuple[int, tuple[_Extent, ...]], _Extent | _Refusal] = {}
-        self._tried: dict[tuple[int, ...], Failure | None] = {}
+        self._tried: dict[tuple[int, ...], SizeFailure | None] = {}
 
     @property
     def bound(self) -> bool:
         """Whether any weights depend on the size of the input."""
         return any(part.weights is not None for part in self._parts)
 
-    def __call__(self, size: tuple[int, ...]) -> Failure | None:
+    def __call__(self, size: tuple[int, ...]) -> SizeFailure | None:
         """Return what fails for a size of the first input, or None."""
         if size not in self._tried:
             self._tried[size] = self._try(size)
         return self._tried[size]
 
-    def _try(self, size: tuple[int, ...]) -> Failure | None:
+    def _try(self, size: tuple[int, ...]) -> SizeFailure | None:
         answers = self._answers
         given = sizes(self._inputs[0][1])
         known = {value: _scaled(own, size, given) for value, own in self._inputs}
@@ -241,7 +241,7 @@ class _Fit:
             if made is None:
                 made = answers[key] = _answer(part, seen)
             if isinstance(made, _Refusal):
-                return Failure(size, part.node.step.path, made.message, made.side)
+                return SizeFailure(size, part.node.step.path, made.message, made.side)
             known[part.node.output] = made
         return None
 
@@ -320,7 +320,7 @@ def _larger(shape: Shape) -> Shape:
 
 
 class _Refusal(NamedTuple):
-    """Why a layer does not accept a shape; see `Failure`."""
+    """Why a layer does not accept a shape; see `SizeFailure`."""
 
     message: str
     side: int
@@ -341,7 +341,7 @@ def _answer(part: _Part, extents: tuple[_Extent, ...]) -> _Extent | _Refusal:
         return made
     more = sum(t.elements for t in needed) - sum(t.elements for t in part.weights)
     message = (
-        f"{op.word}: its weights are for an input of {show_shape(given[0])}, and this "
+        f"{op.word}: its weights are for an input of {show_shape(given[0])}, but this "
         f"one is {show_shape(inputs[0])}"
     )
     return _Refusal(message, (more > 0) - (more < 0))
@@ -373,7 +373,7 @@ def _scaled(own: Shape, size: _Extent, given: _Extent) -> _Extent:
 
 # ---- the search -----------------------------------------------------------------
 
-_Try = Callable[[int], Failure | None]
+_Try = Callable[[int], SizeFailure | None]
 
 
 def _first(fails: _Try, given: int, guess: int = 1) -> int:
@@ -439,7 +439,7 @@ def _sizes(
 
 
 def _recurs(fails: _Try, first: int, guess: Sizes) -> bool:
-    """Return whether sizes recur in the steps of a guess, as far as a few tell."""
+    """Return whether sizes recur in steps of a guess, judged by a few of them."""
     step, run = guess.step, guess.run
     if step is None or step == 1 or first != guess.first:
         return False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.values import Last, Shape
-
-from .graph import Graph, Node
 
 
 class Gaps(NamedTuple):

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from itertools import count as count_from
 from typing import NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.frames import Frames, frames
+from archdsl.torch.gradient import gradient_values
 
-from .frames import Frames, frames
-from .gradient import gradients
-from .graph import Graph, Node
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
-class Entry(NamedTuple):
+class TapeEntry(NamedTuple):
     """One layer of a tape. Sizes are as in `saved`.
 
     Attributes:
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
-        late: whether their gradients come after that of its output is gone.
+        late: bytes of those whose gradient comes after that of its output is gone.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
     """
@@ -52,11 +52,11 @@ class Entry(NamedTuple):
     asked: tuple[int, ...]
     shares: bool
     weights: int
-    late: bool
-    products: tuple[Entry, ...] = ()
+    late: int
+    products: tuple[TapeEntry, ...] = ()
 
     @property
-    def operations(self) -> tuple[Entry, ...]:
+    def operations(self) -> tuple[TapeEntry, ...]:
         """What torch records for the backward pass: the products, or the layer."""
         return self.products or (self,)
 
@@ -74,16 +74,19 @@ class Tape(NamedTuple):
             from.
         copying: those of them for which autograd copies the input.
         differentiated: values whose gradient the backward pass computes.
+        same: for each value, the one that torch knows it as: a layer such as `identity`
+            returns its input.
         frames: how long values are held, in inference and in training.
     """
 
     graph: Graph
     item: int
-    entries: tuple[Entry, ...]
+    entries: tuple[TapeEntry, ...]
     sizes: dict[int, int]
     overwritten: frozenset[int]
     copying: frozenset[int]
     differentiated: frozenset[int]
+    same: Mapping[int, int]
     frames: tuple[Frames, Frames]
 
 
@@ -105,7 +108,7 @@ def tape(
         copying: those of them for which autograd copies the input; see `inplace`.
         copied: values that are normally views, but copies here; see `strides`.
     """
-    differentiated = gradients(graph)
+    differentiated = gradient_values(graph)
     held = frames(graph, graph.nodes)
     nodes = graph.run(training=False)
     sample = item * SAMPLE
@@ -132,13 +135,25 @@ def tape(
         overwritten,
         copying,
         differentiated,
+        _same(graph, copied),
         (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
     )
 
 
+def _same(graph: Graph, copied: frozenset[int]) -> dict[int, int]:
+    """Return, for every value, the one whose tensor it is in training."""
+    same = {value: value for value in graph.inputs}
+    for node in graph.nodes:
+        made = node.output
+        returned = node.op.returns_input(node.input_shapes, node.shape)
+        itself = returned and made not in copied
+        same[made] = same[node.inputs[0]] if itself else made
+    return same
+
+
 def _entry(
     node: Node, keep: Kept | None, differentiated: frozenset[int], item: int
-) -> Entry:
+) -> TapeEntry:
     op, shapes, shape = node.op, node.input_shapes, node.shape
     sample = item * SAMPLE
     asked = tuple([value in differentiated for value in node.inputs])
@@ -147,11 +162,13 @@ def _entry(
     forward = scratch.forward * sample
     # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
-    once = own if scratch.inference is None else scratch.inference * sample
+    once = own
+    if scratch.inference is not None:
+        once = scratch.inference * sample + scratch.batch_inference * item
     if keep is None:
         forward = forward + own if scratch.inference is None else max(forward, once)
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item
-    return Entry(
+    return TapeEntry(
         node.step.path,
         node.inputs,
         node.output,
@@ -162,17 +179,17 @@ def _entry(
         keep is not None and keep.is_any,
         0 if views[0] else once,
         0 if views[1] else forward,
-        scratch.backward * sample,
+        scratch.backward * sample + scratch.backward_bytes * SAMPLE,
         tuple([v for v in node.inputs[: op.sources] if v in differentiated]),
         op.shares_gradient(shapes, shape),
         weights,
-        scratch.late,
+        scratch.late * item,
     )
 
 
 def _products(
     node: Node, differentiated: frozenset[int], item: int, unused: Iterator[int]
-) -> tuple[Entry, ...]:
+) -> tuple[TapeEntry, ...]:
     """Return the products of two that a product of more factors consists of."""
     found = []
     last = len(node.inputs) - 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.values import Tensor
 
 from .dtypes import COUNTER_BYTES, item_bytes
-from .graph import Node
 from .saved import bytes_of, own_size
 from .setting import DEFAULT
 

@@ -25,7 +25,7 @@ from archdsl.api import Spec, as_shape, check_types, open_spec, texts
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_module, check_parameters
 from archdsl.passes.setting import DEFAULT
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 from .axes import (
     INPUT,
@@ -34,16 +34,16 @@ from .axes import (
     Axis,
     AxisError,
     TooMany,
-    check_names,
-    count,
+    count_points,
     make_axis,
     parse_axis,
+    refuse_same_names,
 )
-from .figures import FIGURES, QUICK, Row, Task
+from .figures import FIGURES, QUICK, PointRow, Task
 from .front import Objective, ObjectiveError, parse_objectives
 from .journal import Journal, JournalError
 from .output import UnknownFormat
-from .result import Options, Point, Refusal, Sweep
+from .result import Point, Refusal, Sweep, SweepOptions
 from .run import (
     CHUNK,
     CLUSTER_CHUNK,
@@ -79,7 +79,7 @@ __all__ = [
 _DEFAULT_COLUMNS = ("params", "macs")
 
 # Called with the number of points that are done.
-Progress = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def sweep(
     ray: str | bool = False,
     journal: str | Path | None = None,
     restart: bool = False,
-    progress: Callable[[int], Progress] | None = None,
+    progress: Callable[[int], ProgressCallback] | None = None,
     train: Training | None = None,
 ) -> Sweep:
     """Compute the figures of every combination of some parameters' values.
@@ -177,7 +177,9 @@ def sweep(
     sort = _split(texts("sort", sort or ()))
     columns = None if columns is None else texts("columns", columns)
     varied = _axes(axes)
-    check_names(varied, {**(params or {}), **({} if input is None else {INPUT: 0})})
+    refuse_same_names(
+        varied, {**(params or {}), **({} if input is None else {INPUT: 0})}
+    )
     module, preset = open_spec(spec)
     _check(module, preset, varied, params or {})
     trained = tuple(TRAINED) if train is not None else ()
@@ -198,7 +200,7 @@ def sweep(
     )
     numbers = _numbers(varied, sample, seed)
     shown = module.file.source.name if spec == "-" else str(spec)
-    rows: dict[int, Row] = {}
+    rows: dict[int, PointRow] = {}
     if train is None:
         runner, size = _runner(jobs, ray, task)
     elif ray is not False or jobs not in (None, 1):
@@ -233,9 +235,9 @@ def _run(
     size: int,
     task: Task,
     numbers: Sequence[int],
-    rows: dict[int, Row],
+    rows: dict[int, PointRow],
     journal: Journal | None,
-    tell: Progress,
+    tell: ProgressCallback,
 ) -> None:
     """Compute the rows that are missing."""
     if journal is not None:
@@ -290,7 +292,7 @@ def _no_axes(given: object) -> TypeError:
 
 
 def _check(
-    module: Module,
+    module: LoadedFile,
     preset: str | None,
     axes: Sequence[Axis],
     params: Mapping[str, object],
@@ -311,7 +313,7 @@ def _check(
     presets: tuple[Any, ...] = (preset,)
     if PRESET in by_name:
         if preset is not None:
-            raise AxisError(f"SPEC names the preset {preset}, and others vary")
+            raise AxisError(f"SPEC names the preset {preset}, but presets vary")
         presets = by_name[PRESET].values
     check_module(module)
     names = [*params, *(axis.name for axis in axes if axis.name not in _NO_PARAMETERS)]
@@ -338,7 +340,7 @@ def _options(
     columns: Iterable[str] | None,
     everything: bool,
     trained: Sequence[str],
-) -> Options:
+) -> SweepOptions:
     condition = None
     if where is not None:
         condition = Condition(where)
@@ -360,10 +362,10 @@ def _options(
         chosen = [objective.name for objective in parse_objectives(columns, known)]
     own = {axis.name for axis in axes}
     shown = tuple(dict.fromkeys(name for name in chosen if name not in own))
-    return Options(condition, objectives, order, top, shown, everything)
+    return SweepOptions(condition, objectives, order, top, shown, everything)
 
 
-def _needed(options: Options) -> tuple[str, ...]:
+def _needed(options: SweepOptions) -> tuple[str, ...]:
     """Return the figures to compute, in a fixed order."""
     asked = {*options.columns, *(o.name for o in (*options.objectives, *options.sort))}
     if options.where is not None:
@@ -382,17 +384,17 @@ def _early(where: Condition | None, axes: Sequence[Axis]) -> str | None:
 
 def _numbers(axes: Sequence[Axis], sample: int | None, seed: int) -> Sequence[int]:
     """Return the numbers of the points to compute, in order."""
-    total = count(axes)
+    total = count_points(axes)
     wanted = total if sample is None else min(sample, total)
     if wanted > MAX_POINTS:
         raise TooMany(
-            f"{total:,} points are more than the {MAX_POINTS:,} of one sweep; take "
-            "some of them by --sample N"
+            f"{total:,} points are more than the {MAX_POINTS:,} of one sweep; draw "
+            "some of them with --sample N"
         )
     if wanted == total:
         return range(total)
     if total > 2**62:
-        raise TooMany(f"{total:,} points are more than any sweep can number")
+        raise TooMany(f"{total:,} points are more than a sweep can number")
     return sorted(random.Random(seed).sample(range(total), wanted))
 
 
@@ -433,7 +435,7 @@ def _header(
     }
 
 
-def _texts(module: Module) -> list[str]:
+def _texts(module: LoadedFile) -> list[str]:
     """Return the texts of a spec and of all that it imports."""
     found = [module]
     for known in found:

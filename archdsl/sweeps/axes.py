@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
 from archdsl.diagnostics import SpecError
-from archdsl.elaborate.evaluate import show
+from archdsl.elaborate.types import show_value
 from archdsl.source import Source
 from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
@@ -85,7 +85,7 @@ def _axis(name: str, values: list[tuple[Any, Any]]) -> Axis:
     return Axis(name, tuple(v for v, _ in kept), tuple(shown for _, shown in kept))
 
 
-def count(axes: Iterable[Axis]) -> int:
+def count_points(axes: Iterable[Axis]) -> int:
     """Return the number of points of some axes."""
     product = 1
     for axis in axes:
@@ -93,7 +93,7 @@ def count(axes: Iterable[Axis]) -> int:
     return product
 
 
-def places(axes: tuple[Axis, ...], point: int) -> tuple[int, ...]:
+def indices(axes: tuple[Axis, ...], point: int) -> tuple[int, ...]:
     """Return the index into each axis for a point; the last axis varies fastest."""
     found = []
     for axis in reversed(axes):
@@ -102,15 +102,15 @@ def places(axes: tuple[Axis, ...], point: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def shown(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
+def shown_point(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
     """Return the values of a point as plain data, by the axes' names."""
-    at = zip(axes, places(axes, point), strict=True)
+    at = zip(axes, indices(axes, point), strict=True)
     return {axis.name: axis.shown[place] for axis, place in at}
 
 
 def settings(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
     """Return the values of a point as `api.load` accepts them, by the axes' names."""
-    at = zip(axes, places(axes, point), strict=True)
+    at = zip(axes, indices(axes, point), strict=True)
     return {axis.name: axis.values[place] for axis, place in at}
 
 
@@ -203,7 +203,7 @@ def _plain(value: Any, written: str = "") -> Any:
     if isinstance(value, Dims):
         return repr(value)
     if isinstance(value, list | tuple):
-        return show(_as_tuple(value)).replace(", ", ",")
+        return show_value(_as_tuple(value)).replace(", ", ",")
     raise AxisError(f"{value!r} is not a value of a parameter")
 
 
@@ -211,7 +211,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
-def check_names(axes: Iterable[Axis], fixed: Mapping[str, object]) -> None:
+def refuse_same_names(axes: Iterable[Axis], fixed: Mapping[str, object]) -> None:
     """Refuse axes that set the same thing twice.
 
     Raises:

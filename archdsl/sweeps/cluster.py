@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from archdsl import __version__
 from archdsl.backends.extras import MissingExtra
 
-from .figures import Evaluator, Row, Task
-from .run import Chunk, ClusterError, Done
+from .figures import Evaluator, PointRow, Task
+from .run import ClusterError, Done, PointChunk
 
 _EVALUATORS: dict[str, Evaluator] = {}
 
@@ -28,7 +28,7 @@ class OnRay(NamedTuple):
     address: str | None
     key: str
 
-    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    def __call__(self, task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
         try:
             import ray
         except ImportError:
@@ -42,12 +42,14 @@ class OnRay(NamedTuple):
             if mine:
                 ray.shutdown()
 
-    def _run(self, ray: Any, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    def _run(
+        self, ray: Any, task: Task, chunks: Sequence[PointChunk]
+    ) -> Iterator[Done]:
         """Yield chunks as they are done; two per core are in progress at a time."""
         sent = ray.put(task)
         remote = ray.remote(rows_there)
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        under_way: dict[Any, Chunk] = {}
+        under_way: dict[Any, PointChunk] = {}
         waiting = iter(chunks)
         while True:
             for chunk in waiting:
@@ -62,8 +64,8 @@ class OnRay(NamedTuple):
                 version, rows = ray.get(reference)
                 if version != __version__:
                     raise ClusterError(
-                        f"a machine of the cluster has archdsl {version}, "
-                        f"and this one has {__version__}"
+                        f"a machine of the cluster has archdsl {version}, but this "
+                        f"one has {__version__}"
                     )
                 yield under_way.pop(reference), rows
 
@@ -77,7 +79,9 @@ def _connect(ray: Any, address: str | None) -> None:
         raise ClusterError(f"cannot use {where}: {reason}") from None
 
 
-def rows_there(key: str, task: Task, points: Sequence[int]) -> tuple[str, list[Row]]:
+def rows_there(
+    key: str, task: Task, points: Sequence[int]
+) -> tuple[str, list[PointRow]]:
     """Compute rows on a machine of the cluster; also return its version of archdsl."""
     if key not in _EVALUATORS:
         _EVALUATORS.clear()

@@ -8,20 +8,26 @@ from typing import Any, Final, NamedTuple, cast
 from archdsl.api import as_shape, as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Census, Lines, Tallies, Use, tally
+from archdsl.elaborate.layer_counts import (
+    CountedLines,
+    LayerCounts,
+    SharedLayers,
+    Use,
+    count_layers,
+)
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.costs import Cost, cost_of, total
-from archdsl.passes.graph import Graph
 from archdsl.passes.memory import Memory
 from archdsl.passes.receptive import ReceptiveField
 from archdsl.passes.setting import Setting, checked
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
-from .axes import INPUT, PRESET, Axis, places, shown
+from .axes import INPUT, PRESET, Axis, indices, shown_point
 from .views import DepthEye, FieldEye
 from .where import Condition
 
@@ -31,7 +37,7 @@ QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "gr
 
 # The figures of a point, None where one has no value or was not needed; or the code
 # of the first error, where the language refuses the network.
-Row = tuple[int | float | None, ...] | str
+PointRow = tuple[int | float | None, ...] | str
 
 
 class Task(NamedTuple):
@@ -51,7 +57,7 @@ class Task(NamedTuple):
         trained: figures of training, which come behind the others in a row.
     """
 
-    module: Module
+    module: LoadedFile
     axes: tuple[Axis, ...]
     preset: str | None
     params: Mapping[str, object]
@@ -72,7 +78,7 @@ class Evaluator:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._memo = Tallies()
+        self._memo = SharedLayers()
         self._values = [
             [_value(task.module, axis.name, value) for value in axis.values]
             for axis in task.axes
@@ -84,16 +90,16 @@ class Evaluator:
         self._how = checked(Setting(**task.setting))
         self._depths, self._fields = DepthEye(), FieldEye()
 
-    def row(self, point: int) -> Row:
+    def row(self, point: int) -> PointRow:
         """Return the figures of a point."""
         chosen = self._chosen(point)
         analysis: Totals | Analysis | None = None
         try:
             # If the graph is needed anyway, all figures come from it.
             if not self._needs_graph or self._condition is not None:
-                census = tally(self.task.module, self._memo, **chosen)
-                if census is not None:
-                    analysis = Totals(census, self._how, self._depths, self._fields)
+                counts = count_layers(self.task.module, self._memo, **chosen)
+                if counts is not None:
+                    analysis = Totals(counts, self._how, self._depths, self._fields)
             if analysis is None:
                 analysis = analyze(self._elaborate(chosen), **self.task.setting)
         except SpecError as error:
@@ -126,7 +132,7 @@ class Evaluator:
     def _fits(self, point: int, found: Mapping[str, Any]) -> bool:
         if self._condition is None:
             return True
-        return self._condition.holds({**found, **shown(self.task.axes, point)})
+        return self._condition.holds({**found, **shown_point(self.task.axes, point)})
 
     def _chosen(self, point: int) -> dict[str, Any]:
         """Return the arguments of `elaborate` for a point."""
@@ -138,7 +144,7 @@ class Evaluator:
         }
         axes = self.task.axes
         for axis, values, at in zip(
-            axes, self._values, places(axes, point), strict=True
+            axes, self._values, indices(axes, point), strict=True
         ):
             into = found if axis.name in (INPUT, PRESET) else params
             into[axis.name] = values[at]
@@ -148,7 +154,7 @@ class Evaluator:
         return elaborate(self.task.module, symbolic=False, memo=self._memo, **chosen)
 
 
-def _value(module: Module, name: str, value: Any) -> Any:
+def _value(module: LoadedFile, name: str, value: Any) -> Any:
     """Return a value as `elaborate` accepts it."""
     if name == INPUT:
         return as_shape(value)
@@ -169,13 +175,13 @@ class Totals:
     """
 
     def __init__(
-        self, census: Census, setting: Setting, depths: DepthEye, fields: FieldEye
+        self, counts: LayerCounts, setting: Setting, depths: DepthEye, fields: FieldEye
     ) -> None:
-        self._census = census
+        self._counts = counts
         self._setting = setting
         self._depths = depths
         self._fields = fields
-        cost, self.number_of_layers = _total(census.lines)
+        cost, self.number_of_layers = _total(counts.lines)
         self.cost = cost
         self.params, self.trainable = cost.params, cost.trainable
         self.buffers, self.macs, self.flops = cost.buffers, cost.macs, cost.flops
@@ -183,12 +189,12 @@ class Totals:
     @property
     def depth(self) -> int:
         """As `Analysis.depth`."""
-        return self._depths.figure(self._census)
+        return self._depths.figure(self._counts)
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
         """As `Analysis.receptive_field`."""
-        return self._fields.figure(self._census)
+        return self._fields.figure(self._counts)
 
     @property
     def memory(self) -> Memory:
@@ -199,7 +205,7 @@ class Totals:
         )
 
 
-def _total(lines: Lines) -> tuple[Cost, int]:
+def _total(lines: CountedLines) -> tuple[Cost, int]:
     """Return the cost of all layers, and their number.
 
     Auxiliary heads have no operations in inference.
@@ -207,7 +213,9 @@ def _total(lines: Lines) -> tuple[Cost, int]:
     known = lines.facts.get(_total)
     if known is None:
         parts = [
-            _total(line.of) if isinstance(line.of, Lines) else (_cost(line.of), 1)
+            _total(line.of)
+            if isinstance(line.of, CountedLines)
+            else (_cost(line.of), 1)
             for line in lines.items
         ]
         known = total([part for part, _ in parts]), sum([count for _, count in parts])

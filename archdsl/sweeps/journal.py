@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-from .figures import Row
+from .figures import PointRow
 
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
@@ -19,9 +19,9 @@ _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",
     "spec": "the spec, or a file that it imports, has changed since",
-    "axes": "it is of a sweep over other axes",
-    "setting": "it is of a sweep with other options",
-    "points": "it is of a sweep of other points",
+    "axes": "it belongs to a sweep over other axes",
+    "setting": "it belongs to a sweep with other options",
+    "points": "it belongs to a sweep of other points",
 }
 
 
@@ -45,7 +45,7 @@ class Journal:
     def __init__(self, path: Path, header: Mapping[str, Any], width: int) -> None:
         self.path = path
         self._width = width
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, PointRow] = {}
         self._header = {"format": _FORMAT, **header}
         self._file: BinaryIO | None = None
 
@@ -96,12 +96,13 @@ class Journal:
     def _check(self, found: Mapping[str, Any]) -> None:
         for key, value in self._header.items():
             if found.get(key) != value:
-                why = _CHANGES.get(key, "it is of another sweep")
+                why = _CHANGES.get(key, "it belongs to another sweep")
                 raise JournalError(f"cannot go on from {self.path}: {why}")
 
     def _foreign(self) -> JournalError:
         return JournalError(
-            f"cannot go on from {self.path}: no sweep has written it so"
+            f"cannot go on from {self.path}: it is damaged, or was not written by a "
+            "sweep"
         )
 
     def _keep(self, entry: Mapping[str, Any]) -> None:
@@ -120,7 +121,7 @@ class Journal:
             and all(isinstance(figure, int | float | None) for figure in row)
         )
 
-    def add(self, at: int, rows: Sequence[Row]) -> None:
+    def add(self, at: int, rows: Sequence[PointRow]) -> None:
         """Append the rows of consecutive points, starting at an index."""
         self._write({"at": at, "rows": rows})
 

@@ -28,10 +28,12 @@ class UnknownFormat(ValueError):
         hint = did_you_mean(format, known)
         what = f"unknown format `{format}`" if format else "the file has no suffix"
         listed = ", ".join(known)
-        super().__init__(f"{what}: known are {listed}" + (f"; {hint}" if hint else ""))
+        super().__init__(
+            f"{what}: the known ones are {listed}" + (f"; {hint}" if hint else "")
+        )
 
 
-def encode(sweep: Sweep, format: str) -> bytes:
+def encode_rows(sweep: Sweep, format: str) -> bytes:
     """Return the rows of a sweep in a format; the same bytes in every run.
 
     Raises:
@@ -109,7 +111,7 @@ def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
 # ---- the plot ---------------------------------------------------------------
 
 
-def plot(sweep: Sweep, format: str) -> bytes:
+def plot_points(sweep: Sweep, format: str) -> bytes:
     """Return a picture of all points, with those on the front marked and named.
 
     The first two objectives are the axes.
@@ -130,11 +132,11 @@ def plot(sweep: Sweep, format: str) -> bytes:
             _draw(figure.subplots(), sweep)
     except MissingExtra:
         raise MissingExtra("a plot", "matplotlib", "sweep") from None
-    return file.encode(figure, format)
+    return file.encode_figure(figure, format)
 
 
 def _draw(axes: Any, sweep: Sweep) -> None:
-    from archdsl.backends.plot.labels import place
+    from archdsl.backends.plot.labels import place_names
 
     across, up = sweep.objectives[:2]
     names = across.name, up.name
@@ -162,7 +164,7 @@ def _draw(axes: Any, sweep: Sweep) -> None:
     axes.grid(alpha=0.3)
     step = -(-len(marked) // _LABELS) or 1
     named = marked[::step]
-    place(
+    place_names(
         axes,
         [pair for pair, _ in named],
         [point.label for _, point in named],
@@ -176,7 +178,7 @@ def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
     fitting = {point.number for point in sweep.fitting}
     points = [point for point in sweep.points if not point.error]
     yield (
-        "that do not fit",
+        "that do not meet the condition",
         {"color": "0.88"},
         [point for point in points if point.number not in fitting],
     )
@@ -184,7 +186,7 @@ def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
     epochs = [point.figures.get("epochs") or 0 for point in fit]
     most = max(epochs, default=0)
     pairs = list(zip(fit, epochs, strict=True))
-    whole = "trained to the end" if most else "that fit"
+    whole = "trained in full" if most else "that fit"
     yield whole, {"color": "0.7"}, [point for point, number in pairs if number == most]
     yield (
         "stopped early",

@@ -12,7 +12,7 @@ from archdsl.files import write
 
 from . import axes as ax
 from . import output
-from .figures import Evaluator, Row, Task
+from .figures import Evaluator, PointRow, Task
 from .front import Objective, front, order_key
 from .where import Condition
 
@@ -27,7 +27,7 @@ class Point:
     # There can be millions, so nothing that can be computed from these is stored.
     __slots__ = ("_row", "_task", "number")
 
-    def __init__(self, number: int, task: Task, row: Row) -> None:
+    def __init__(self, number: int, task: Task, row: PointRow) -> None:
         self.number = number
         self._task = task
         self._row = row
@@ -38,7 +38,7 @@ class Point:
     @property
     def setting(self) -> dict[str, Any]:
         """The values of the axes, as plain data."""
-        return ax.shown(self._task.axes, self.number)
+        return ax.shown_point(self._task.axes, self.number)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -63,11 +63,13 @@ class Point:
     @property
     def label(self) -> str:
         """The point as text: ``width=64, layers=[2,2,2,2]``."""
-        parts = (f"{name}={show(value)}" for name, value in self.setting.items())
+        parts = (
+            f"{name}={show_axis_value(value)}" for name, value in self.setting.items()
+        )
         return ", ".join(parts)
 
 
-class Options(NamedTuple):
+class SweepOptions(NamedTuple):
     """Which points are kept, and how they are shown.
 
     Attributes:
@@ -126,8 +128,8 @@ class Sweep:
         name: str,
         task: Task,
         numbers: Sequence[int],
-        rows: Mapping[int, Row],
-        options: Options,
+        rows: Mapping[int, PointRow],
+        options: SweepOptions,
     ) -> None:
         self.name = name
         self.axes = task.axes
@@ -257,15 +259,15 @@ class Sweep:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records as comma-separated values."""
-        write(Path(path), output.encode(self, "csv"))
+        write(Path(path), output.encode_rows(self, "csv"))
 
     def to_json(self, path: str | Path) -> None:
         """Write the result of `as_dict`."""
-        write(Path(path), output.encode(self, "json"))
+        write(Path(path), output.encode_rows(self, "json"))
 
     def to_jsonl(self, path: str | Path) -> None:
         """Write each record as a line of JSON."""
-        write(Path(path), output.encode(self, "jsonl"))
+        write(Path(path), output.encode_rows(self, "jsonl"))
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the records as Parquet.
@@ -273,7 +275,7 @@ class Sweep:
         Raises:
             MissingExtra: if pyarrow is not installed.
         """
-        write(Path(path), output.encode(self, "parquet"))
+        write(Path(path), output.encode_rows(self, "parquet"))
 
     def plot(self, path: str | Path) -> None:
         """Draw the points and the front, in the format given by the suffix.
@@ -284,10 +286,10 @@ class Sweep:
             ValueError: if there are fewer than two objectives.
         """
         format = Path(path).suffix.removeprefix(".")
-        write(Path(path), output.plot(self, format))
+        write(Path(path), output.plot_points(self, format))
 
 
-def show(value: Any) -> str:
+def show_axis_value(value: Any) -> str:
     """Return a value as it is written on an axis."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 

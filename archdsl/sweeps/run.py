@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .figures import Evaluator, Row, Task
+from .figures import Evaluator, PointRow, Task
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,7 +28,7 @@ class ClusterError(Exception):
     """A cluster that cannot be used; the message says why."""
 
 
-class Chunk(NamedTuple):
+class PointChunk(NamedTuple):
     """Points that are computed together.
 
     Attributes:
@@ -40,16 +40,16 @@ class Chunk(NamedTuple):
     points: Sequence[int]
 
 
-Done = tuple[Chunk, list[Row]]
+Done = tuple[PointChunk, list[PointRow]]
 
 
 class Runner(Protocol):
     """Computes chunks, in any order."""
 
-    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]: ...
+    def __call__(self, task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]: ...
 
 
-def chunks_of(points: Sequence[int], known: Any, size: int) -> list[Chunk]:
+def chunks_of(points: Sequence[int], known: Any, size: int) -> list[PointChunk]:
     """Return the points that are not known yet, in chunks of at most a given size.
 
     Args:
@@ -64,12 +64,12 @@ def chunks_of(points: Sequence[int], known: Any, size: int) -> list[Chunk]:
         while end < len(points) and end - at < size and end not in known:
             end += 1
         if end > at:
-            found.append(Chunk(at, points[at:end]))
+            found.append(PointChunk(at, points[at:end]))
         at = max(end, at + 1)
     return found
 
 
-def here(task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+def here(task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
     """Compute chunks in this process, in order."""
     evaluator = Evaluator(task)
     for chunk in chunks:
@@ -121,7 +121,7 @@ class _Patient(NamedTuple):
 
     jobs: int
 
-    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    def __call__(self, task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
         start = time.monotonic()
         count = 0
         for done in here(task, chunks):
@@ -142,7 +142,7 @@ class _Processes(NamedTuple):
 
     jobs: int
 
-    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    def __call__(self, task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
         if not chunks:
             return
         from concurrent.futures import ProcessPoolExecutor
@@ -177,14 +177,14 @@ class _Processes(NamedTuple):
 
 
 def _unordered(
-    chunks: Sequence[Chunk],
+    chunks: Sequence[PointChunk],
     most: int,
-    submit: Callable[[Chunk], Future[list[Row]]],
+    submit: Callable[[PointChunk], Future[list[PointRow]]],
 ) -> Iterator[Done]:
     """Yield chunks as they are done; several are in progress at any time."""
     from concurrent.futures import FIRST_COMPLETED, wait
 
-    under_way: dict[Future[list[Row]], Chunk] = {}
+    under_way: dict[Future[list[PointRow]], PointChunk] = {}
     waiting = iter(chunks)
     while True:
         for chunk in waiting:
@@ -233,5 +233,5 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _rows(points: Sequence[int]) -> list[Row]:
+def _rows(points: Sequence[int]) -> list[PointRow]:
     return [_EVALUATOR[0].row(point) for point in points]

@@ -2,7 +2,7 @@
 
 Which ones these are, a pruner of Optuna decides. A run keeps its metrics and states in
 a folder of its own, so a sweep that was interrupted goes on in the middle of a run, and
-the pruner is told again what the earlier runs have reported.
+the reports of earlier runs are replayed to the pruner.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from archdsl.backends.extras import need
 from archdsl.diagnostics import SpecError
 
-from .figures import Evaluator, Row, Task
+from .figures import Evaluator, PointRow, Task
 from .result import Point
 
 if TYPE_CHECKING:
     from archdsl.backends.training import Data, Recipe
     from archdsl.ir import Network
 
-    from .run import Chunk, Done
+    from .run import Done, PointChunk
     from .where import Condition
 
 # What is known of a point when it has been trained, and what it is.
 TRAINED: Final[Mapping[str, str]] = {
-    "accuracy": "share of the test images whose class is found, after the last epoch",
+    "accuracy": "share of test images classified correctly after the last epoch",
     "epochs": "epochs that the point was trained for; fewer if it was stopped early",
 }
-# Of the runs that reach a rung, one in so many goes on (Li et al. 2020, "A system for
-# massively parallel hyperparameter tuning"; Optuna keeps more while there are few).
+# Of the runs that reach a rung, one in this many continues (Li et al. 2020, "A system
+# for massively parallel hyperparameter tuning"; Optuna keeps more while there are few).
 _KEEPS: Final = 3
 _NOT_FINITE: Final = "A1106"
 
@@ -118,7 +118,7 @@ class Trainers:
             pruner=pruners[training.pruner](),
         )
 
-    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    def __call__(self, task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
         """Train the points of chunks, in order."""
         from tempfile import TemporaryDirectory
 
@@ -161,7 +161,7 @@ class Trainers:
         else:
             self._study.tell(trial, state=states.PRUNED if history else states.FAIL)
 
-    def _row(self, evaluator: Evaluator, folder: Path, point: int) -> Row:
+    def _row(self, evaluator: Evaluator, folder: Path, point: int) -> PointRow:
         row = evaluator.row(point)
         if isinstance(row, str):
             return row
@@ -189,7 +189,7 @@ class Trainers:
 
     def _trained(self, network: Network, folder: Path) -> list[dict[str, Any]]:
         """Return the epochs of a point's run, which may have begun earlier."""
-        from archdsl.backends.training import Options, Start, Watch, trainer
+        from archdsl.backends.training import LoopOptions, Start, Watch, trainer
         from archdsl.backends.training.folder import write_weights
 
         trial = self._study.ask()
@@ -200,7 +200,7 @@ class Trainers:
                 report(trial, row)
 
         how = self._how
-        options = Options(seed=how.seed, processor=how.processor)
+        options = LoopOptions(seed=how.seed, processor=how.processor)
         data = self._data_of(network)
         made, what = trainer(
             network, data, how.recipe, folder, options, Pruned(), Start(), resume=True
@@ -221,11 +221,11 @@ class Trainers:
         return made.history
 
     def _data_of(self, network: Network) -> Data:
-        from archdsl.backends.training import classes_of, load
+        from archdsl.backends.training import classes_of, load_data
 
         key = classes_of(network)
         if key not in self._data:
-            self._data[key] = load(self._how.data, *key)
+            self._data[key] = load_data(self._how.data, *key)
         return self._data[key]
 
 

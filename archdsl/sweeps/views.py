@@ -13,12 +13,12 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.tally import Census, Lines, Use
+from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Use
 from archdsl.ir import Port
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
 from archdsl.passes.depth import Rung, depth_of
-from archdsl.passes.graph import Graph, Node
-from archdsl.passes.receptive import ReceptiveField, describe, fields, main_value
+from archdsl.passes.receptive import ReceptiveField, fields, main_value, reported_field
 from archdsl.values import Shape, Window, channels, sizes
 
 # Beyond that, everything is forgotten: a sweep may go on for days.
@@ -27,7 +27,7 @@ _MOST: Final = 100_000
 _Found = TypeVar("_Found")
 
 
-class Seen(NamedTuple):
+class SeenLayer(NamedTuple):
     """A layer of a view, with the numbers that its values have in the network.
 
     Attributes:
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     shortcut: bool
 
 
-class View(NamedTuple):
+class NetworkView(NamedTuple):
     """All that a figure may depend on of a network.
 
     Attributes:
@@ -53,7 +53,7 @@ class View(NamedTuple):
     """
 
     inputs: tuple[Any, ...]
-    layers: list[Seen]
+    layers: list[SeenLayer]
     outputs: tuple[int, ...]
 
 
@@ -77,41 +77,41 @@ class Eye(ABC, Generic[_Found]):
         return None
 
     @abstractmethod
-    def compute(self, view: View) -> _Found:
+    def compute(self, view: NetworkView) -> _Found:
         """Compute the figure from what was taken."""
 
-    def figure(self, census: Census) -> _Found:
+    def figure(self, counts: LayerCounts) -> _Found:
         """Return the figure of a network."""
         if len(self._contents) > _MOST:
             Eye.__init__(self)
-        inputs = tuple([self.input(shape) for shape in census.inputs])
-        key = self._number(census.lines), inputs, census.outputs
+        inputs = tuple([self.input(shape) for shape in counts.inputs])
+        key = self._number(counts.lines), inputs, counts.outputs
         if key not in self._known:
             self._known[key] = self.compute(self._view(*key))
         return self._known[key]
 
     def _view(
         self, number: int, inputs: tuple[Any, ...], outputs: tuple[int, ...]
-    ) -> View:
+    ) -> NetworkView:
         """Return the view that a key stands for."""
         names = {value: value for value in range(len(inputs))}
         layers = [*_Expansion(self._contents, len(inputs)).of(number, names)]
-        return View(inputs, layers, tuple([names[value] for value in outputs]))
+        return NetworkView(inputs, layers, tuple([names[value] for value in outputs]))
 
-    def _number(self, part: Use | Lines) -> int:
+    def _number(self, part: Use | CountedLines) -> int:
         """Return the number of all layers or blocks with the same view as this one."""
         known = part.facts.get(self)
         if known is not None and known[0] is self._numbers:
             found: int = known[1]
             return found
-        if isinstance(part, Lines):
+        if isinstance(part, CountedLines):
             number = self._intern((self._lines(part), part.result))
         else:
             number = self._intern((None, self.layer(part)))
         part.facts[self] = self._numbers, number
         return number
 
-    def _lines(self, lines: Lines) -> tuple[Any, ...]:
+    def _lines(self, lines: CountedLines) -> tuple[Any, ...]:
         return tuple(
             [
                 (self._number(line.of), line.inputs, line.output, line.shortcut)
@@ -136,7 +136,7 @@ class _Expansion:
 
     def of(
         self, number: int, names: dict[int, int], shortcut: bool = False
-    ) -> Iterator[Seen]:
+    ) -> Iterator[SeenLayer]:
         """Yield the layers of a list of lines.
 
         Args:
@@ -150,7 +150,7 @@ class _Expansion:
             inner, result = self.contents[part]
             if inner is None:
                 names[output] = next(self.next)
-                yield Seen(result, read, names[output], shortcut or aside)
+                yield SeenLayer(result, read, names[output], shortcut or aside)
             else:
                 own = {0: read[0]}
                 yield from self.of(part, own, shortcut or aside)
@@ -167,7 +167,7 @@ class DepthEye(Eye[int]):
         """Return whether it has weights."""
         return use.op.weighted
 
-    def compute(self, view: View) -> int:
+    def compute(self, view: NetworkView) -> int:
         """Return the depth."""
         rungs = [
             Rung(seen.inputs, seen.output, seen.what and not seen.shortcut)
@@ -188,16 +188,16 @@ class FieldEye(Eye[ReceptiveField | None]):
         self._whole = _WholeEye()
         self._blind: set[int] = set()
 
-    def figure(self, census: Census) -> ReceptiveField | None:
+    def figure(self, counts: LayerCounts) -> ReceptiveField | None:
         """Return the receptive field of the last map."""
-        number = self._number(census.lines)
+        number = self._number(counts.lines)
         if number in self._blind:
-            return self._whole.figure(census)
+            return self._whole.figure(counts)
         try:
-            return super().figure(census)
+            return super().figure(counts)
         except _Unseen:
             self._blind.add(number)
-            return self._whole.figure(census)
+            return self._whole.figure(counts)
 
     def input(self, shape: Shape) -> Hashable:
         """Return its size."""
@@ -218,7 +218,7 @@ class FieldEye(Eye[ReceptiveField | None]):
             _sight(use.shape, counted),
         )
 
-    def compute(self, view: View) -> ReceptiveField | None:
+    def compute(self, view: NetworkView) -> ReceptiveField | None:
         """Return the receptive field."""
         nodes, windows = [], []
         for what, inputs, output, _ in view.layers:
@@ -239,7 +239,7 @@ class _WholeEye(Eye[ReceptiveField | None]):
     def layer(self, use: Use) -> Hashable:
         return use
 
-    def compute(self, view: View) -> ReceptiveField | None:
+    def compute(self, view: NetworkView) -> ReceptiveField | None:
         nodes, windows = [], []
         for use, inputs, output, _ in view.layers:
             nodes.append(_node(use.op, inputs, use.input_shapes, output, use.shape))
@@ -343,11 +343,11 @@ def _field(
     if main is None:
         return None
     image = sizes(starts[0])
-    return describe(known[main], sizes(shapes[main]), image)
+    return reported_field(known[main], sizes(shapes[main]), image)
 
 
 class _Ends(NamedTuple):
-    """The inputs and outputs of a network of which no more is known."""
+    """The inputs and outputs of a network whose layers are not known."""
 
     inputs: list[Port]
     outputs: list[Port]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from archdsl.diagnostics import SpecError, did_you_mean
-from archdsl.elaborate.evaluate import FUNCTIONS, counted
+from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.types import counted
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
@@ -185,10 +186,10 @@ class Condition:
             return self._unary(expr, values)
         if isinstance(expr, t.Binary):
             return self._binary(expr, values)
-        assert isinstance(expr, t.Function)
+        assert isinstance(expr, t.FunctionCall)
         return self._call(expr, values)
 
-    def _call(self, expr: t.Function, values: Mapping[str, Any]) -> Any:
+    def _call(self, expr: t.FunctionCall, values: Mapping[str, Any]) -> Any:
         arguments = [_as_list(self._value(arg.value, values)) for arg in expr.args]
         try:
             return _FUNCTIONS[expr.name][0](*arguments)
@@ -270,14 +271,14 @@ class Condition:
             self._demand(_TRUTH, expr.test, known)
             sides = [self._kinds(side, known) for side in (expr.then, expr.otherwise)]
             return sides[0] | sides[1] if all(sides) else frozenset()
-        if isinstance(expr, t.Function):
+        if isinstance(expr, t.FunctionCall):
             self._demand_arguments(expr, known)
             return frozenset([_COUNT])
         assert isinstance(expr, t.Unary | t.Binary)
         return self._kinds_of_operator(expr, known)
 
     def _demand_arguments(
-        self, expr: t.Function, known: Mapping[str, frozenset[str]]
+        self, expr: t.FunctionCall, known: Mapping[str, frozenset[str]]
     ) -> None:
         """Refuse arguments that a function does not accept."""
         first, *others = [arg.value for arg in expr.args]
@@ -335,8 +336,8 @@ class Condition:
 
     def _check_part(self, node: t.Expr) -> None:
         if isinstance(node, t.Index | t.Partial | t.Comprehension):
-            raise self._error("has no place in a condition", node)
-        if not isinstance(node, t.Function):
+            raise self._error("is not allowed in a condition", node)
+        if not isinstance(node, t.FunctionCall):
             return
         if node.name not in _FUNCTIONS:
             hint = did_you_mean(node.name, _FUNCTIONS)
@@ -408,4 +409,4 @@ def _parts(node: t.Expr) -> list[t.Expr]:
         return [node.test, node.then, node.otherwise]
     if isinstance(node, t.ListExpr):
         return node.items
-    return [arg.value for arg in node.args] if isinstance(node, t.Function) else []
+    return [arg.value for arg in node.args] if isinstance(node, t.FunctionCall) else []

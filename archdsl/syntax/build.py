@@ -30,7 +30,7 @@ class Embedded(NamedTuple):
 
 
 class _Element(NamedTuple):
-    step: t.Step
+    step: t.ChainStep
     span: Span  # with the label, the body, the repeat and the guard
 
 
@@ -51,7 +51,7 @@ _SILENCES = re.compile(r"# ?lint:")
 
 
 @v_args(inline=True)
-class Build(Transformer[Token, t.File]):
+class TreeBuilder(Transformer[Token, t.File]):
     """One method per grammar rule.
 
     Attributes:
@@ -195,7 +195,13 @@ class Build(Transformer[Token, t.File]):
     def fn_param(self, name: Token, default: t.Expr | None) -> t.Param:
         return t.Param(str(name), None, default, self._span(name))
 
-    def op(self, name: Token, params: list[t.Param] | None, body: t.Body) -> t.OpDef:
+    def op(
+        self,
+        name: Token,
+        params: list[t.Param] | None,
+        inputs: list[tuple[str, Span]] | None,
+        body: t.Body,
+    ) -> t.OpDef:
         settings: list[t.Let] = []
         if each := body.branches[0].each:
             self._error("A0001", "an `op` has no branches", each.span)
@@ -208,7 +214,9 @@ class Build(Transformer[Token, t.File]):
                     'an `op` holds settings such as `torch = "module.Class"`',
                     statement.span,
                 )
-        return t.OpDef(str(name), params or [], settings, self._span(name))
+        return t.OpDef(
+            str(name), params or [], settings, self._span(name), inputs or []
+        )
 
     def preset(
         self,
@@ -291,16 +299,16 @@ class Build(Transformer[Token, t.File]):
     ) -> t.If:
         return t.If(test, body, otherwise, self._span(test))
 
-    def expects(self, *items: t.Expectation) -> t.Expect:
+    def expects(self, *items: t.Claim) -> t.Expect:
         span = self._span(items[0], items[-1])
         self.large = [e for e in self.large if not _is_small_claim(e, span)]
         return t.Expect(list(items), span)
 
-    def expect(self, first: t.Expr | Token, dims: Token | None = None) -> t.Expectation:
+    def expect(self, first: t.Expr | Token, dims: Token | None = None) -> t.Claim:
         if dims is None:
-            return t.Expectation(first, None, (), self._span(first))  # type: ignore[arg-type]
+            return t.Claim(first, None, (), self._span(first))  # type: ignore[arg-type]
         span = self._span(first, dims)
-        return t.Expectation(None, str(first), self._sizes(dims), span)
+        return t.Claim(None, str(first), self._sizes(dims), span)
 
     @v_args(inline=False)
     def init(self, parts: list[Any]) -> t.Init:
@@ -333,7 +341,7 @@ class Build(Transformer[Token, t.File]):
     def element(
         self,
         label: t.Label | None,
-        core: t.Step,
+        core: t.ChainStep,
         renamed: list[t.Label] | None,
         repeat: t.Expr | None,
         guard: t.Expr | None,
@@ -401,8 +409,8 @@ class Build(Transformer[Token, t.File]):
                 span, help = arg.span, f"a repeat has no space: `x{number}`"
             self._error("A0001", "`x` has a space beside it", span.to(after.span), help)
 
-    def group(self, body: t.Body) -> t.Group:
-        return t.Group(body.span, body)
+    def group(self, body: t.Body) -> t.BracedGroup:
+        return t.BracedGroup(body.span, body)
 
     def tap(self, token: Token) -> t.Tap:
         path = self._label(token[1:], self._start(token) + 1)
@@ -412,6 +420,8 @@ class Build(Transformer[Token, t.File]):
     def angle(self, parts: list[Any]) -> _Angle:
         opened, *args, closed = parts
         return _Angle([a for a in args if a is not None], self._span(opened, closed))
+
+    given = angle
 
     def angle_arg(self, first: t.Expr | Token, value: t.Expr | None = None) -> t.Arg:
         if isinstance(first, Token):
@@ -502,14 +512,14 @@ class Build(Transformer[Token, t.File]):
         return t.Index(self._span(sequence, close), sequence, at)
 
     @v_args(inline=False)
-    def function(self, parts: list[Any]) -> t.Function:
+    def function(self, parts: list[Any]) -> t.FunctionCall:
         name, *args, close = parts
         kept = [a for a in args if a is not None]
-        return t.Function(self._span(name, close), str(name), kept)
+        return t.FunctionCall(self._span(name, close), str(name), kept)
 
 
 def _binary(op: str) -> Any:
-    def build(self: Build, left: t.Expr, right: t.Expr) -> t.Binary:
+    def build(self: TreeBuilder, left: t.Expr, right: t.Expr) -> t.Binary:
         return t.Binary(left.span.to(right.span), op, left, right)
 
     return build
@@ -526,11 +536,11 @@ for _rule, _op in {
     "mod": "%",
     "pow": "**",
 }.items():
-    setattr(Build, _rule, v_args(inline=True)(_binary(_op)))
+    setattr(TreeBuilder, _rule, v_args(inline=True)(_binary(_op)))
 
 # Rules named like Python's own words.
 for _rule in ("import", "for", "if", "list"):
-    setattr(Build, _rule, vars(Build)[_rule + "_"])
+    setattr(TreeBuilder, _rule, vars(TreeBuilder)[_rule + "_"])
 
 
 def _comment_above(text: str, at: int) -> str:

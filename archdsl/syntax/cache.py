@@ -179,7 +179,7 @@ def _remove(path: str) -> None:
 
 # ---- trees as plain data ------------------------------------------------------
 
-_NUMBERS: Final = {node: number for number, node in enumerate(t.Node.kinds)}
+_NUMBERS: Final = {node: number for number, node in enumerate(t.SyntaxNode.kinds)}
 # What an array in the data can be besides a node.
 _SPAN, _LIST, _TUPLE, _DICT = -1, -2, -3, -4
 
@@ -194,7 +194,7 @@ def _plain(value: Any) -> Any:
         return [_TUPLE, *map(_plain, value)]
     if isinstance(value, dict):
         return [_DICT, *(_plain(part) for item in value.items() for part in item)]
-    if isinstance(value, t.Node):
+    if isinstance(value, t.SyntaxNode):
         fields = (_plain(getattr(value, name)) for name in value.fields)
         return [_NUMBERS[type(value)], *fields]
     return value
@@ -214,7 +214,7 @@ class _Reader:
         read = self.value
         values = [read(v) if type(v) is list else v for v in data[1:]]
         if kind >= 0:
-            made = t.Node.kinds[kind]
+            made = t.SyntaxNode.kinds[kind]
             node = object.__new__(made)
             node.__dict__.update(zip(made.fields, values, strict=True))
             return node

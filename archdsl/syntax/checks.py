@@ -38,7 +38,7 @@ def check_nesting(source: Source) -> None:
         if text in "([{":
             stack.append(match)
             if len(stack) > MAX_DEPTH:
-                message = f"brackets nest deeper than {MAX_DEPTH} levels"
+                message = f"brackets are nested deeper than {MAX_DEPTH} levels"
                 raise _refuse(source, match, "A0902", message)
         elif text in ")]}":
             if not stack or stack[-1][0] != _CLOSES[text]:
@@ -98,7 +98,7 @@ def check_depth(root: t.File | t.Expr) -> None:
         elif isinstance(node, t.Expr):
             operators += 1
         if blocks > MAX_DEPTH or operators > MAX_DEPTH:
-            message = f"this nests deeper than {MAX_DEPTH} levels"
+            message = f"this is nested deeper than {MAX_DEPTH} levels"
             raise SpecError([Diagnostic("A0902", message, node.span)])
         if isinstance(node, t.If) and isinstance(node.otherwise, t.If):
             stack.append((node.otherwise, blocks + 1, 0))
@@ -106,9 +106,9 @@ def check_depth(root: t.File | t.Expr) -> None:
         else:
             children = tuple(vars(node).values())
         for value in children:
-            if isinstance(value, t.Node):
+            if isinstance(value, t.SyntaxNode):
                 stack.append((value, blocks, operators))
             elif isinstance(value, list):
                 stack += [
-                    (v, blocks, operators) for v in value if isinstance(v, t.Node)
+                    (v, blocks, operators) for v in value if isinstance(v, t.SyntaxNode)
                 ]

@@ -39,7 +39,7 @@ class Comment:
 
 
 @dataclass
-class Leaf:
+class CstLeaf:
     """One token.
 
     Attributes:
@@ -58,22 +58,22 @@ class Leaf:
 
 
 @dataclass
-class Item:
+class CstItem:
     """What stands between two commas."""
 
-    nodes: list[Node]
+    nodes: list[CstNode]
     lead: list[Comment] = field(default_factory=list)
     trailing: Comment | None = None
 
 
 @dataclass
-class Brackets:
+class CstBrackets:
     """Something in ( ), [ ] or < >."""
 
     kind: str
     opener: str
     closer: str
-    items: list[Item]
+    items: list[CstItem]
     opening: Comment | None
     end: list[Comment]
 
@@ -88,16 +88,16 @@ class Brackets:
 
 
 @dataclass
-class Branch:
+class CstBranch:
     """The statements between two `|`."""
 
     bar: Comment | None
-    statements: list[Statement]
+    statements: list[CstStatement]
     end: list[Comment]
 
 
 @dataclass
-class Braces:
+class CstBraces:
     """Something in { }.
 
     Attributes:
@@ -107,7 +107,7 @@ class Braces:
     """
 
     opening: Comment | None
-    branches: list[Branch]
+    branches: list[CstBranch]
     one_line: bool
 
     def is_empty(self) -> bool:
@@ -117,11 +117,11 @@ class Braces:
         return len(self.branches) == 1 and nothing and not self.opening
 
 
-Node = Leaf | Brackets | Braces
+CstNode = CstLeaf | CstBrackets | CstBraces
 
 
 @dataclass
-class Part:
+class CstPart:
     """What stands between two places where a statement may be broken.
 
     Attributes:
@@ -131,31 +131,31 @@ class Part:
     """
 
     glue: str
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[CstNode] = field(default_factory=list)
     lead: list[Comment] = field(default_factory=list)
     trailing: Comment | None = None
 
 
 @dataclass
-class Statement:
+class CstStatement:
     """A statement, or an item of the file."""
 
     lead: list[Comment]
     blank: bool
-    parts: list[Part]
+    parts: list[CstPart]
 
     def first(self) -> str:
         """Return the terminal it begins with."""
         leaf = self.parts[0].nodes[0] if self.parts[0].nodes else None
-        return leaf.kind if isinstance(leaf, Leaf) else ""
+        return leaf.kind if isinstance(leaf, CstLeaf) else ""
 
     def binds(self) -> bool:
         """Return whether it has a `for`, whose names stand before a comma."""
         nodes = self.parts[-1].nodes
-        return any(isinstance(node, Leaf) and node.kind == "FOR" for node in nodes)
+        return any(isinstance(node, CstLeaf) and node.kind == "FOR" for node in nodes)
 
 
-def read(source: Source) -> Branch:
+def read_file(source: Source) -> CstBranch:
     """Return a whole file.
 
     Raises:
@@ -165,7 +165,7 @@ def read(source: Source) -> Branch:
     return _Reader(source.text, leaves).branch(None)
 
 
-def read_expression(text: str) -> list[Node]:
+def read_expression(text: str) -> list[CstNode]:
     """Return one expression, which parses.
 
     Raises:
@@ -175,19 +175,19 @@ def read_expression(text: str) -> list[Node]:
     return _Reader(text, leaves).item(_END).nodes
 
 
-def _leaves(text: str, tokens: list[Token]) -> Iterator[Leaf]:
+def _leaves(text: str, tokens: list[Token]) -> Iterator[CstLeaf]:
     """Add to every token the comments before it."""
     at = 0
     for token in tokens:
         start, end = token.start_pos or 0, token.end_pos or 0
         if token.type == _SEPARATOR:
-            yield Leaf(_SEPARATOR, "", start, [], False)
+            yield CstLeaf(_SEPARATOR, "", start, [], False)
             continue
         lead, lines = _comments(text, at, start)
-        yield Leaf(token.type, text[start:end], start, lead, lines > 1)
+        yield CstLeaf(token.type, text[start:end], start, lead, lines > 1)
         at = end
     lead, lines = _comments(text, at, len(text))
-    yield Leaf(_END, "", len(text), lead, lines > 1)
+    yield CstLeaf(_END, "", len(text), lead, lines > 1)
 
 
 def _comments(text: str, at: int, end: int) -> tuple[list[Comment], int]:
@@ -212,16 +212,16 @@ def _tidy(comment: str) -> str:
 class _Reader:
     """Turns leaves into nested nodes."""
 
-    def __init__(self, text: str, leaves: list[Leaf]) -> None:
+    def __init__(self, text: str, leaves: list[CstLeaf]) -> None:
         self.text = text
         self.leaves = leaves
         self.place = 0
 
     @property
-    def next(self) -> Leaf:
+    def next(self) -> CstLeaf:
         return self.leaves[self.place]
 
-    def take(self) -> Leaf:
+    def take(self) -> CstLeaf:
         """Return the next leaf and go on to the one after it."""
         leaf = self.next
         self.place += 1
@@ -233,25 +233,25 @@ class _Reader:
         lead = self.leaves[self.place + skipped].lead
         return lead.pop(0) if lead and not lead[0].own_line else None
 
-    def branch(self, bar: Comment | None) -> Branch:
+    def branch(self, bar: Comment | None) -> CstBranch:
         """Read statements up to a bar or a closing brace."""
-        statements: list[Statement] = []
+        statements: list[CstStatement] = []
         while self.next.kind not in ("VBAR", "RBRACE", _END):
             statements.append(self.statement())
             if self.next.kind == _SEPARATOR:
                 self.take()
         end, self.next.lead = self.next.lead, []
-        return Branch(bar, statements, end)
+        return CstBranch(bar, statements, end)
 
-    def statement(self) -> Statement:
+    def statement(self) -> CstStatement:
         """Read one statement."""
         first = self.next
-        statement = Statement(first.lead, first.blank, [Part("")])
+        statement = CstStatement(first.lead, first.blank, [CstPart("")])
         first.lead = []
         while self.next.kind not in (_SEPARATOR, "VBAR", "RBRACE", _END):
             glue = _glue(self.next, statement)
             if glue:
-                statement.parts.append(Part(glue))
+                statement.parts.append(CstPart(glue))
             part = statement.parts[-1]
             part.lead += self.next.lead
             if glue in ("->", ","):
@@ -264,7 +264,7 @@ class _Reader:
             part.trailing = self.take_trailing()
         return statement
 
-    def node(self) -> Node:
+    def node(self) -> CstNode:
         """Read one token, or all that it opens."""
         kind = self.next.kind
         if kind == "LBRACE":
@@ -273,7 +273,7 @@ class _Reader:
             return self.brackets()
         return self.take()
 
-    def braces(self) -> Braces:
+    def braces(self) -> CstBraces:
         """Read up to the closing brace."""
         start = self.take().start
         opening = self.take_trailing()
@@ -282,14 +282,14 @@ class _Reader:
             self.take()
             branches.append(self.branch(self.take_trailing()))
         end = self.take().start
-        return Braces(opening, branches, "\n" not in self.text[start:end])
+        return CstBraces(opening, branches, "\n" not in self.text[start:end])
 
-    def brackets(self) -> Brackets:
+    def brackets(self) -> CstBrackets:
         """Read up to the closing bracket."""
         opener = self.take()
         closer = _CLOSERS[opener.kind]
         opening = self.take_trailing()
-        items: list[Item] = []
+        items: list[CstItem] = []
         while self.next.kind != closer:
             items.append(self.item(closer))
             if self.next.kind == "COMMA":
@@ -297,13 +297,13 @@ class _Reader:
                 items[-1].trailing = items[-1].trailing or self.take_trailing()
                 self.next.lead = own_lines + self.next.lead
         closed = self.take()
-        return Brackets(
+        return CstBrackets(
             opener.kind, opener.text, closed.text, items, opening, closed.lead
         )
 
-    def item(self, closer: str) -> Item:
+    def item(self, closer: str) -> CstItem:
         """Read up to a comma or the closing bracket."""
-        item = Item([])
+        item = CstItem([])
         binds = False  # whether this is between `for` and `in`
         while self.next.kind != closer and (binds or self.next.kind != "COMMA"):
             binds = (binds or self.next.kind == "FOR") and self.next.kind != "IN"
@@ -314,7 +314,7 @@ class _Reader:
         return item
 
 
-def _glue(leaf: Leaf, statement: Statement) -> str:
+def _glue(leaf: CstLeaf, statement: CstStatement) -> str:
     if leaf.kind == "ARROW":
         return "->"
     if leaf.kind == "COMMA" and not statement.binds():
@@ -324,5 +324,5 @@ def _glue(leaf: Leaf, statement: Statement) -> str:
     return ""
 
 
-def _has_comments(node: Node) -> bool:
-    return isinstance(node, Brackets) and node.has_comments()
+def _has_comments(node: CstNode) -> bool:
+    return isinstance(node, CstBrackets) and node.has_comments()

@@ -10,7 +10,7 @@ from lark import Token, UnexpectedInput
 
 from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.source import Source, Span
-from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, Lines, position
+from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, LineFilter, position
 
 TOP_WORDS: Final = ("block", "network", "preset", "import", "default")
 
@@ -33,6 +33,7 @@ _NAMES: Final = {
     "LSQB": "`[`",
     "RSQB": "`]`",
     "OPEN": "`<`",
+    "GIVEN": "`<`",
     "LESSTHAN": "`<`",
     "MORETHAN": "`>`",
     "EQUAL": "`=`",
@@ -64,7 +65,11 @@ class Place:
     """
 
     def __init__(
-        self, source: Source, lines: Lines, error: UnexpectedInput, expected: set[str]
+        self,
+        source: Source,
+        lines: LineFilter,
+        error: UnexpectedInput,
+        expected: set[str],
     ) -> None:
         text = source.text
         token: Token | None = getattr(error, "token", None)
@@ -133,7 +138,7 @@ def _expected(place: Place) -> str | None:
     """Name what could stand here, if that is not too much."""
     if place.expected >= {"BLOCK", "NETWORK"}:
         near = did_you_mean(place.word, TOP_WORDS)
-        return near or "a file holds `import`, `block`, `network` and `preset`"
+        return near or "a file consists of `import`, `block`, `network` and `preset`"
     names = sorted(_NAMES.get(e, f"`{e.lower()}`") for e in place.expected)
     if place.wants_value():
         names = ["a value"]
@@ -173,7 +178,7 @@ def _closed_early(place: Place) -> Diagnostic | None:
     if not compared:
         return None
     at = start + compared[-1].start(1)
-    help = "inside < >, comparisons with < and > stand in parentheses"
+    help = "inside < >, put comparisons with < and > in parentheses"
     span = Span(place.source, at, at + 1)
     return place.error("this `>` ends the arguments", help, span)
 
@@ -191,10 +196,10 @@ def _line_end(place: Place) -> Diagnostic | None:
         return place.error("`else` is not expected here", help, span)
     here = Span(place.source, last.start_pos or 0, last.end_pos)
     if last.type == "ARROW":
-        help = "a chain goes on with `->` at the start of the next line"
+        help = "a chain continues with `->` at the start of the next line"
         return place.error("the line ends after `->`", help, here)
     if _BRACE.match(place.text, last.end_pos):
-        help = "`{` stands on the line of what it belongs to"
+        help = "`{` belongs on the same line as its label or word"
         return place.error("the line ends before `{`", help, here)
     if last.type == "COLON" and place.before and place.before.type in _LABELS:
         span = Span(place.source, place.before.start_pos or 0, last.end_pos)
@@ -219,7 +224,7 @@ def _unclosed(place: Place) -> Diagnostic | None:
     start = token.start_pos or 0
     help = "`>` ends the arguments"
     if re.search(r"\s[<>]\s", place.text[start : place.at]):
-        help = "inside < >, comparisons with < and > stand in parentheses"
+        help = "inside < >, put comparisons with < and > in parentheses"
     span = Span(place.source, start, start + 1)
     return Diagnostic("A0003", "this `<` is never closed", span, help=help)
 
@@ -227,9 +232,9 @@ def _unclosed(place: Place) -> Diagnostic | None:
 def _quote(place: Place) -> Diagnostic | None:
     if place.kind or place.word[0] not in "'\"‘’“”`«»":  # noqa: RUF001
         return None
-    help = 'strings stand in double quotes: "spec.arch"'
+    help = 'strings are in double quotes: "spec.arch"'
     if place.word == '"':
-        help = "a string ends on the line it starts on"
+        help = "a string must end on the line where it starts"
     return place.error(f"`{place.word}` is not allowed here", help)
 
 
@@ -290,7 +295,7 @@ def _colon(place: Place) -> Diagnostic | None:
         help = f"an argument's name ends in `=`: `{last}{equals}...`"
         return place.error("`:` is not expected here", help)
     return place.error(
-        "`:` is not expected here", "a label stands before a layer: `name: conv 3x3 64`"
+        "`:` is not expected here", "a label comes before a layer: `name: conv 3x3 64`"
     )
 
 
@@ -303,7 +308,14 @@ def _compare(place: Place) -> Diagnostic | None:
     line = place.text[place.text.rfind("\n", 0, place.at) + 1 : place.at]
     if place.after("MORETHAN") or not (place.lines.in_brackets() or "<" in line):
         return None
-    return place.refused("inside < >, comparisons with < and > stand in parentheses")
+    named = re.search(r"(\w+)\s*<[^<]*$", line)
+    opened = [token.type for token in place.lines.opened]
+    if named and place.word == ">" and opened[-1:] == ["LSQB"]:
+        return place.refused(
+            "in an expression, arguments of a kind or block have names: "
+            f"`{named[1]}<name = value>`"
+        )
+    return place.refused("inside < >, put comparisons with < and > in parentheses")
 
 
 def _inputs(place: Place) -> Diagnostic | None:
@@ -318,7 +330,9 @@ def _inputs(place: Place) -> Diagnostic | None:
     if place.looking_at("<") and not opened:
         return place.refused("parameters come first: `block fuse<width>(high, low)`")
     if opened[-1:] == ["LPAR"]:
-        return place.refused("inputs are names with commas: `block fuse(high, low)`")
+        return place.refused(
+            "inputs are names separated by commas: `block fuse(high, low)`"
+        )
     return None
 
 
@@ -335,7 +349,7 @@ def _comma(place: Place) -> Diagnostic | None:
 
 def _operator(place: Place) -> Diagnostic | None:
     if place.kind in _OPERATORS and "SLASH" in place.expected:
-        return place.refused("arithmetic stands in parentheses: `(4 * width)`")
+        return place.refused("put arithmetic in parentheses: `(4 * width)`")
     return None
 
 
@@ -357,7 +371,7 @@ def _repeat(place: Place) -> Diagnostic | None:
 
 def _renamed(place: Place) -> Diagnostic | None:
     if place.kind == "RENAMED":
-        help = "it stands behind its layer, before a repeat and an `if`"
+        help = "it follows its layer, before a repeat and an `if`"
         return place.refused(help)
     if place.after("RENAMED"):
         return place.refused('older names are in quotes: `renamed from "norm.1"`')
@@ -378,11 +392,11 @@ def _statement(place: Place) -> Diagnostic | None:
     if place.word == "else":
         return place.refused("`else` follows the `}` of an `if`")
     if place.lines.opened and first is not None and str(first) in TOP_WORDS[:3]:
-        help = f"a {first} stands in the file itself; is a `}}` missing above?"
+        help = f"a {first} belongs at the top level of a file; is a `}}` missing above?"
         span = Span(place.source, first.start_pos or 0, first.end_pos or 0)
         return place.error(f"`{first}` is not expected here", help, span)
     if place.after("RBRACE") and place.kind in _VALUES | {"TEMPLATE", "LBRACE"}:
-        help = "a statement stands on its own line; a chain goes on with `->`"
+        help = "put each statement on its own line; a chain continues with `->`"
         return place.refused(help)
     if place.kind == "ARROW" and "ARROW" not in place.expected:
         return place.refused("a chain begins with a layer")
@@ -391,9 +405,7 @@ def _statement(place: Place) -> Diagnostic | None:
     if place.word == "@":
         return place.refused("a tap names an earlier label: `@conv1`")
     if place.word == ";":
-        return place.error(
-            "`;` is not expected here", "`;` stands between two statements"
-        )
+        return place.error("`;` is not expected here", "`;` separates two statements")
     return None
 
 

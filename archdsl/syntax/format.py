@@ -27,17 +27,17 @@ from typing import Final
 
 from archdsl.source import Source
 from archdsl.syntax.concrete import (
-    Braces,
-    Brackets,
-    Branch,
     Comment,
-    Item,
-    Leaf,
-    Node,
-    Part,
-    Statement,
-    read,
+    CstBraces,
+    CstBrackets,
+    CstBranch,
+    CstItem,
+    CstLeaf,
+    CstNode,
+    CstPart,
+    CstStatement,
     read_expression,
+    read_file,
 )
 
 WIDTH: Final = 88
@@ -56,7 +56,7 @@ def format_source(source: Source) -> str:
     Raises:
         SpecError: if it does not parse.
     """
-    lines = _Layout().statements(read(source), 0)
+    lines = _Layout().statements(read_file(source), 0)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -70,20 +70,20 @@ class _Spacing:
         self.first = first
         self.expression = in_brackets or first in _EXPRESSIONS
         self.apart = self.expression
-        self.before: Node | None = None
+        self.before: CstNode | None = None
         self.count = 0
         self.tight = False  # whether nothing stands before the next node
 
-    def gap(self, node: Node) -> str:
+    def gap(self, node: CstNode) -> str:
         """Return what stands before the next node."""
         text = self._gap(node)
         self.before = node
         self.count += 1
         return text
 
-    def _gap(self, node: Node) -> str:
+    def _gap(self, node: CstNode) -> str:
         before, tight = self.before, self.tight
-        kind = node.kind if isinstance(node, Leaf | Brackets) else "LBRACE"
+        kind = node.kind if isinstance(node, CstLeaf | CstBrackets) else "LBRACE"
         self.tight = self._is_tight_after(kind)
         if kind in ("IF", "FOR"):
             self.expression = True
@@ -97,9 +97,9 @@ class _Spacing:
             return "  "
         if kind == "LSQB" and self.expression and _is_operand(before):
             return ""
-        if kind == "LPAR" and self.first == "BLOCK":
+        if kind == "LPAR" and self.first in ("BLOCK", "OP"):
             return ""
-        if kind == "LPAR" and isinstance(before, Leaf) and before.kind == "NAME":
+        if kind == "LPAR" and isinstance(before, CstLeaf) and before.kind == "NAME":
             return "" if self.expression or self.first == "INIT" else " "
         return " "
 
@@ -111,13 +111,13 @@ class _Spacing:
         return kind == "MINUS" and not (self.before and _is_operand(self.before))
 
 
-def _is_operand(node: Node) -> bool:
-    if isinstance(node, Leaf):
+def _is_operand(node: CstNode) -> bool:
+    if isinstance(node, CstLeaf):
         return node.kind in _OPERANDS
-    return isinstance(node, Brackets)
+    return isinstance(node, CstBrackets)
 
 
-def _leaf(leaf: Leaf) -> str:
+def _leaf(leaf: CstLeaf) -> str:
     """Return a token; the expressions inside labels have the usual spaces."""
     if leaf.kind == "RENAMED":
         return " ".join(leaf.text.split())
@@ -130,7 +130,7 @@ def _embedded(text: str) -> str:
     return _inline(read_expression(text), "", True) or text if text.strip() else ""
 
 
-def _inline(nodes: Iterable[Node], first: str, in_brackets: bool) -> str | None:
+def _inline(nodes: Iterable[CstNode], first: str, in_brackets: bool) -> str | None:
     """Return nodes on one line, or None if they need several."""
     spacing = _Spacing(first, in_brackets)
     out = ""
@@ -143,10 +143,10 @@ def _inline(nodes: Iterable[Node], first: str, in_brackets: bool) -> str | None:
     return out
 
 
-def _inline_node(node: Node) -> str | None:
-    if isinstance(node, Leaf):
+def _inline_node(node: CstNode) -> str | None:
+    if isinstance(node, CstLeaf):
         return _leaf(node)
-    if isinstance(node, Braces):
+    if isinstance(node, CstBraces):
         return _inline_braces(node)
     if node.has_comments():
         return None
@@ -156,7 +156,7 @@ def _inline_node(node: Node) -> str | None:
     return node.opener + ", ".join(i or "" for i in items) + node.closer
 
 
-def _inline_braces(braces: Braces) -> str | None:
+def _inline_braces(braces: CstBraces) -> str | None:
     if braces.is_empty():
         return "{}"
     if not braces.one_line:
@@ -173,7 +173,7 @@ def _inline_braces(braces: Braces) -> str | None:
     return " ".join([*words, "}"])
 
 
-def _inline_statement(statement: Statement) -> str | None:
+def _inline_statement(statement: CstStatement) -> str | None:
     out = ""
     for part in statement.parts:
         text = _inline(part.nodes, _first(part, statement), False)
@@ -183,7 +183,7 @@ def _inline_statement(statement: Statement) -> str | None:
     return out
 
 
-def _first(part: Part, statement: Statement) -> str:
+def _first(part: CstPart, statement: CstStatement) -> str:
     """Return the terminal that decides how a part is set."""
     if part.glue == "," or part is statement.parts[0]:
         return statement.first()
@@ -264,7 +264,7 @@ class _Layout:
     def __init__(self) -> None:
         self._bodies: dict[tuple[int, int], list[str]] = {}
 
-    def statements(self, branch: Branch, indent: int) -> list[str]:
+    def statements(self, branch: CstBranch, indent: int) -> list[str]:
         """Return the lines of a branch's statements and comments."""
         lines: list[str] = []
         for statement in branch.statements:
@@ -278,7 +278,7 @@ class _Layout:
             lines += self.statement(statement, inner)
         return [*lines, *_own_lines(branch.end, indent, bool(lines))]
 
-    def statement(self, statement: Statement, indent: int) -> list[str]:
+    def statement(self, statement: CstStatement, indent: int) -> list[str]:
         """Return the lines of a statement in the first style that fits."""
         for style in _STYLES:
             out = _Lines(indent)
@@ -286,15 +286,15 @@ class _Layout:
             if out.width <= WIDTH:
                 break
             if claims := _claims(statement):
-                head = Statement([], False, statement.parts[: -len(claims.parts)])
+                head = CstStatement([], False, statement.parts[: -len(claims.parts)])
                 lines = self.statement(head, indent)
                 return lines + self.statement(claims, indent + INDENT)
         return out.done
 
     def _parts(
-        self, statement: Statement, style: _Style, out: _Lines, indent: int
+        self, statement: CstStatement, style: _Style, out: _Lines, indent: int
     ) -> None:
-        before: Part | None = None
+        before: CstPart | None = None
         for part in statement.parts:
             self._break(before, part, style, out, indent)
             spacing = _Spacing(_first(part, statement), False)
@@ -303,7 +303,12 @@ class _Layout:
         out.end(before.trailing if before else None)
 
     def _break(
-        self, before: Part | None, part: Part, style: _Style, out: _Lines, indent: int
+        self,
+        before: CstPart | None,
+        part: CstPart,
+        style: _Style,
+        out: _Lines,
+        indent: int,
     ) -> None:
         """Go from one part to the next, on a new line if need be."""
         if before is None:
@@ -323,29 +328,29 @@ class _Layout:
             out.write("-> ")
 
     def _nodes(
-        self, nodes: list[Node], spacing: _Spacing, style: _Style, out: _Lines
+        self, nodes: list[CstNode], spacing: _Spacing, style: _Style, out: _Lines
     ) -> None:
         broken = self._broken(nodes, spacing, style, out) if style.brackets else set()
         for place, node in enumerate(nodes):
             gap = spacing.gap(node)
             out.write(gap)
             text = None if id(node) in broken else _inline_node(node)
-            if isinstance(node, Braces) and style.braces and not node.is_empty():
+            if isinstance(node, CstBraces) and style.braces and not node.is_empty():
                 text = None
             if text is not None:
                 out.write(text)
-            elif isinstance(node, Braces):
+            elif isinstance(node, CstBraces):
                 self._braces(node, out)
-            elif isinstance(node, Brackets):
+            elif isinstance(node, CstBrackets):
                 after = nodes[place + 1] if node is not nodes[-1] else None
                 indexes = place > 0 and not gap
                 self._brackets(node, _may_end_in_comma(node, after, indexes), out)
 
     def _broken(
-        self, nodes: list[Node], spacing: _Spacing, style: _Style, out: _Lines
+        self, nodes: list[CstNode], spacing: _Spacing, style: _Style, out: _Lines
     ) -> set[int]:
         """Return the brackets to break up so that the nodes fit, longest first."""
-        plain = [node for node in nodes if not isinstance(node, Braces)]
+        plain = [node for node in nodes if not isinstance(node, CstBraces)]
         texts = {id(node): _inline_node(node) or "" for node in plain}
         room = WIDTH - out.indent - len(out.text)
         width = sum(len(t) + 1 for t in texts.values())
@@ -353,12 +358,12 @@ class _Layout:
         for node in sorted(nodes, key=lambda n: -len(texts.get(id(n), ""))):
             if width <= room:
                 break
-            if isinstance(node, Brackets) and node.items:
+            if isinstance(node, CstBrackets) and node.items:
                 found.add(id(node))
                 width -= len(texts[id(node)])
         return found
 
-    def _brackets(self, brackets: Brackets, comma: bool, out: _Lines) -> None:
+    def _brackets(self, brackets: CstBrackets, comma: bool, out: _Lines) -> None:
         """Write brackets with one line for all items, or one for each."""
         indent = out.indent
         text = _inline_node(brackets)
@@ -378,7 +383,7 @@ class _Layout:
         out.start(indent)
         out.write(brackets.closer)
 
-    def _item(self, item: Item, comma: bool, out: _Lines, indent: int) -> None:
+    def _item(self, item: CstItem, comma: bool, out: _Lines, indent: int) -> None:
         out.comments(item.lead, indent + INDENT)
         out.start(indent + INDENT)
         self._nodes(item.nodes, _Spacing("", True), _STYLES[-1], out)
@@ -386,7 +391,7 @@ class _Layout:
             out.write(",")
         out.end(item.trailing)
 
-    def _braces(self, braces: Braces, out: _Lines) -> None:
+    def _braces(self, braces: CstBraces, out: _Lines) -> None:
         indent = out.indent
         out.write("{")
         out.end(braces.opening)
@@ -394,7 +399,7 @@ class _Layout:
         out.start(indent)
         out.write("}")
 
-    def _body(self, braces: Braces, indent: int) -> list[str]:
+    def _body(self, braces: CstBraces, indent: int) -> list[str]:
         key = id(braces), indent
         if key not in self._bodies:
             lines = self.statements(braces.branches[0], indent)
@@ -403,7 +408,7 @@ class _Layout:
             self._bodies[key] = lines
         return self._bodies[key]
 
-    def _branch(self, branch: Branch, indent: int) -> Iterator[str]:
+    def _branch(self, branch: CstBranch, indent: int) -> Iterator[str]:
         """Yield the lines of a branch that begins with a `|`."""
         bar = " " * (indent - 2) + "|"
         lines = self.statements(branch, indent)
@@ -417,21 +422,23 @@ class _Layout:
         yield from lines
 
 
-def _claims(statement: Statement) -> Statement | None:
+def _claims(statement: CstStatement) -> CstStatement | None:
     """Return the claims that stand behind a preset on its line."""
     for place, part in enumerate(statement.parts):
         if part.glue == "expect":
-            first = Part("", part.nodes, trailing=part.trailing)
-            return Statement([], False, [first, *statement.parts[place + 1 :]])
+            first = CstPart("", part.nodes, trailing=part.trailing)
+            return CstStatement([], False, [first, *statement.parts[place + 1 :]])
     return None
 
 
-def _may_end_in_comma(brackets: Brackets, after: Node | None, indexes: bool) -> bool:
+def _may_end_in_comma(
+    brackets: CstBrackets, after: CstNode | None, indexes: bool
+) -> bool:
     """Whether the grammar allows a comma behind the last item."""
     if brackets.kind != "LSQB":
         return brackets.kind == "OPEN"
-    leaves = [n.kind for i in brackets.items for n in i.nodes if isinstance(n, Leaf)]
-    names_parts = isinstance(after, Leaf) and after.kind == "IN"
+    leaves = [n.kind for i in brackets.items for n in i.nodes if isinstance(n, CstLeaf)]
+    names_parts = isinstance(after, CstLeaf) and after.kind == "IN"
     return not indexes and not names_parts and "FOR" not in leaves
 
 

@@ -30,7 +30,7 @@ def position(error: UnexpectedInput) -> int | None:
     return at
 
 
-class Lines:
+class LineFilter:
     """A filter on the way from the lexer to the parser.
 
     The lexer skips line ends where the parser asks for none, and finds some inside
@@ -131,6 +131,8 @@ class Lines:
         return self.opened[-1]
 
     def _taken(self, token: Token) -> None:
+        if token.type == "GIVEN":
+            token = Token.new_borrow_pos("OPEN", token, token)
         kind = token.type
         if kind in _OPENERS:
             self.opened.append(token)

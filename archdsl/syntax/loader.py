@@ -20,7 +20,7 @@ LANGUAGE_VERSION = "1"
 Shared = t.Definition | t.FunctionDef | t.OpDef
 
 
-class Module:
+class LoadedFile:
     """One file with the definitions visible in it.
 
     Attributes:
@@ -36,9 +36,9 @@ class Module:
         self.file = file
         self.path = path
         self.own: dict[str, t.Definition] = {}
-        self.imported: dict[str, tuple[t.Definition, Module]] = {}
-        self.functions: dict[str, tuple[t.FunctionDef, Module]] = {}
-        self.ops: dict[str, tuple[t.OpDef, Module]] = {}
+        self.imported: dict[str, tuple[t.Definition, LoadedFile]] = {}
+        self.functions: dict[str, tuple[t.FunctionDef, LoadedFile]] = {}
+        self.ops: dict[str, tuple[t.OpDef, LoadedFile]] = {}
 
     @cached_property
     def networks(self) -> dict[str, t.Definition]:
@@ -50,7 +50,7 @@ class Module:
         """Its presets, by name."""
         return {preset.name: preset for preset in self.file.presets()}
 
-    def find(self, name: str) -> tuple[t.Definition, Module] | None:
+    def find(self, name: str) -> tuple[t.Definition, LoadedFile] | None:
         """Return the block or network with a name, and the file that defines it."""
         if name in self.own:
             return self.own[name], self
@@ -60,14 +60,14 @@ class Module:
         """Return the names of all definitions visible here."""
         return [*self.own, *self.imported, *self.ops]
 
-    def shared(self) -> tuple[Mapping[str, tuple[Shared, Module]], ...]:
+    def shared(self) -> tuple[Mapping[str, tuple[Shared, LoadedFile]], ...]:
         """Return what can come from other files, each with its file."""
         return self.imported, self.functions, self.ops
 
     def files(self) -> list[t.File]:
         """Return the trees of this file and of all that it imports, each once."""
-        found: dict[int, Module] = {}
-        stack: list[Module] = [self]
+        found: dict[int, LoadedFile] = {}
+        stack: list[LoadedFile] = [self]
         while stack:
             module = stack.pop()
             if id(module) not in found:
@@ -107,14 +107,14 @@ def read_bytes(path: Path, shown: str, most: int) -> bytes:
         if not stat.S_ISREG(info.st_mode):
             raise _no_file(shown, info.st_mode)
         if info.st_size > most:
-            raise too_large(shown, most)
+            raise file_too_large(shown, most)
         with open(path, "rb") as handle:
             data = handle.read(most + 1)
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise SpecError([Diagnostic("A0501", f"{shown}: {reason.lower()}")]) from None
     if len(data) > most:
-        raise too_large(shown, most)
+        raise file_too_large(shown, most)
     return data
 
 
@@ -132,7 +132,7 @@ def decode(shown: str, data: bytes) -> Source:
         SpecError: if they are too many, or not UTF-8.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise too_large(shown)
+        raise file_too_large(shown)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -144,7 +144,7 @@ def decode(shown: str, data: bytes) -> Source:
     return Source(shown, text)
 
 
-def too_large(shown: str, most: int = MAX_FILE_BYTES) -> SpecError:
+def file_too_large(shown: str, most: int = MAX_FILE_BYTES) -> SpecError:
     """Return the error for a file beyond the limit."""
     message = f"{shown} is larger than {most:,} bytes"
     return SpecError([Diagnostic("A0901", message)])
@@ -154,14 +154,14 @@ class Loader:
     """Loads one spec and, once each, the files it imports."""
 
     def __init__(
-        self, root: Path | None, known: Mapping[Path, Module] | None = None
+        self, root: Path | None, known: Mapping[Path, LoadedFile] | None = None
     ) -> None:
         self.root = root.resolve() if root else None
         self.errors = Diagnostics()
-        self._modules: dict[Path, Module] = dict(known or {})
+        self._modules: dict[Path, LoadedFile] = dict(known or {})
         self._loading: list[Path] = []
 
-    def load(self, source: Source, path: Path | None) -> Module:
+    def load(self, source: Source, path: Path | None) -> LoadedFile:
         """Parse a source and everything that it imports.
 
         Raises:
@@ -173,13 +173,13 @@ class Loader:
 
     def load_partial(
         self, file: t.File, path: Path | None
-    ) -> tuple[Module, list[Diagnostic]]:
+    ) -> tuple[LoadedFile, list[Diagnostic]]:
         """Load what a tree imports, as far as that is possible.
 
         Returns:
             The file with the definitions that were found, and what is wrong.
         """
-        module = Module(file, path)
+        module = LoadedFile(file, path)
         failed: list[Diagnostic] = []
         self._begin(module)
         for item in file.items:
@@ -191,12 +191,12 @@ class Loader:
         return module, [*self.errors.found, *failed]
 
     @property
-    def modules(self) -> Mapping[Path, Module]:
+    def modules(self) -> Mapping[Path, LoadedFile]:
         """The files that were loaded, by path."""
         return self._modules
 
-    def _module(self, source: Source, path: Path | None) -> Module:
-        module = Module(parse(source), path)
+    def _module(self, source: Source, path: Path | None) -> LoadedFile:
+        module = LoadedFile(parse(source), path)
         self._begin(module)
         for item in module.file.items:
             if isinstance(item, t.Import):
@@ -205,7 +205,7 @@ class Loader:
             self._loading.pop()
         return module
 
-    def _begin(self, module: Module) -> None:
+    def _begin(self, module: LoadedFile) -> None:
         """Enter what a file defines itself."""
         if module.path:
             self._modules[module.path] = module
@@ -216,7 +216,7 @@ class Loader:
                 self._define(module, item)
 
     def _define(
-        self, module: Module, item: t.Definition | t.FunctionDef | t.OpDef
+        self, module: LoadedFile, item: t.Definition | t.FunctionDef | t.OpDef
     ) -> None:
         if module.defines(item.name):
             self._twice(module, item.name, item.span)
@@ -250,7 +250,7 @@ class Loader:
                 help=f"this archdsl reads `arch {LANGUAGE_VERSION}`",
             )
 
-    def _import(self, module: Module, item: t.Import) -> None:
+    def _import(self, module: LoadedFile, item: t.Import) -> None:
         target = self._target(module, item)
         if target is None:
             return
@@ -266,7 +266,7 @@ class Loader:
             elif not _take(module, found, name):
                 self._cannot_import(found, item, name, span)
 
-    def _twice(self, module: Module, name: str, span: Span) -> None:
+    def _twice(self, module: LoadedFile, name: str, span: Span) -> None:
         found = [
             *([module.own[name]] if name in module.own else []),
             *(known[name][0] for known in module.shared() if name in known),
@@ -284,11 +284,13 @@ class Loader:
         )
 
     def _cannot_import(
-        self, found: Module, item: t.Import, name: str, span: Span
+        self, found: LoadedFile, item: t.Import, name: str, span: Span
     ) -> None:
         if name in found.own:
             message = f"`{name}` of {item.origin} is a network, and cannot be imported"
-            self._error("A0504", message, span, help="import the blocks it is made of")
+            self._error(
+                "A0504", message, span, help="import the blocks that it consists of"
+            )
             return
         blocks = [d.name for d in found.own.values() if not d.is_network]
         self._error(
@@ -304,7 +306,7 @@ class Loader:
         except ValueError:
             return str(path)
 
-    def _target(self, module: Module, item: t.Import) -> Path | None:
+    def _target(self, module: LoadedFile, item: t.Import) -> Path | None:
         """Return the file that an import names; report an error and return None if
         there is none.
         """
@@ -331,7 +333,7 @@ class Loader:
         try:
             return self._file(module.path.parent, item)
         except (OSError, RuntimeError, ValueError):  # too long, or linked to itself
-            self._error("A0501", "this name leads to no file", item.origin_span)
+            self._error("A0501", "this path leads to no file", item.origin_span)
             return None
 
     def _file(self, folder: Path, item: t.Import) -> Path | None:
@@ -340,9 +342,9 @@ class Loader:
         if not path.is_relative_to(self.root) or os.path.isabs(item.origin):
             self._error(
                 "A0502",
-                f'"{item.origin}" lies outside the spec\'s folder',
+                f'"{item.origin}" is outside the spec\'s folder',
                 item.origin_span,
-                help="imports stay in the spec's folder and below",
+                help="imports must be in the spec's folder or below it",
             )
         elif path in self._loading:
             circle = [*self._loading[self._loading.index(path) :], path]
@@ -386,7 +388,7 @@ class Loader:
         self.errors.add(Diagnostic(code, message, span, label=label, help=help))
 
 
-def _take(module: Module, found: Module, name: str) -> bool:
+def _take(module: LoadedFile, found: LoadedFile, name: str) -> bool:
     """Make a definition of another file visible here, if it can be shared."""
     definition = found.own.get(name)
     if definition is not None and not definition.is_network:
@@ -400,19 +402,19 @@ def _take(module: Module, found: Module, name: str) -> bool:
     return True
 
 
-def load_file(path: Path) -> Module:
+def load_file(path: Path) -> LoadedFile:
     """Load a spec from a file; its imports stay in its folder."""
     source = read_source(path)
     path = path.resolve()
     return Loader(path.parent).load(source, path)
 
 
-def load_text(text: str, name: str = "<text>") -> Module:
+def load_text(text: str, name: str = "<text>") -> LoadedFile:
     """Load a spec from text; it can import the library, but no files."""
     return Loader(None).load(Source(name, text), None)
 
 
-def load_prelude() -> Module:
+def load_prelude() -> LoadedFile:
     """Load the library whose blocks need no import."""
     path = specs_dir() / "std" / "prelude.arch"
     return Loader(path.parent).load(read_source(path, "std/prelude.arch"), path)

@@ -14,7 +14,7 @@ from archdsl.syntax.cache import load_tree, store_tree
 if TYPE_CHECKING:
     from lark import Lark, Token
 
-    from archdsl.syntax.build import Build
+    from archdsl.syntax.build import TreeBuilder
 
 MAX_SYNTAX_ERRORS: Final = 20
 
@@ -145,12 +145,12 @@ class _Parser:
     """The Lark parser with what it reports to."""
 
     def __init__(self) -> None:
-        from archdsl.syntax.build import Build
-        from archdsl.syntax.lines import Lines
+        from archdsl.syntax.build import TreeBuilder
+        from archdsl.syntax.lines import LineFilter
         from archdsl.syntax.tables import make_lark
 
-        self.build: Build = Build()
-        self.lines: Lines = Lines()
+        self.build: TreeBuilder = TreeBuilder()
+        self.lines: LineFilter = LineFilter()
         self.lark: Lark = make_lark(self.build, self.lines)
 
     def file(self, source: Source) -> t.File:
@@ -162,11 +162,11 @@ class _Parser:
 
     def partial(self, source: Source) -> tuple[t.File | None, list[Diagnostic]]:
         """Parse a file as far as it is readable, and collect its errors."""
-        from archdsl.syntax.recover import run
+        from archdsl.syntax.recover import parse_all
 
         self.build.begin(source)
         self.lines.begin(source.text)
-        file, errors = run(self.lark, self.lines, source, MAX_SYNTAX_ERRORS)
+        file, errors = parse_all(self.lark, self.lines, source, MAX_SYNTAX_ERRORS)
         self.lines.kept = None
         errors += self.build.errors or ([] if errors else self.build.stray)
         errors += self.build.large

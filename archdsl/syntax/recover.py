@@ -16,7 +16,7 @@ from archdsl.limits import MAX_TOKENS
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.explain import Place, explain
-from archdsl.syntax.lines import LINE_END, Lines, position
+from archdsl.syntax.lines import LINE_END, LineFilter, position
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -36,8 +36,8 @@ _REPAIRS = (
 )
 
 
-def run(
-    lark: Lark, lines: Lines, source: Source, limit: int
+def parse_all(
+    lark: Lark, lines: LineFilter, source: Source, limit: int
 ) -> tuple[t.File | None, list[Diagnostic]]:
     """Parse a file; return its tree as far as it goes, and every independent error.
 
@@ -85,7 +85,7 @@ class Panic:
     def __init__(
         self,
         parser: InteractiveParser,
-        lines: Lines,
+        lines: LineFilter,
         text: str,
         line_end: re.Pattern[str],
     ) -> None:

@@ -9,15 +9,15 @@ from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
 from archdsl.resources import grammar_text
-from archdsl.syntax.build import Build
+from archdsl.syntax.build import TreeBuilder
 from archdsl.syntax.cache import load_tables, store_tables
-from archdsl.syntax.lines import Lines
+from archdsl.syntax.lines import LineFilter
 
 # A file, an expression, and an argument in < >.
 _STARTS = ["start", "expr", "arg_value"]
 
 
-def make_lark(build: Build, lines: Lines) -> lark.Lark:
+def make_lark(build: TreeBuilder, lines: LineFilter) -> lark.Lark:
     """Return a parser that reports to a builder, through a filter of line ends.
 
     Working the tables out takes some 90 ms, reading them some 20.

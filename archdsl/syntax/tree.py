@@ -16,7 +16,7 @@ def _later(*, init: bool) -> Any:
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(_later,))
-class Node:
+class SyntaxNode:
     """A record with the annotated fields, as a dataclass makes them.
 
     Making thirty dataclasses would take longer than reading a stored tree.
@@ -26,12 +26,12 @@ class Node:
         fields: the names of a kind's fields.
     """
 
-    kinds: ClassVar[list[type[Node]]] = []
+    kinds: ClassVar[list[type[SyntaxNode]]] = []
     fields: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        Node.kinds.append(cls)
+        SyntaxNode.kinds.append(cls)
         own = cls.__annotations__
         cls.fields += tuple(own)
         given = tuple(n for n in own if cls.__dict__.get(n, "") is not None)
@@ -44,7 +44,7 @@ class Node:
 # ---- expressions ------------------------------------------------------------
 
 
-class Expr(Node):
+class Expr(SyntaxNode):
     """Any expression; `span` is its place in the source."""
 
     span: Span
@@ -75,7 +75,7 @@ class ListExpr(Expr):
     items: list[Expr]
 
 
-class Targets(Node):
+class Targets(SyntaxNode):
     """What a loop binds: ``item``, ``index, item`` or ``[a, b]`` of each item.
 
     Attributes:
@@ -133,7 +133,7 @@ class Index(Expr):
     at: Expr
 
 
-class Function(Expr):
+class FunctionCall(Expr):
     """A call of one of the language's functions, such as ``min(a, b)``."""
 
     name: str
@@ -147,7 +147,7 @@ class Partial(Expr):
     args: list[Arg]
 
 
-class Arg(Node):
+class Arg(SyntaxNode):
     """One argument; `name` is None by position and ``/`` for a stride."""
 
     name: str | None
@@ -158,7 +158,7 @@ class Arg(Node):
 # ---- layers -----------------------------------------------------------------
 
 
-class Label(Node):
+class Label(SyntaxNode):
     """A label: alternating fixed text and embedded expressions (or None for {}).
 
     Attributes:
@@ -172,7 +172,7 @@ class Label(Node):
     quoted: bool
 
 
-class Step(Node):
+class ChainStep(SyntaxNode):
     """One element of a chain, with its label, older names, repeat count and guard."""
 
     span: Span
@@ -182,7 +182,7 @@ class Step(Node):
     guard: Expr | None = _later(init=False)
 
 
-class Call(Step):
+class Call(ChainStep):
     """A layer, block or structure word with its arguments and body."""
 
     word: str
@@ -191,26 +191,26 @@ class Call(Step):
     body: Body | None
 
 
-class Group(Step):
+class BracedGroup(ChainStep):
     """Layers in braces."""
 
     body: Body
 
 
-class Tap(Step):
+class Tap(ChainStep):
     """``@label``: an earlier value, read by name."""
 
     path: Label
 
 
-class Chain(Node):
+class Chain(SyntaxNode):
     """Steps joined by arrows; the last step's repeat repeats the chain."""
 
-    steps: list[Step]
+    steps: list[ChainStep]
     span: Span
 
 
-class Each(Node):
+class Each(SyntaxNode):
     """``for item in list`` behind a branch: as many branches as there are items."""
 
     targets: Targets
@@ -218,7 +218,7 @@ class Each(Node):
     span: Span
 
 
-class Branch(Node):
+class Branch(SyntaxNode):
     """The statements between two ``|`` of a body."""
 
     statements: list[Statement]
@@ -226,14 +226,14 @@ class Branch(Node):
     each: Each | None
 
 
-class Body(Node):
+class Body(SyntaxNode):
     """Everything between two braces."""
 
     branches: list[Branch]
     span: Span
 
 
-class Input(Node):
+class Input(SyntaxNode):
     """``input [name] 3x224x224``."""
 
     name: str | None
@@ -241,7 +241,7 @@ class Input(Node):
     span: Span
 
 
-class Output(Node):
+class Output(SyntaxNode):
     """``[training] output chain``: a further output, beside the main flow."""
 
     chain: Chain
@@ -249,7 +249,7 @@ class Output(Node):
     span: Span
 
 
-class Let(Node):
+class Let(SyntaxNode):
     """``name = expression``: a name for a value, in the rest of the body."""
 
     name: str
@@ -257,7 +257,7 @@ class Let(Node):
     span: Span
 
 
-class For(Node):
+class For(SyntaxNode):
     """``for item in list { }`` or ``for index, item in list { }``."""
 
     targets: Targets
@@ -266,7 +266,7 @@ class For(Node):
     span: Span
 
 
-class If(Node):
+class If(SyntaxNode):
     """``if test { } else { }``."""
 
     test: Expr
@@ -275,7 +275,7 @@ class If(Node):
     span: Span
 
 
-class Expectation(Node):
+class Claim(SyntaxNode):
     """One claim; `measure` is set for the short form ``output 1000``."""
 
     test: Expr | None
@@ -284,14 +284,14 @@ class Expectation(Node):
     span: Span
 
 
-class Expect(Node):
+class Expect(SyntaxNode):
     """``expect a, b``."""
 
-    items: list[Expectation]
+    items: list[Claim]
     span: Span
 
 
-class Init(Node):
+class Init(SyntaxNode):
     """``init conv weight=normal(std = 0.01) bias=0``.
 
     Attributes:
@@ -314,14 +314,14 @@ Statement = Chain | Let | Input | Output | For | If | Expect | Init
 # ---- files ------------------------------------------------------------------
 
 
-class Version(Node):
+class Version(SyntaxNode):
     """``arch 1``."""
 
     number: str
     span: Span
 
 
-class Import(Node):
+class Import(SyntaxNode):
     """``import a, b from "file.arch"`` or ``from std``."""
 
     names: list[tuple[str, Span]]
@@ -331,7 +331,7 @@ class Import(Node):
     origin_span: Span
 
 
-class Param(Node):
+class Param(SyntaxNode):
     """A parameter of a block or network."""
 
     name: str
@@ -340,7 +340,7 @@ class Param(Node):
     span: Span
 
 
-class Definition(Node):
+class Definition(SyntaxNode):
     """A block or a network.
 
     Attributes:
@@ -364,7 +364,7 @@ class Definition(Node):
     inputs: Sequence[tuple[str, Span]] = ()
 
 
-class FunctionDef(Node):
+class FunctionDef(SyntaxNode):
     """``fn name(a, b = 8) = expression``."""
 
     name: str
@@ -373,16 +373,25 @@ class FunctionDef(Node):
     span: Span
 
 
-class OpDef(Node):
-    """``op name<params> { torch = "module.Class"; ... }``: a foreign layer kind."""
+class OpDef(SyntaxNode):
+    """``op name<params>(inputs) { torch = "module.Class"; ... }``: a foreign kind.
+
+    Attributes:
+        name: its word.
+        params: its arguments.
+        settings: what it says of the class.
+        span: place of its name.
+        inputs: names of its inputs, with their places; empty if it has one.
+    """
 
     name: str
     params: list[Param]
     settings: list[Let]
     span: Span
+    inputs: Sequence[tuple[str, Span]] = ()
 
 
-class Preset(Node):
+class Preset(SyntaxNode):
     """``[default] preset name = network<...> [expect ...]``."""
 
     name: str
@@ -397,7 +406,7 @@ class Preset(Node):
 Item = Version | Import | Definition | Preset | FunctionDef | OpDef
 
 
-class File(Node):
+class File(SyntaxNode):
     """One parsed file."""
 
     source: Source

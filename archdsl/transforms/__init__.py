@@ -23,7 +23,7 @@ from archdsl.transforms.pipeline import (
     names_of,
     pipeline,
 )
-from archdsl.transforms.recipe import Origin, Recipe
+from archdsl.transforms.recipe import TensorOrigin, TensorRecipe
 from archdsl.transforms.remove_dead import RemoveDead
 from archdsl.transforms.remove_identities import RemoveIdentities
 
@@ -38,12 +38,12 @@ __all__ = [
     "FoldScales",
     "MergeBranches",
     "MergeParallel",
-    "Origin",
     "Pack",
     "Pipeline",
-    "Recipe",
     "RemoveDead",
     "RemoveIdentities",
+    "TensorOrigin",
+    "TensorRecipe",
     "Transformation",
     "names_of",
     "pipeline",

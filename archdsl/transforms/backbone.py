@@ -9,9 +9,10 @@ from typing import Any
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
+from archdsl.ir.graph import plain_layer
 from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
-from archdsl.transforms.base import Transformation, plain, plain_layer
+from archdsl.transforms.base import Transformation, plain
 from archdsl.values import sizes
 
 # A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
@@ -25,7 +26,8 @@ class CannotCut(ValueError):
 
 @dataclass(frozen=True)
 class Backbone(Transformation):
-    """Give out the features at some parts, and leave out what none of them needs.
+    """Make the features at some parts the outputs, and leave out what none of them
+    needs.
 
     What remains keeps its path, and so its keys in checkpoints. Outputs are named after
     the parts, with ``_`` for each dot.
@@ -35,9 +37,10 @@ class Backbone(Transformation):
 
     Attributes:
         taps: paths of layers and blocks, in the order of the outputs.
-        strides: strides of the maps to give out besides, such as ``(8, 16, 32)``: of
-            each the last one in the network, at the end of a block where there is one.
-        head: whether the network goes on behind its last map. Without it, that map is
+        strides: strides whose last maps become outputs, too, such as ``(8, 16, 32)``:
+            of each the last one in the network, at the end of a block where there is
+            one.
+        head: whether the network continues after its last map. Without it, that map is
             an output, after the others.
     """
 
@@ -143,7 +146,9 @@ def _at_stride(network: Network, stride: int) -> Step | Group:
             return near[-1]
         seen.update(round(own) for own in strides)
     known = ", ".join(map(str, sorted(seen)))
-    raise CannotCut(f"no map has a stride of {stride}: there are {known or 'none'}")
+    raise CannotCut(
+        f"no map has a stride of {stride}; the strides are {known or 'none'}"
+    )
 
 
 def _stride(whole: Sequence[int], node: Step | Group) -> float:
@@ -157,7 +162,7 @@ def _last_map(network: Network) -> Step | Group:
     parts = _own_parts(network.root)
     parts = [node for node in parts if any(n > 1 for n in sizes(node.shape))]
     if not parts:
-        raise CannotCut("none of the network's own parts gives a map")
+        raise CannotCut("none of the network's direct parts outputs a map")
     return parts[-1]
 
 
@@ -181,27 +186,27 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
         if child.role not in OWNERS:
             yield changed(child, children=parts)
         elif child.shared:
-            raise CannotCut(f"`{child.path}` is used again, and cannot be cut")
+            raise CannotCut(f"`{child.path}` is used again, so it cannot be cut")
         else:
             for part in parts:
                 yield _moved(part, child.name)
 
 
 def _moved(node: Step | Group, prefix: str) -> Step | Group:
-    """Return a part as one of its owner's owner; its path stays."""
+    """Return a part moved up to its owner's owner; its path stays."""
     node = _without_names(node)
     made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
     if "." in node.name or "." in prefix:
         raise CannotCut(
-            f"`{node.path}` is two levels below the network, in which its keys would "
-            "have no place: tap what it is a part of"
+            f"`{node.path}` is two levels below the network, where its keys would be "
+            "lost: tap the part that contains it"
         )
     if isinstance(node, Step):
         return changed(node, **made, labelled=True)
     if node.condition is not None:
         raise CannotCut(
-            f"`{node.path}` has a part that depends on its parameters, and cannot be "
-            "cut in its middle: tap the whole"
+            f"`{node.path}` contains a part that depends on its parameters, so it "
+            "cannot be cut in the middle: tap all of it"
         )
     if node.role not in OWNERS:
         made |= {"name": "", "path": node.path.rpartition(".")[0]}

@@ -10,7 +10,7 @@ from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.rewrite import rewrite
 from archdsl.ir.verify import verify
 from archdsl.layer import Layer, kind
-from archdsl.transforms.recipe import Origin, as_before, followed
+from archdsl.transforms.recipe import TensorOrigin, as_before, followed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Transformation:
         """Return the network, not verified yet."""
         raise NotImplementedError
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensor of the network that it makes comes from which before.
 
         Args:
@@ -67,7 +67,7 @@ def new_identity() -> Layer:
     return identity()
 
 
-def without(
+def without_layers(
     network: Network, steps: Iterable[Step], ops: Mapping[int, Layer]
 ) -> Network:
     """Return a network without some layers, whose readers read their input instead.
@@ -114,8 +114,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     return type(value)(plain(part) for part in value)
-
-
-def plain_layer(op: Layer) -> Layer:
-    """Return a layer whose arguments carry no expressions."""
-    return type(op)(**{name: plain(value) for name, value in vars(op).items()})

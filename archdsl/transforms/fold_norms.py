@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.transforms.base import Transformation, without
-from archdsl.transforms.recipe import Origin, as_before
+from archdsl.transforms.base import Transformation, without_layers
+from archdsl.transforms.recipe import TensorOrigin, as_before
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class FoldNorms(Transformation):
         pairs = foldable(network)
         steps, norms = list(network.steps()), set(pairs.values())
         ops = {s.output: s.op.replace(bias=True) for s in steps if s.path in pairs}
-        return without(network, [s for s in steps if s.path in norms], ops)
+        return without_layers(network, [s for s in steps if s.path in norms], ops)
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors come from which."""
         steps = {step.path: step for step in network.steps()}
         found = as_before(self.rewrite(network))
@@ -77,7 +77,7 @@ def foldable(network: Network) -> dict[str, str]:
     return pairs
 
 
-def _folded(layer: Step, norm: Step) -> dict[str, Origin]:
+def _folded(layer: Step, norm: Step) -> dict[str, TensorOrigin]:
     """Return where weight and bias come from of a layer that does what a norm did."""
     names = [
         tensor.name
@@ -102,8 +102,8 @@ def _folded(layer: Step, norm: Step) -> dict[str, Origin]:
 
     at, to = f"{layer.path}.weight", f"{layer.path}.bias"
     # A bias that is new has the dtype of its weight.
-    new = Origin((at, *keys), bias)
+    new = TensorOrigin((at, *keys), bias)
     return {
-        at: Origin((at, *keys), weight),
-        to: Origin((to, *keys), more_bias) if "bias" in own else new,
+        at: TensorOrigin((at, *keys), weight),
+        to: TensorOrigin((to, *keys), more_bias) if "bias" in own else new,
     }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.transforms.base import Transformation, without
-from archdsl.transforms.recipe import Origin, as_before
+from archdsl.transforms.base import Transformation, without_layers
+from archdsl.transforms.recipe import TensorOrigin, as_before
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class FoldNormsAhead(Transformation):
         """Return the network without the norms that can be folded."""
         pairs = _pairs(network)
         ops = {layer.output: layer.op.replace(bias=True) for _, layer in pairs}
-        return without(network, [norm for norm, _ in pairs], ops)
+        return without_layers(network, [norm for norm, _ in pairs], ops)
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors come from which."""
         found = as_before(self.rewrite(network))
         for norm, layer in _pairs(network):
@@ -65,7 +65,7 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
     return found
 
 
-def _folded(norm: Step, layer: Step) -> dict[str, Origin]:
+def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
     """Return where weight and bias come from of a layer that does what a norm did."""
     names = [
         tensor.name
@@ -94,6 +94,8 @@ def _folded(norm: Step, layer: Step) -> dict[str, Origin]:
     keys = [f"{layer.path}.{name}" for name in own]
     keys += [f"{norm.path}.{name}" for name in names]
     return {
-        f"{layer.path}.weight": Origin(tuple(keys), lambda *given: made(given)[0]),
-        f"{layer.path}.bias": Origin(tuple(keys), lambda *given: made(given)[1]),
+        f"{layer.path}.weight": TensorOrigin(
+            tuple(keys), lambda *given: made(given)[0]
+        ),
+        f"{layer.path}.bias": TensorOrigin(tuple(keys), lambda *given: made(given)[1]),
     }

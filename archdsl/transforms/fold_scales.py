@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.transforms.base import Transformation, without
-from archdsl.transforms.recipe import Origin, as_before
+from archdsl.transforms.base import Transformation, without_layers
+from archdsl.transforms.recipe import TensorOrigin, as_before
 from archdsl.values import channels, sizes
 
 
@@ -27,9 +27,9 @@ class FoldScales(Transformation):
 
     def rewrite(self, network: Network) -> Network:
         """Return the network without the factors that can be folded."""
-        return without(network, [step for _, step in _pairs(network)], {})
+        return without_layers(network, [step for _, step in _pairs(network)], {})
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors come from which."""
         found = as_before(self.rewrite(network))
         for layer, step in _pairs(network):
@@ -73,7 +73,7 @@ def _is_still(step: Step) -> bool:
     return same and step.op.aliases(False)
 
 
-def _folded(layer: Step, step: Step) -> dict[str, Origin]:
+def _folded(layer: Step, step: Step) -> dict[str, TensorOrigin]:
     """Return where weight and bias come from of a layer that multiplies as well."""
     factors = [
         f"{step.path}.{tensor.name}".rstrip(".")
@@ -94,7 +94,7 @@ def _folded(layer: Step, step: Step) -> dict[str, Origin]:
 
     makers = {"weight": weight, "bias": bias}
     return {
-        f"{layer.path}.{tensor.name}": Origin(
+        f"{layer.path}.{tensor.name}": TensorOrigin(
             (f"{layer.path}.{tensor.name}", *factors), makers[tensor.name]
         )
         for tensor in layer.op.tensors(*layer.input_shapes)

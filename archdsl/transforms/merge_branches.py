@@ -14,7 +14,7 @@ from archdsl.ir.prune import prune
 from archdsl.ir.rewrite import rewrite
 from archdsl.layer import Layer, count
 from archdsl.transforms.base import Transformation, numbered
-from archdsl.transforms.recipe import Origin, as_before, zeros
+from archdsl.transforms.recipe import TensorOrigin, as_before, zeros
 from archdsl.values import Kernel, pointwise_kernel
 
 
@@ -51,7 +51,7 @@ class MergeBranches(Transformation):
         gone = [total for total, rest in left.items() if len(rest) == 1]
         return prune(rewrite(network, ops, gone, left))
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors come from which."""
         found = as_before(self.rewrite(network))
         for one in merges(network):
@@ -59,7 +59,7 @@ class MergeBranches(Transformation):
         return found
 
 
-class Merge(NamedTuple):
+class MergedBranches(NamedTuple):
     """Branches that become one.
 
     Attributes:
@@ -74,7 +74,7 @@ class Merge(NamedTuple):
     steps: tuple[Step, ...]
     itself: int
 
-    def recipe(self) -> dict[str, Origin]:
+    def recipe(self) -> dict[str, TensorOrigin]:
         """Return where the convolution's weight and bias come from."""
         keys: list[str] = []
         owners = (self.target, *self.steps)
@@ -107,12 +107,12 @@ class Merge(NamedTuple):
 
         path = self.target.path
         return {
-            f"{path}.weight": Origin(tuple(keys), weight),
-            f"{path}.bias": Origin(tuple(keys), bias),
+            f"{path}.weight": TensorOrigin(tuple(keys), weight),
+            f"{path}.bias": TensorOrigin(tuple(keys), bias),
         }
 
 
-def merges(network: Network) -> Iterator[Merge]:
+def merges(network: Network) -> Iterator[MergedBranches]:
     """Yield what can be merged, in the order of the sums."""
     readers: Counter[int] = Counter(port.value for port in network.outputs)
     made: dict[int, Step] = {}
@@ -140,7 +140,7 @@ def merges(network: Network) -> Iterator[Merge]:
                 yield found
 
 
-def _merged(total: Step, steps: Sequence[Step], itself: int) -> Merge | None:
+def _merged(total: Step, steps: Sequence[Step], itself: int) -> MergedBranches | None:
     """Return how branches of one input are merged, if two of them can be."""
     able = [step for step in steps if step.op.scales]
     if not able:
@@ -160,7 +160,7 @@ def _merged(total: Step, steps: Sequence[Step], itself: int) -> Merge | None:
     whole = pointwise_kernel(target.shape, groups=target.shape[0])
     if not alike or _offsets(whole, _kernel(target)) is None:
         itself = 0
-    return Merge(total, target, others, itself) if others or itself else None
+    return MergedBranches(total, target, others, itself) if others or itself else None
 
 
 def _kernel(step: Step) -> Kernel:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from archdsl.conditions import names as names_in
-from archdsl.conditions import reads
+from archdsl.conditions import condition_parameters, label_parameters
 from archdsl.ir import OWNERS, Group, Network, Step
+from archdsl.ir.graph import plain_layer
 from archdsl.ir.nodes import changed, with_root, with_values
 from archdsl.layer import Layer, kind
 from archdsl.naming import input_name
@@ -19,9 +19,8 @@ from archdsl.transforms.base import (
     new_identity,
     numbered,
     plain,
-    plain_layer,
 )
-from archdsl.transforms.recipe import Origin, as_before, zeros
+from archdsl.transforms.recipe import TensorOrigin, as_before, zeros
 from archdsl.values import Last, Shape, channels
 
 # What the parts of a part can be moved in front of, without asking what else it does.
@@ -49,7 +48,7 @@ class MergeParallel(Transformation):
         found = joints(network)
         return _Rewriter(network, found).network() if found else network
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors come from which."""
         found = as_before(self.rewrite(network))
         for one in joints(network):
@@ -91,7 +90,7 @@ class Joint(NamedTuple):
             yield start, start + width
             start += width
 
-    def recipe(self) -> dict[str, Origin]:
+    def recipe(self) -> dict[str, TensorOrigin]:
         """Return where the tensors of the new one come from."""
         keys = [f"{s.path}.{name}" for s in self.steps for name in _tensors(s)]
         bounds = [(int(start), int(stop)) for start, stop in self.bounds]
@@ -114,9 +113,9 @@ class Joint(NamedTuple):
                     total[start:stop] = one["bias"]
             return total
 
-        made = {f"{self.path}.weight": Origin(tuple(keys), weight)}
+        made = {f"{self.path}.weight": TensorOrigin(tuple(keys), weight)}
         if self.op.tensors(*self.steps[0].input_shapes)[1:]:
-            made[f"{self.path}.bias"] = Origin(tuple(keys), bias)
+            made[f"{self.path}.bias"] = TensorOrigin(tuple(keys), bias)
         return made
 
 
@@ -269,7 +268,7 @@ def _names(group: Group, entry: _Entry) -> set[str]:
         if isinstance(node, Step):
             if node is not entry.step:
                 found |= _in_numbers(*vars(node.op).values(), *node.input_shapes)
-                found |= _in_numbers(node.shape) | reads(node.pattern)
+                found |= _in_numbers(node.shape) | label_parameters(node.pattern)
             continue
         passed = any(node is one for one in (group, *entry.around))
         own = [
@@ -278,7 +277,11 @@ def _names(group: Group, entry: _Entry) -> set[str]:
         if node is not group:
             found |= _in_numbers(*own, node.shape, node.count)
             found |= _in_numbers(() if passed else node.input_shape)
-            found |= set() if node.condition is None else names_in(node.condition)
+            found |= (
+                set()
+                if node.condition is None
+                else condition_parameters(node.condition)
+            )
         if node is group or node.role != "block":  # whose parts have names of their own
             found |= _in_numbers(*[value for _, value in node.lets])
             waiting += node.children

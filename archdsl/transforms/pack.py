@@ -10,7 +10,7 @@ from typing import Final
 from archdsl.ir import Network, Step
 from archdsl.layer import Layer, arg, given, kind
 from archdsl.ops.conv import Conv
-from archdsl.transforms.base import Transformation, without
+from archdsl.transforms.base import Transformation, without_layers
 from archdsl.values import Last, Operations, Shape, TorchForm
 
 # oneDNN's name of each activation that it can fuse, and its numbers.
@@ -156,7 +156,7 @@ class Pack(Transformation):
             word = "none" if activation is None else activation.op.word
             ops[step.output] = PackedConv(**vars(step.op), activation=word)
         fused = [activation for activation in behind.values() if activation is not None]
-        return without(network, fused, ops)
+        return without_layers(network, fused, ops)
 
 
 def _behind(network: Network) -> dict[str, Step | None]:
@@ -195,6 +195,7 @@ def _is_able(step: Step) -> bool:
         type(step.op) is Conv
         and len(step.op.kernel) == 2
         and not isinstance(step.op.pad, str)
+        and step.op.pad_mode == "zeros"
         and not isinstance(step.shape, Last)
         and not step.training
     )

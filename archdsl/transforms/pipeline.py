@@ -18,7 +18,7 @@ from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
 from archdsl.transforms.fold_scales import FoldScales
 from archdsl.transforms.merge_branches import MergeBranches
 from archdsl.transforms.merge_parallel import MergeParallel
-from archdsl.transforms.recipe import Origin, as_before, composed
+from archdsl.transforms.recipe import TensorOrigin, as_before, composed
 from archdsl.transforms.remove_dead import RemoveDead
 from archdsl.transforms.remove_identities import RemoveIdentities
 
@@ -76,7 +76,7 @@ class Pipeline(Transformation):
             network = step.apply(network)
         return network
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensors of the last network come from which of the first."""
         found = as_before(network)
         for step in self.steps:
@@ -119,9 +119,11 @@ def names_of(
     for name in passes:
         if name not in PASSES:
             known = ", ".join(PASSES)
-            raise ValueError(f"there is no pass `{name}`: those are {known}")
+            raise ValueError(f"there is no pass `{name}`: the passes are {known}")
         if PASSES[name].training is None and not inference:
-            raise ValueError(f"{name} is for inference, and the network is to train")
+            raise ValueError(
+                f"{name} is for inference, but the network is for training"
+            )
     return list(passes)
 
 

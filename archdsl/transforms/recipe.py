@@ -9,7 +9,7 @@ from archdsl.ir import Network
 from archdsl.ir.state import wanted
 
 
-class Origin(NamedTuple):
+class TensorOrigin(NamedTuple):
     """Where a tensor comes from.
 
     Attributes:
@@ -24,15 +24,15 @@ class Origin(NamedTuple):
 
 
 # The tensors of a network by key, in the order of its `state_dict`.
-Recipe = Mapping[str, Origin]
+TensorRecipe = Mapping[str, TensorOrigin]
 
 
-def as_before(network: Network) -> dict[str, Origin]:
+def as_before(network: Network) -> dict[str, TensorOrigin]:
     """Return the recipe by which each tensor of a network is the one of its name."""
-    return {one.key: Origin((one.key,)) for one in wanted(network)}
+    return {one.key: TensorOrigin((one.key,)) for one in wanted(network)}
 
 
-def followed(recipe: Recipe, state: Mapping[str, Any]) -> dict[str, Any]:
+def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `state_dict` that a recipe makes of another.
 
     What is computed is computed in double precision, and rounded once. Tensors whose
@@ -57,24 +57,27 @@ def followed(recipe: Recipe, state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def composed(first: Recipe, second: Recipe) -> dict[str, Origin]:
+def composed(first: TensorRecipe, second: TensorRecipe) -> dict[str, TensorOrigin]:
     """Return the recipe that does what one does, and then another."""
     return {key: _through(first, origin) for key, origin in second.items()}
 
 
-def _through(first: Recipe, origin: Origin) -> Origin:
+def _through(first: TensorRecipe, origin: TensorOrigin) -> TensorOrigin:
     parts = [first[key] for key in origin.keys]
     if origin.make is None:
         return parts[0]
     keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
-    return Origin(keys, _Chain(keys, parts, origin.make))
+    return TensorOrigin(keys, _Chain(keys, parts, origin.make))
 
 
 class _Chain:
     """Makes a tensor of tensors that are made of others."""
 
     def __init__(
-        self, keys: Sequence[str], parts: Sequence[Origin], make: Callable[..., Any]
+        self,
+        keys: Sequence[str],
+        parts: Sequence[TensorOrigin],
+        make: Callable[..., Any],
     ) -> None:
         self.keys = keys
         self.parts = parts

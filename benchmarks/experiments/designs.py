@@ -62,7 +62,7 @@ def draw(figure: Any, runs: list[Run]) -> None:
     dots(axes, rows, "test error, %: each seed, and their mean")
     axes.set_xscale("log")
     axes.set_xlim(0.5, 100)
-    style.numbers(axes.xaxis)
+    style.number_ticks(axes.xaxis)
     for place in (2, 4):  # between those that are compared
         axes.axhline(place - 0.5, color="0.7", linewidth=0.6)
     axes.grid(axis="x", **style.GRID)

@@ -89,7 +89,7 @@ def draw(figure: Any, runs: list[Run]) -> None:
                 layers, *rows, color=look["color"], alpha=0.15, linewidth=0
             )
         axes.set_yscale("log")
-        style.numbers(axes.yaxis)
+        style.number_ticks(axes.yaxis)
         axes.set_title(f"{kind}, {DEPTHS[-1]} layers")
         axes.set_xlabel("convolutions, from the input to the output")
         axes.grid(**style.GRID)

@@ -22,16 +22,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from page import machine  # noqa: E402
 
 import archdsl  # noqa: E402
-from archdsl.backends.plot.file import encode, new_figure  # noqa: E402
+from archdsl.backends.plot.file import encode_figure, new_figure  # noqa: E402
 from archdsl.backends.training import (  # noqa: E402
-    Options,
+    LoopOptions,
     Start,
     Trainer,
     Watch,
     classes_of,
-    load,
-    parse,
-    shipped,
+    load_data,
+    parse_recipe,
+    shipped_recipe,
     trainer,
 )
 
@@ -54,10 +54,10 @@ def trained(
         data: what it is trained with, as `--data` takes it.
         see: is shown what trains the network, before it does.
     """
-    source = shipped("digits")
+    source = shipped_recipe("digits")
     assert source is not None
-    recipe = parse(source, changes)
-    images = load(data, *classes_of(network))
+    recipe = parse_recipe(source, changes)
+    images = load_data(data, *classes_of(network))
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         made, _ = trainer(
@@ -65,7 +65,7 @@ def trained(
             images,
             recipe,
             Path(folder),
-            Options(seed=seed, processor="cpu"),
+            LoopOptions(seed=seed, processor="cpu"),
             Watch(),
             Start(),
             resume=False,
@@ -151,7 +151,7 @@ class Experiment(NamedTuple):
         with new_figure(self.size) as figure:
             self.draw(figure, found["runs"])
         (ROOT / "docs" / "images" / f"{self.name}_digits.svg").write_bytes(
-            encode(figure, "svg")
+            encode_figure(figure, "svg")
         )
 
 

@@ -16,8 +16,8 @@ from archdsl.backends.bench.engines import (
     Workload,
     contestants,
 )
-from archdsl.backends.bench.report import Result, as_dict, text
-from archdsl.backends.bench.timing import Times, measure
+from archdsl.backends.bench.report import Result, as_dict, report_text
+from archdsl.backends.bench.timing import Times, measure_times
 
 __all__ = [
     "ENGINES",
@@ -29,6 +29,6 @@ __all__ = [
     "Workload",
     "as_dict",
     "contestants",
-    "measure",
-    "text",
+    "measure_times",
+    "report_text",
 ]

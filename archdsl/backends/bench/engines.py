@@ -142,7 +142,7 @@ def contestants(
 def _check(name: str, work: Workload) -> None:
     if name not in ENGINES:
         known = ", ".join(ENGINES)
-        raise NotComparable(f"there is no engine `{name}`: choose of {known}")
+        raise NotComparable(f"there is no engine `{name}`; known are {known}")
     if name in _OF_MODULES or name == "inference":
         if name == "inference" and work.train:
             raise NotComparable("`inference` makes a module that cannot be trained")

@@ -13,7 +13,7 @@ from archdsl.passes.devices import Device, devices
 MEASURED: Final = "measured"
 
 
-def best(
+def least_seconds(
     run: Callable[[], object],
     where: str,
     seconds: float,
@@ -76,11 +76,13 @@ def measured_device(
     for name in dtypes:
         dtype = getattr(torch, name)
         one, other = (torch.ones(side, side, device=where, dtype=dtype) for _ in "ab")
-        spent = best(partial(torch.matmul, one, other), where, seconds, clock=clock)
+        spent = least_seconds(
+            partial(torch.matmul, one, other), where, seconds, clock=clock
+        )
         matrix[name] = 2 * side**3 / spent
     source = torch.ones(copied, device=where)
     target = torch.empty_like(source)
-    copy = best(lambda: target.copy_(source), where, seconds, clock=clock)
+    copy = least_seconds(lambda: target.copy_(source), where, seconds, clock=clock)
     return Device(
         name=MEASURED,
         title="this machine",
@@ -99,7 +101,9 @@ def launch_seconds(
     import torch
 
     tiny = torch.ones(1, device=where)
-    return best(lambda: torch.relu(tiny), where, seconds, calls=2000, clock=clock)
+    return least_seconds(
+        lambda: torch.relu(tiny), where, seconds, calls=2000, clock=clock
+    )
 
 
 def known_device() -> Device | None:

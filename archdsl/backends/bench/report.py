@@ -31,7 +31,7 @@ class Result(NamedTuple):
     difference: float | None
 
 
-def text(
+def report_text(
     results: Sequence[Result], work: Workload, roofline: float | None = None
 ) -> str:
     """Return a table of the results, the machine, and how they were measured.
@@ -58,12 +58,15 @@ def text(
             )
         )
     lines = align(rows, right=range(1, 7))
-    notes = [("work", describe(work)), ("machine", machine(work.on))]
+    notes = [("work", conditions_text(work)), ("machine", machine(work.on))]
     if roofline is not None:
         notes.append(("roofline", f"{1e3 * roofline:.2f} ms at least, by the analysis"))
     notes += [
         ("ratio", f"how many times faster than {results[0].name}"),
-        ("difference", "largest of an output, as a share of the largest output there"),
+        (
+            "difference",
+            "largest difference of an output, as a share of the largest output",
+        ),
     ]
     return "\n".join([*lines, "", *align(notes)]) + "\n"
 
@@ -97,7 +100,7 @@ def as_dict(
     }
 
 
-def describe(work: Workload) -> str:
+def conditions_text(work: Workload) -> str:
     """Return what was done, in words."""
     what = "a step of training" if work.train else "inference"
     form = ", channels last" if work.channels_last else ""

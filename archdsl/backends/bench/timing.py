@@ -35,14 +35,14 @@ class Times(NamedTuple):
         return first, third
 
 
-def measure(
+def measure_times(
     calls: Sequence[Callable[[], object]], seconds: float
 ) -> Iterator[list[Times]]:
     """Time functions in turns, and yield what is known after each round.
 
-    In each round every function is called as often as it takes for the round to be
-    longer than the clock is coarse. So what slows the machine down for a while slows
-    all of them.
+    In each round, every function is called so often that the round takes longer than
+    the clock's resolution. Taking turns spreads other load on the machine over all of
+    them.
 
     Args:
         calls: the functions; each must wait for its own result.

@@ -2,29 +2,35 @@
 
 from archdsl.ir.state import Wanted, wanted
 
-from .checkpoint import Checkpoint, Held, read
-from .convert import decoded, safetensors_bytes, state_dict, tensors_of, transformed
+from .checkpoint import Checkpoint, Held, read_weights
+from .convert import (
+    decoded_tensor,
+    safetensors_bytes,
+    state_dict,
+    tensors_of,
+    transformed,
+)
 from .match import Match, Reshaped, Suggestion, match
 from .older import OldNames
-from .rules import Rule, Rules, maps, parse_rules, shipped
+from .rules import KeyRule, Rules, maps, parse_rules, shipped_rules
 
 __all__ = [
     "Checkpoint",
     "Held",
+    "KeyRule",
     "Match",
     "OldNames",
     "Reshaped",
-    "Rule",
     "Rules",
     "Suggestion",
     "Wanted",
-    "decoded",
+    "decoded_tensor",
     "maps",
     "match",
     "parse_rules",
-    "read",
+    "read_weights",
     "safetensors_bytes",
-    "shipped",
+    "shipped_rules",
     "state_dict",
     "tensors_of",
     "transformed",

@@ -63,7 +63,7 @@ class Checkpoint(NamedTuple):
     tensors: Mapping[str, Held]
 
 
-def read(path: Path, inside: str | None = None) -> Checkpoint:
+def read_weights(path: Path, inside: str | None = None) -> Checkpoint:
     """Return the weights of a file.
 
     Args:
@@ -79,9 +79,9 @@ def read(path: Path, inside: str | None = None) -> Checkpoint:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
-        raise refuse(path, (error.strerror or str(error)).lower()) from None
+        raise unreadable(path, (error.strerror or str(error)).lower()) from None
     except ValueError as error:  # a null byte in the path
-        raise refuse(path, str(error)) from None
+        raise unreadable(path, str(error)) from None
     if path.name.endswith(_INDEX):
         return _named(path, inside, _shards(path))
     if path.suffix == ".safetensors" or start[8:] == b"{":
@@ -89,7 +89,7 @@ def read(path: Path, inside: str | None = None) -> Checkpoint:
     return _torch(path, inside)
 
 
-def refuse(path: Path, why: str, help: str | None = None) -> SpecError:
+def unreadable(path: Path, why: str, help: str | None = None) -> SpecError:
     """Return the error for a file that cannot be read as weights."""
     message = f"{path} cannot be read as weights: {why}"
     return SpecError([Diagnostic("A1001", message, help=help)])
@@ -97,8 +97,8 @@ def refuse(path: Path, why: str, help: str | None = None) -> SpecError:
 
 def _named(path: Path, inside: str | None, tensors: dict[str, Held]) -> Checkpoint:
     if inside:
-        help = "only files of torch.save have parts; leave the option out"
-        raise refuse(path, f"it has no part `{inside}`", help)
+        help = "only files of torch.save have parts; drop the option"
+        raise unreadable(path, f"it has no part `{inside}`", help)
     return Checkpoint(path, "", (), tensors)
 
 
@@ -117,13 +117,15 @@ def _safetensors(path: Path) -> dict[str, Held]:
         size = int.from_bytes(_part(path, 0, 8), "little")
         header = json.loads(_part(path, 8, size))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise refuse(path, _in_one_line(error)) from None
+        raise unreadable(path, _in_one_line(error)) from None
     found = {}
     # The order of the data is that in which they were written.
     for name in sorted(names, key=lambda name: header[name]["data_offsets"]):
         of = header[name]
         if of["dtype"] not in _KNOWN:
-            raise refuse(path, f"`{name}` has the type {of['dtype']}, which is unknown")
+            raise unreadable(
+                path, f"`{name}` has the type {of['dtype']}, which is unknown"
+            )
         start, end = of["data_offsets"]
         read = partial(_part, path, 8 + size + start, end - start)
         found[name] = Held(tuple(of["shape"]), of["dtype"], read)
@@ -140,24 +142,24 @@ def _shards(path: Path) -> dict[str, Held]:
     """Return the tensors of all files that an index lists."""
     try:
         if path.stat().st_size > 64 * MAX_FILE_BYTES:
-            raise refuse(path, "the index is too large")
+            raise unreadable(path, "the index is too large")
         listed = json.loads(path.read_bytes())["weight_map"]
         named = {str(name): str(file) for name, file in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        why = "it is no index, a JSON file with a `weight_map`"
-        raise refuse(path, why) from None
+        why = "it is not an index, a JSON file with a `weight_map`"
+        raise unreadable(path, why) from None
     files = dict.fromkeys(named.values())
     if len(files) > MAX_SHARDS:
-        raise refuse(path, f"it lists more than {MAX_SHARDS:,} files")
+        raise unreadable(path, f"it lists more than {MAX_SHARDS:,} files")
     held: dict[str, dict[str, Held]] = {}
     for file in files:
         # An index may not reach out of its own folder.
         if file != os.path.basename(file) or file in ("", ".", ".."):
-            raise refuse(path, f"`{file}` is not the name of a file beside it")
+            raise unreadable(path, f"`{file}` is not the name of a file beside it")
         held[file] = _safetensors(path.with_name(file))
     for name, file in named.items():
         if name not in held[file]:
-            raise refuse(path, f"{file} has no tensor `{name}`")
+            raise unreadable(path, f"{file} has no tensor `{name}`")
     found = {name: held[file][name] for name, file in named.items()}
     return _not_too_many(path, found)
 
@@ -179,7 +181,7 @@ def _torch(path: Path, inside: str | None) -> Checkpoint:
         raise _refused(path, error) from None
     parts = dict(_dicts(loaded, "", 0))
     if not parts:
-        raise refuse(path, "it has no dict of tensors")
+        raise unreadable(path, "it has no dictionary of tensors")
     chosen = _chosen(path, parts, inside)
     size = path.stat().st_size
     held = {name: _held(path, name, one, size) for name, one in parts[chosen].items()}
@@ -191,10 +193,12 @@ def _refused(path: Path, error: Exception) -> SpecError:
     """Return the error for what torch's unpickler for weights refused."""
     called = _CALLED.search(str(error))
     if called is None:
-        return refuse(path, "it is no safetensors file, and none of torch.save")
-    help = "where you trust the file, load it and save its `state_dict()` alone"
-    why = f"it holds `{called[1]}`, which is not a tensor; nothing of it was run"
-    return refuse(path, why, help)
+        return unreadable(
+            path, "it is neither a safetensors file nor one of torch.save"
+        )
+    help = "if you trust the file, load it, and save only its `state_dict()`"
+    why = f"it holds `{called[1]}`, which is not a tensor; no code in it was run"
+    return unreadable(path, why, help)
 
 
 # How torch's messages name what a pickle would import.
@@ -211,9 +215,9 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             sizes = [item.file_size for item in archive.infolist()]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise refuse(path, _in_one_line(error)) from None
+        raise unreadable(path, _in_one_line(error)) from None
     if sum(sizes) > path.stat().st_size:
-        raise refuse(path, "its contents are larger than the file itself")
+        raise unreadable(path, "its contents are larger than the file itself")
 
 
 def _dicts(value: Any, name: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -241,17 +245,19 @@ def _chosen(path: Path, parts: Mapping[str, Any], inside: str | None) -> str:
         return next((name for name in _USUAL if name in parts), next(iter(parts)))
     if inside not in parts:
         known = ", ".join(f"`{name}`" for name in parts if name) or "none"
-        raise refuse(path, f"it has no part `{inside}`", f"parts with weights: {known}")
+        raise unreadable(
+            path, f"it has no part `{inside}`", f"parts with weights: {known}"
+        )
     return inside
 
 
 def _held(path: Path, name: str, tensor: Any, size: int) -> Held:
     dtype, _ = DTYPES.get(str(tensor.dtype).removeprefix("torch."), ("", 0))
     if not dtype or str(tensor.layout) != "torch.strided":
-        raise refuse(path, f"`{name}` has a type that weights do not have")
+        raise unreadable(path, f"`{name}` has a type that weights cannot have")
     # A view can repeat one element as often as it likes.
     if tensor.numel() * tensor.element_size() > size:
-        raise refuse(path, f"`{name}` is larger than the file itself")
+        raise unreadable(path, f"`{name}` is larger than the file itself")
 
     return Held(tuple(tensor.shape), dtype, partial(_elements, tensor))
 
@@ -281,7 +287,7 @@ _KNOWN: Final = frozenset(name for name, _ in DTYPES.values())
 
 def _not_too_many(path: Path, found: dict[str, Held]) -> dict[str, Held]:
     if len(found) > MAX_TENSORS:
-        raise refuse(path, f"it has more than {MAX_TENSORS:,} tensors")
+        raise unreadable(path, f"it has more than {MAX_TENSORS:,} tensors")
     return found
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.extras import need
-from archdsl.transforms.recipe import Recipe
+from archdsl.transforms.recipe import TensorRecipe
 
 from .checkpoint import DTYPES, Held
 from .match import Match
@@ -48,7 +48,7 @@ def _adapted(channels: int, weight: Any) -> Any:
     return weight[:, places] * (old / channels)
 
 
-def transformed(tensors: Mapping[str, Held], recipe: Recipe) -> dict[str, Held]:
+def transformed(tensors: Mapping[str, Held], recipe: TensorRecipe) -> dict[str, Held]:
     """Return the tensors that a recipe makes of others.
 
     Those that it takes over keep their bytes. The others are computed in double
@@ -69,12 +69,12 @@ def transformed(tensors: Mapping[str, Held], recipe: Recipe) -> dict[str, Held]:
 
 def _made(parts: Sequence[Held], make: Callable[..., Any]) -> Held:
     need("computing weights", "numpy", "onnx")
-    made = make(*[decoded(one).astype("float64") for one in parts])
+    made = make(*[decoded_tensor(one).astype("float64") for one in parts])
     shape = tuple(int(n) for n in made.shape)
     return Held(shape, parts[0].dtype, partial(encoded, made, parts[0].dtype))
 
 
-def decoded(stored: Held) -> Any:
+def decoded_tensor(stored: Held) -> Any:
     """Return a stored tensor as an array of NumPy; bfloat16, which that lacks, as
     float32.
     """

@@ -11,7 +11,7 @@ from archdsl.ir.state import Wanted, wanted
 
 from .checkpoint import Checkpoint, Held
 from .older import OldNames
-from .rules import Rules, maps, shipped
+from .rules import Rules, maps, shipped_rules
 
 # How many parts of a key a prefix such as ``module.`` or ``model.net.`` may have.
 _LONGEST_PREFIX: Final = 3
@@ -62,7 +62,7 @@ class Match(NamedTuple):
         missing: those that it lacks.
         reshaped: those that have another shape there.
         extra: names in the checkpoint that the network has no place for.
-        suggestions: what may be what, where names differ.
+        suggestions: which tensors may correspond, where names differ.
         adapted: weights of first convolutions that are made to take other channels.
     """
 
@@ -152,7 +152,7 @@ def match(
     tensors = wanted(network)
     _check_paths(leave_out, tensors)
     kept = [one for one in tensors if not _is_below(one.key, leave_out)]
-    known = [None, *map(shipped, maps())] if rules is None else [rules]
+    known = [None, *map(shipped_rules, maps())] if rules is None else [rules]
     older = OldNames(network)
     ways = [
         _Way(prefix, one, old)

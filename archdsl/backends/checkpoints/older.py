@@ -44,8 +44,8 @@ class OldNames:
     def _below(
         self, owner: Group, key: str, start: int, failed: set[tuple[int, int]]
     ) -> str | None:
-        """Return the rest of a key below an owner in today's names, None if it is no
-        tensor's there.
+        """Return the rest of a key below an owner, in today's names; None if no tensor
+        there has that name.
 
         Args:
             owner: the owner.

@@ -25,7 +25,7 @@ _MAPS: Final = Path(__file__).parent / "maps"
 _WORD: Final = re.compile(r"\{\s*([A-Za-z_]\w*)\s*(\.\.\.|[+-]\s*\d{1,9})?\s*\}")
 
 
-class Rule(NamedTuple):
+class KeyRule(NamedTuple):
     """One line of a file of rules."""
 
     pattern: re.Pattern[str]
@@ -66,7 +66,7 @@ class Rules(NamedTuple):
 
     name: str
     about: str
-    rules: tuple[Rule, ...]
+    rules: tuple[KeyRule, ...]
 
     def rename(self, key: str) -> str:
         """Return the new name of a key; empty if it is to be left out."""
@@ -86,7 +86,7 @@ def parse_rules(source: Source) -> Rules:
     if len(source.text) > MAX_FILE_BYTES:
         message = f"{source.name} is larger than {MAX_FILE_BYTES:,} bytes"
         raise SpecError([Diagnostic("A0901", message)])
-    rules: list[Rule] = []
+    rules: list[KeyRule] = []
     errors: list[Diagnostic] = []
     head: list[str] = []
     start = 0
@@ -108,7 +108,7 @@ def parse_rules(source: Source) -> Rules:
     return Rules(source.name, head[0] if head else "", tuple(rules))
 
 
-def shipped(name: str) -> Rules | None:
+def shipped_rules(name: str) -> Rules | None:
     """Return the rules for a well-known layout, None if there are none of that name."""
     path = _MAPS / f"{name}.map"
     if name not in maps():
@@ -122,7 +122,7 @@ def maps() -> list[str]:
     return sorted(path.stem for path in _MAPS.glob("*.map"))
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str) -> KeyRule:
     """Return the rule that a line has.
 
     Raises:
@@ -143,7 +143,7 @@ def _rule(text: str) -> Rule:
             raise ValueError(f"`{word}` has `...` on one side only")
         shift = 0 if more in ("", "...") else int(more.replace(" ", ""))
         target.append((word, shift))
-    return Rule(pattern, tuple(target))
+    return KeyRule(pattern, tuple(target))
 
 
 def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
@@ -155,7 +155,7 @@ def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
         behind = re.escape(pieces[place + 1][0])
         assert word is not None
         if word in words:
-            raise ValueError(f"`{{{word}}}` is twice in FROM")
+            raise ValueError(f"`{{{word}}}` occurs twice in FROM")
         if more not in ("", "..."):
             raise ValueError(f"`{{{word} {more}}}` can only be in TO")
         if not literal and place:
@@ -182,5 +182,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str | None, str]]:
 
 def _literal(text: str) -> str:
     if set(text) & set("{} \t"):
-        raise ValueError(f"`{text.strip()}` is no part of a key, nor a word in braces")
+        raise ValueError(
+            f"`{text.strip()}` can be neither part of a key nor a placeholder in braces"
+        )
     return text

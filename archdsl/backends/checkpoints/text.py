@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from archdsl.elaborate.evaluate import counted
+from archdsl.elaborate.types import counted
 from archdsl.ir.state import Wanted
 from archdsl.values import show_shape
 
@@ -17,7 +17,7 @@ SHOWN: Final = 12
 _One = TypeVar("_One")
 
 
-def text(match: Match, spec: str) -> str:
+def match_text(match: Match, spec: str) -> str:
     """Return the report that a person reads.
 
     Args:
@@ -27,12 +27,12 @@ def text(match: Match, spec: str) -> str:
     held = match.checkpoint
     lines = [f"{held.path}: {_tensors(len(held.tensors))}{_inside(match)}"]
     if match.prefix:
-        lines.append(f"  `{match.prefix}` is taken off their names")
+        lines.append(f"  the prefix `{match.prefix}` is removed from their names")
     if match.rules is not None:
         about = f": {match.rules.about}" if match.rules.about else ""
         lines.append(f"  renamed by {match.rules.name}{about}")
     if match.older:
-        lines.append("  under older names, which the spec has by `renamed from`")
+        lines.append("  under older names, which the spec gives with `renamed from`")
     reshaped = len(match.reshaped) + len(match.adapted)
     due = len(match.names) + len(match.missing) + reshaped
     lines += ["", f"{len(match.names):,} of the {_tensors(due)} that {spec} needs fit"]
@@ -41,7 +41,7 @@ def text(match: Match, spec: str) -> str:
     if match.filled:
         lines.append(
             f"{counted(len(match.filled), 'counter')} of batch norms not in the file, "
-            "which begin at 0"
+            "which start at 0"
         )
     lines += _listed("missing", match.missing, _missing)
     lines += _listed("of another shape", match.reshaped, _reshaped)
@@ -122,9 +122,9 @@ def _reshaped(one: Reshaped) -> str:
 
 
 def _suggestion(one: Suggestion) -> str:
-    sure = "no other has its shapes"
+    sure = "no other has these shapes"
     if one.among > 1:
-        sure = f"by order, among {one.among:,} of these shapes"
+        sure = f"paired in order, among {one.among:,} with these shapes"
     return f"{one.source} -> {one.target}  {sure}"
 
 

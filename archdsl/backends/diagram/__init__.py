@@ -2,7 +2,7 @@
 
 from .draw import Drawing, UnknownPart, dot_source, render
 from .layout import FORMATS, UnknownFormat, image
-from .options import Options, check
+from .options import Options, check_options
 
 __all__ = [
     "FORMATS",
@@ -10,7 +10,7 @@ __all__ = [
     "Options",
     "UnknownFormat",
     "UnknownPart",
-    "check",
+    "check_options",
     "dot_source",
     "image",
     "render",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from archdsl.layer import count
 from archdsl.values import is_map, show_shape, sizes
 
-from .picture import Box, Closed, Edge, Node, Picture, path_of
+from .picture import Box, Closed, Edge, Picture, PictureNode, path_of
 
 # With fewer arrows across, a U is not worth it.
 _PAIRS = 2
@@ -28,14 +28,14 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     """Return the place of the node at the bottom, or why the picture is no U."""
     nodes = [*drawn.nodes()]
     if any(isinstance(part, Box) for part in drawn.parts):
-        return "blocks stand open in it"
+        return "blocks are open in it"
     shapes = [node.steps[-1].shape for node in nodes]
     vector = next((at for at, shape in enumerate(shapes) if not is_map(shape)), None)
     if vector is not None:
         what = _name(nodes[vector])
         return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"
     if not nodes:
-        return "nothing is drawn in it"
+        return "it has no drawn layers"
     areas = [count(sizes(shape)) for shape in shapes]
     lowest = areas.index(min(areas))
     while areas[lowest + 1 : lowest + 2] == [areas[lowest]]:
@@ -49,15 +49,15 @@ def bottom_or_reason(drawn: Picture) -> int | str:
         skips = "one arrow leads" if pairs else "no arrow leads"
         return f"{skips} past `{_name(nodes[lowest])}`, where its maps are smallest"
     if not (is_nested and is_paired):
-        return "what leads past the smallest maps does not pair up, the first the last"
+        return "the skips past the smallest maps are not nested, the first outermost"
     return lowest
 
 
-def _name(node: Node | Closed) -> str:
+def _name(node: PictureNode | Closed) -> str:
     return node.heading.path or path_of(node.steps[-1])
 
 
-def places(drawn: Picture) -> dict[int, int]:
+def node_numbers(drawn: Picture) -> dict[int, int]:
     """Return which node each value is made by, counted in order."""
     return {
         step.output: place
@@ -74,7 +74,7 @@ def is_across(edge: Edge, order: dict[int, int], lowest: int) -> bool:
 
 
 def _across(drawn: Picture, lowest: int) -> list[tuple[int, int]]:
-    order = places(drawn)
+    order = node_numbers(drawn)
     return [
         (order.get(edge.tail, -1), order[edge.head])
         for edge in drawn.edges

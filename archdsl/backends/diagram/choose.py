@@ -10,14 +10,14 @@ from archdsl.ir import Step
 
 from .bend import bottom
 from .columns import cut
-from .measure import Measured, Size, measure
+from .measure import Measured, Size, estimate_size
 from .options import PAGES, Options
 from .pack import pack, scale
 from .picture import (
     Box,
     Closed,
-    Part,
     Picture,
+    PicturePart,
     Subject,
     closed,
     is_block,
@@ -88,7 +88,7 @@ def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
     main = closed(drawn, depth)
     wanted = [*_kinds(main, options)] if options.insets else []
     lowest = bottom(main) if _may_bend(options) else None
-    names = tuple(kind(box) for box, _ in wanted)
+    names = tuple(common_kind(box) for box, _ in wanted)
     ways = tuple(_way(box) for box, _ in wanted)
     insets = tuple(inset for _, inset in wanted)
     return Sheet(main, insets, names, ways, depth, lowest)
@@ -105,8 +105,8 @@ def _may_bend(options: Options) -> bool:
 
 def _room_for(one: Sheet, options: Options) -> int:
     """Return for how many insets there is room; -1 if not even for the whole."""
-    whole = measure(one.main, options)
-    beside = [measure(inset, options).size for inset in one.insets]
+    whole = estimate_size(one.main, options)
+    beside = [estimate_size(inset, options).size for inset in one.insets]
     if options.legend:
         beside.insert(0, LEGEND)
     best = -1
@@ -136,7 +136,7 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
     waiting = [*_closed_boxes(main)]
     while waiting:
         box = waiting.pop(0)
-        name = kind(box)
+        name = common_kind(box)
         if name in found:
             continue
         found.add(name)
@@ -146,27 +146,27 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
             if shape in shapes:
                 continue
             shapes.append(shape)
-        same = [box, *(other for other in waiting if kind(other) == name)]
+        same = [box, *(other for other in waiting if common_kind(other) == name)]
         # The one with a projection shows more than the one without.
         box = max(same, key=lambda other: sum(1 for _ in other.group.steps()))
         drawn = picture(part_of(name, box.group), fold=options.fold)
         levels = _levels(drawn.parts)
         inset = drawn
-        while levels > 0 and measure(inset, options).size.height > limit:
+        while levels > 0 and estimate_size(inset, options).size.height > limit:
             levels -= 1
             inset = closed(drawn, max(levels, 1))
         waiting += _closed_boxes(inset)
         yield box, inset
 
 
-def kind(box: Box) -> str:
+def common_kind(box: Box) -> str:
     """Return what blocks of one kind have in common: the word, or else the path."""
     return box.group.word if box.group.role == "block" else box.heading.path
 
 
 def _way(box: Box) -> str:
     """Return the option of `archdsl render` that draws such a box alone."""
-    return f"{'--block' if box.group.role == 'block' else '--only'} {kind(box)}"
+    return f"{'--block' if box.group.role == 'block' else '--only'} {common_kind(box)}"
 
 
 def _word(step: Step) -> tuple[object, ...]:
@@ -179,7 +179,7 @@ def _closed_boxes(drawn: Picture) -> Iterator[Box]:
             yield node.box
 
 
-def _levels(parts: Iterable[Part]) -> int:
+def _levels(parts: Iterable[PicturePart]) -> int:
     """Return how many blocks stand within each other."""
     deepest = 0
     stack = [(part, 0) for part in parts]

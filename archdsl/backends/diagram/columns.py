@@ -8,7 +8,7 @@ from typing import NamedTuple
 from archdsl.ir import Port
 from archdsl.values import Shape
 
-from .picture import Box, Edge, Part, Picture, leaves
+from .picture import Box, Edge, Picture, PicturePart, drawn_nodes
 from .routes import JOINT
 
 
@@ -67,7 +67,7 @@ def _side_lines_first(drawn: Picture) -> Picture:
     maker = {
         step.output: at
         for at, part in enumerate(drawn.parts)
-        for node in leaves([part])
+        for node in drawn_nodes([part])
         for step in node.steps
     }
     tails: dict[int, set[int]] = {}
@@ -89,8 +89,8 @@ def _side_lines_first(drawn: Picture) -> Picture:
 def _in_order(drawn: Picture) -> Picture:
     """Return a column with its parts in the spec's order again."""
 
-    def first(part: Part) -> int:
-        return next(leaves([part])).steps[0].output
+    def first(part: PicturePart) -> int:
+        return next(drawn_nodes([part])).steps[0].output
 
     return drawn._replace(parts=tuple(sorted(drawn.parts, key=first)))
 
@@ -142,7 +142,7 @@ def _crossing(order: Mapping[int, int], last: Mapping[int, int], nodes: int) -> 
 Lists = list[list[int]]
 
 
-def _places(parts: tuple[Part, ...]) -> Iterator[tuple[int, int, int, int]]:
+def _places(parts: tuple[PicturePart, ...]) -> Iterator[tuple[int, int, int, int]]:
     """Yield for each place its part and child, the first node that counts, and nodes.
 
     The nodes are those since the place before.
@@ -152,12 +152,12 @@ def _places(parts: tuple[Part, ...]) -> Iterator[tuple[int, int, int, int]]:
         start = at
         if isinstance(part, Box) and part.heading.copies == 1:
             for child, inner in enumerate(part.parts[:-1], 1):
-                size = len([*leaves([inner])])
+                size = len([*drawn_nodes([inner])])
                 at += size
                 yield index, child, start, size
-            size = len([*leaves(part.parts[-1:])])
+            size = len([*drawn_nodes(part.parts[-1:])])
         else:
-            size = len([*leaves([part])])
+            size = len([*drawn_nodes([part])])
         at += size
         yield index + 1, 0, -1, size
 
@@ -170,7 +170,7 @@ def _split(drawn: Picture, seam: Seam) -> tuple[Picture, Picture]:
         before = (*before, torn._replace(parts=torn.parts[: seam.child]))
         rest = torn._replace(parts=torn.parts[seam.child :], continued=True)
         after = (rest, *after[1:])
-    below = {step.output for node in leaves(after) for step in node.steps}
+    below = {step.output for node in drawn_nodes(after) for step in node.steps}
     above: list[Edge] = []
     under: list[Edge] = []
     for edge in drawn.edges:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from archdsl.ir import Port
 from archdsl.values import show_shape
 
-from .bend import is_across, places
+from .bend import is_across, node_numbers
 from .labels import (
     closed_lines,
     escaped,
@@ -31,9 +31,9 @@ from .labels import (
     tip,
 )
 from .options import FONT, Options
-from .picture import Box, Closed, Node, Part, Picture, path_of
+from .picture import Box, Closed, Picture, PictureNode, PicturePart, path_of
 from .routes import JOINT, Arrow, Routes
-from .themes import FAMILIES, PALETTES, Palette, family_of, shade
+from .themes import FAMILIES, PALETTES, Palette, layer_family, shade
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -80,7 +80,7 @@ def new_graph(options: Options, title: Sequence[str] = ()) -> Digraph:
     return graph
 
 
-class Writer:
+class DotWriter:
     """Writes pictures into graphs; ids differ among all that it writes.
 
     Attributes:
@@ -104,7 +104,7 @@ class Writer:
         self.taken: Counter[str] = Counter()
 
     def write(self, graph: Digraph, drawn: Picture, lowest: int | None = None) -> None:
-        """Write one picture; as a U if it is told which node is the lowest."""
+        """Write one picture; as a U if the lowest node is given."""
         self.ids, self.exit = {}, ""
         for port in drawn.inputs:
             self.ids[port.value] = self.new_id()
@@ -117,11 +117,11 @@ class Writer:
                 self.exit = name if edge.head.name == JOINT else self.exit
         routes = Routes(drawn, self.ids, nodes, self)
         self._parts(graph, drawn, drawn.parts, 0, routes, nodes)
-        order = places(drawn) if lowest is not None else {}
+        order = node_numbers(drawn) if lowest is not None else {}
         for arrow in routes.arrows:
             self._arrow(graph, arrow, order, lowest)
 
-    def _new(self, node: Node | Closed) -> str:
+    def _new(self, node: PictureNode | Closed) -> str:
         name = self.new_id()
         self.ids.update((step.output, name) for step in node.steps)
         return name
@@ -129,8 +129,8 @@ class Writer:
     def legend(self, graph: Digraph, pictures: Iterable[Picture]) -> None:
         """Write a legend of what the pictures have."""
         nodes = [node for drawn in pictures for node in drawn.nodes()]
-        layers = [node.main for node in nodes if isinstance(node, Node)]
-        found = {family_of(step.op.family) for step in layers}
+        layers = [node.main for node in nodes if isinstance(node, PictureNode)]
+        found = {layer_family(step.op.family) for step in layers}
         training = any(step.training for node in nodes for step in node.steps)
         keys = [key for key in FAMILIES if key in found]
         if self.options.shade != "family":
@@ -166,7 +166,7 @@ class Writer:
         self,
         graph: Digraph,
         drawn: Picture,
-        parts: Iterable[Part],
+        parts: Iterable[PicturePart],
         depth: int,
         routes: Routes,
         nodes: Mapping[int, str],
@@ -207,7 +207,7 @@ class Writer:
         }
 
     def _node(
-        self, graph: Digraph, drawn: Picture, node: Node | Closed, name: str
+        self, graph: Digraph, drawn: Picture, node: PictureNode | Closed, name: str
     ) -> None:
         if isinstance(node, Closed):
             lines = closed_lines(node, drawn, self.options)
@@ -223,13 +223,13 @@ class Writer:
             **self.look(node, drawn),
         )
 
-    def look(self, node: Node | Closed, drawn: Picture) -> dict[str, str]:
+    def look(self, node: PictureNode | Closed, drawn: Picture) -> dict[str, str]:
         """Return the attributes of a node's shape and colours."""
         if isinstance(node, Closed):
             look = {"style": _dashed("rounded,filled", node.box.training)}
             look["fillcolor"] = self.palette.closed
         else:
-            family = family_of(node.main.op.family)
+            family = layer_family(node.main.op.family)
             style = _style("filled", family == "merge")
             look = {"style": _dashed(style, node.main.training)}
             look["fillcolor"] = self.palette.fills[family]
@@ -245,7 +245,7 @@ class Writer:
             look |= {"penwidth": "1.8", "color": self.palette.strong}
         return look
 
-    def weight(self, node: Node | Closed, drawn: Picture) -> int:
+    def weight(self, node: PictureNode | Closed, drawn: Picture) -> int:
         """Return what shading goes by, of all that a node stands for."""
         cost = macs if self.options.shade == "macs" else params
         twins = (twin for step in node.steps for twin in drawn.twins[step.output])

@@ -13,10 +13,10 @@ from archdsl.limits import MAX_DRAWN
 from .accessible import accessible
 from .bend import bottom_or_reason
 from .choose import sheet
-from .dot import Writer, new_graph
+from .dot import DotWriter, new_graph
 from .labels import title
-from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
-from .options import DEFAULT, SMALLEST, Options, check
+from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run_engine
+from .options import DEFAULT, SMALLEST, Options, check_options
 from .pack import scale
 from .picture import (
     Box,
@@ -26,11 +26,10 @@ from .picture import (
     part_of,
     path_of,
     picture,
-    whole,
+    whole_network,
 )
-from .place import Page, page
-from .volumes import page as volumes_page
-from .volumes import volumes
+from .place import Page, lay_out_sheet
+from .volumes import volumes, volumes_page
 
 # The most that closer rows can gain.
 _NEARLY = 0.8
@@ -69,12 +68,12 @@ class Drawing:
         chain: what is, if it is drawn as volumes.
 
     Raises:
-        SpecError: if it is to be drawn as volumes, and is no chain; or as a U, and is
-            none.
+        SpecError: if it is to be drawn as volumes but is not a chain, or as a U but
+            does not have that form.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
-        check(options)
+        check_options(options)
         self.network = network
         self.options = options
         self.subject = subject(network, options)
@@ -114,7 +113,9 @@ class Drawing:
                 rows = drawn.rows_crossed()
                 if rows > MAX_DRAWN:
                     raise SpecError([_too_large(self.network, rows, self.options.fold)])
-            found = page(self._title(), self.sheet, self.options, self._writer())
+            found = lay_out_sheet(
+                self._title(), self.sheet, self.options, self._writer()
+            )
             options = self.options
             is_free = options.depth is None and options.fold and not options.tight
             fits = scale(found.size, options)
@@ -134,7 +135,8 @@ class Drawing:
 
         Args:
             format: svg, png or pdf.
-            warn: told what the engine warns of, and of text too small for a page.
+            warn: called with each warning of the engine, and about text too small for a
+                page.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -144,7 +146,7 @@ class Drawing:
         pixels = max(found.size) * self.options.dpi / 72
         if format == "png" and pixels > _MAX_PIXELS:
             raise SpecError([_too_long(self.network, round(pixels))])
-        data, said = run(found.source, format, "nop2")
+        data, said = run_engine(found.source, format, "nop2")
         if warn:
             engine = dict.fromkeys((*found.warnings, *said))
             for line in (*self._too_small(found), *engine):
@@ -162,14 +164,14 @@ class Drawing:
             yield (
                 f"on {page}, the text of this picture has {fits * SMALLEST:.1f} pt, "
                 f"less than {SMALLEST:g}: close blocks by a smaller --depth, or draw "
-                "parts on pages of their own by --only and --block"
+                "parts on separate pages with --only and --block"
             )
 
     def _title(self) -> list[str]:
         return title(self.subject.name, self.subject.root.steps(), self.options)
 
-    def _writer(self) -> Writer:
-        writer = Writer(self.options)
+    def _writer(self) -> DotWriter:
+        writer = DotWriter(self.options)
         if self.options.shade != "family":
             main = self.chain or self.sheet.main
             weights = (writer.weight(node, main) for node in main.nodes())
@@ -194,7 +196,8 @@ def render(
         format: one of `FORMATS`; the suffix of `path` tells it when left out.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
-        warn: told what a layout engine warns of, and of text too small for a page.
+        warn: called with each warning of a layout engine, and about text too small for
+            a page.
 
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.
@@ -226,7 +229,7 @@ def subject(network: Network, options: Options) -> Subject:
         raise UnknownPart("a path and a block each name what is drawn: give only one")
     wanted = options.only or options.block
     if not wanted:
-        return whole(network)
+        return whole_network(network)
     known: dict[str, Group] = {}
     for group in _groups(network.root):
         name = path_of(group) if options.only else group.word
@@ -265,8 +268,8 @@ def _no_u(what: Subject, options: Options) -> Diagnostic:
         "A0802",
         f"{what.name} cannot be drawn as a U: {reason}",
         what.root.span,
-        label="two arrows or more must lead from the way down to the way up, the first "
-        "to the last",
+        label="at least two skips must lead from the way down to the way up, nested "
+        "in one another",
         help=f"leave out `--style unet`{ways}, or draw a part of maps by `--only`",
     )
 
@@ -276,7 +279,7 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
     return Diagnostic(
         "A0910",
         f"the picture of {network.name} is too large to be laid out: its arrows cross "
-        f"{rows:,} rows, and {MAX_DRAWN:,} take an engine some seconds",
+        f"{rows:,} rows, and at most {MAX_DRAWN:,} are allowed",
         network.root.span,
         label="drawn here",
         help=f"{way}draw a part of it by `--only`, or write `--format dot`",
@@ -286,8 +289,8 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
 def _too_long(network: Network, pixels: int) -> Diagnostic:
     return Diagnostic(
         "A0910",
-        f"the picture of {network.name} would be {pixels:,} pixels long, and a png has "
-        f"at most {_MAX_PIXELS:,}",
+        f"the picture of {network.name} would be {pixels:,} pixels long, but a png "
+        f"has at most {_MAX_PIXELS:,}",
         network.root.span,
         label="drawn here",
         help="use a smaller `--depth` or `--dpi`, or write svg or pdf",

@@ -11,13 +11,13 @@ from archdsl.layer import Layer
 from archdsl.values import Shape, channels, show_shape
 
 from .options import Options
-from .picture import Closed, Heading, Node, Picture, path_of
+from .picture import Closed, Heading, Picture, PictureNode, path_of
 
 _MAX_TEXT = 72
 # A tooltip takes no room of the picture.
 _MAX_TIP = 200
 
-Cost = Callable[[Step], int]
+CostOf = Callable[[Step], int]
 
 
 def title(name: str, steps: Iterable[Step], options: Options) -> list[str]:
@@ -64,10 +64,10 @@ def _times(heading: Heading) -> str:
 
 def fitting_heading(heading: Heading) -> str:
     """Return the same in what a box has room for; no number of copies is cut off."""
-    whole = heading_of(heading, short)
+    whole = heading_of(heading, short_path)
     if len(whole) <= _MAX_TEXT:
         return whole
-    first, last = short(heading.path), short(heading.last)
+    first, last = short_path(heading.path), short_path(heading.last)
     around, dot, end = last.rpartition(".")
     names = " to ".join(filter(None, (first, last)))
     if last and first.startswith(around + dot):
@@ -76,7 +76,7 @@ def fitting_heading(heading: Heading) -> str:
     return _cut(_named(names, heading), _MAX_TEXT - len(times)) + times
 
 
-def short(path: str) -> str:
+def short_path(path: str) -> str:
     """Return a path's end, from its last part that is not only a number."""
     parts = path.split(".")
     at = len(parts) - 1
@@ -85,7 +85,7 @@ def short(path: str) -> str:
     return ".".join(parts[at:])
 
 
-def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
+def node_lines(node: PictureNode, drawn: Picture, options: Options) -> Iterator[str]:
     """Yield the heading, the layers of the chain, and their shape and costs."""
     heading = node.heading
     often = _times(heading)
@@ -105,14 +105,14 @@ def closed_lines(part: Closed, drawn: Picture, options: Options) -> Iterator[str
     yield from _figures(part.steps, drawn, options, part.times)
 
 
-def node_tip(node: Node | Closed, drawn: Picture) -> Iterator[str]:
+def node_tip(node: PictureNode | Closed, drawn: Picture) -> Iterator[str]:
     """Yield what a tooltip says of each step; of a closed box, its name alone."""
     if isinstance(node, Closed):
         yield heading_of(node.heading, str)
         return
     for step in node.steps:
         inputs = " and ".join(map(show_shape, step.input_shapes))
-        text = f"{layer_text(step)}, {inputs} to {show_shape(step.shape)}"
+        text = f"{layer_label(step)}, {inputs} to {show_shape(step.shape)}"
         number = params(step)
         weights = f"{number:,} parameters" if number else ""
         if _shared(step):
@@ -120,12 +120,12 @@ def node_tip(node: Node | Closed, drawn: Picture) -> Iterator[str]:
         yield f"{path_of(step)}: " + ", ".join(filter(None, (text, weights)))
 
 
-def layer_text(step: Step) -> str:
+def layer_label(step: Step) -> str:
     """Return a layer's label with what else decides its cost."""
     op: Layer = step.op
     text = op.label()
-    groups = int(getattr(op, "groups", 1) or 1)
-    if op.family == "conv" and groups > 1:
+    groups = getattr(op, "groups", 1)
+    if op.family == "conv" and isinstance(groups, int) and groups > 1:
         if groups == channels(step.input_shapes[0]):
             text = f"dw{text}"
         else:
@@ -137,10 +137,10 @@ def layer_text(step: Step) -> str:
     return text
 
 
-def _layer(step: Step, node: Node, drawn: Picture) -> str:
+def _layer(step: Step, node: PictureNode, drawn: Picture) -> str:
     """Return the layer, after its name if it is the main one and has one."""
     twins = drawn.twins[step.output]
-    text = span(layer_text(twins[0]), layer_text(twins[-1]))
+    text = span(layer_label(twins[0]), layer_label(twins[-1]))
     known = step.labelled or step.op.tensors(*step.input_shapes)
     if step is not node.main or not known or step.name == step.op.word:
         return text
@@ -148,9 +148,11 @@ def _layer(step: Step, node: Node, drawn: Picture) -> str:
     return text if named else f"{step.alias or step.name}: {text}"
 
 
-def is_shared(node: Node | Closed) -> bool:
+def is_shared(node: PictureNode | Closed) -> bool:
     """Return whether a node's weights are those of an earlier one."""
-    return any(map(_shared, [node.main] if isinstance(node, Node) else node.steps))
+    return any(
+        map(_shared, [node.main] if isinstance(node, PictureNode) else node.steps)
+    )
 
 
 def _shared(step: Step) -> str:
@@ -158,7 +160,7 @@ def _shared(step: Step) -> str:
     if not step.shared or not step.op.tensors(*step.input_shapes):
         return ""
     is_other = step.alias not in ("", step.name)
-    return f"weights of {short(step.path)}" if is_other else "shared weights"
+    return f"weights of {short_path(step.path)}" if is_other else "shared weights"
 
 
 def _figures(
@@ -190,7 +192,7 @@ def _shapes(first: Shape, last: Shape) -> str:
 
 
 def _costs(
-    steps: Iterable[Step], drawn: Picture, cost: Cost, times: int
+    steps: Iterable[Step], drawn: Picture, cost: CostOf, times: int
 ) -> Iterator[str]:
     """Yield what the steps cost, of each of so many copies where these are equal."""
     each = [0] * times
@@ -218,7 +220,7 @@ def brief(number: int) -> str:
 
 
 def escaped(lines: Iterable[Any], room: int = _MAX_TEXT) -> str:
-    """Return lines as one label, in which nothing means anything to dot."""
+    """Return lines as one label, escaped for dot."""
     import graphviz
 
     text = r"\n".join(graphviz.escape(_plain(str(line), room)) for line in lines)

@@ -45,10 +45,12 @@ def image(source: str, format: str) -> bytes:
     """
     if format in TEXT_FORMATS:
         return source.encode()
-    return run(source, format)[0]
+    return run_engine(source, format)[0]
 
 
-def run(source: str, format: str, engine: str = "dot") -> tuple[bytes, list[str]]:
+def run_engine(
+    source: str, format: str, engine: str = "dot"
+) -> tuple[bytes, list[str]]:
     """Return dot text laid out and drawn, and what the engine warned of.
 
     Args:

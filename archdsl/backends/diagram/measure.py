@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .labels import closed_lines, fitting_heading, node_lines
 from .options import Options
-from .picture import Box, Closed, Node, Part, Picture
+from .picture import Box, Closed, Picture, PictureNode, PicturePart
 
 # In points, for text of 11: of a line, around a node's lines, between rows, for each
 # border that an arrow enters and leaves, and of a character on average.
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
     bottoms: Mapping[int, float]
 
 
-def measure(drawn: Picture, options: Options) -> Measured:
+def estimate_size(drawn: Picture, options: Options) -> Measured:
     """Return about how large a picture will be."""
     around = dict(_around(drawn.parts, ()))
     nodes = [*drawn.nodes()]
@@ -75,7 +75,7 @@ def measure(drawn: Picture, options: Options) -> Measured:
 
 
 def _around(
-    parts: Iterable[Part], boxes: tuple[int, ...]
+    parts: Iterable[PicturePart], boxes: tuple[int, ...]
 ) -> Iterable[tuple[int, tuple[int, ...]]]:
     for part in parts:
         if isinstance(part, Box):
@@ -89,13 +89,13 @@ def _borders(tail: tuple[int, ...], head: tuple[int, ...]) -> float:
     return _ENTER * (len(head) - common) + _LEAVE * (len(tail) - common)
 
 
-def _lines(node: Node | Closed, drawn: Picture, options: Options) -> list[str]:
+def _lines(node: PictureNode | Closed, drawn: Picture, options: Options) -> list[str]:
     if isinstance(node, Closed):
         return [*closed_lines(node, drawn, options)]
     return [*node_lines(node, drawn, options)]
 
 
-def _title_width(part: Part) -> float:
+def _title_width(part: PicturePart) -> float:
     """Return the width of the widest title in a box."""
     if not isinstance(part, Box):
         return 0.0

@@ -10,8 +10,8 @@ from archdsl.limits import DPI
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
 Theme = Literal["light", "dark", "print"]
-Style = Literal["auto", "graph", "unet", "volumes"]
-Page = Literal["a4", "slide"]
+DrawingStyle = Literal["auto", "graph", "unet", "volumes"]
+PageSize = Literal["a4", "slide"]
 Shade = Literal["family", "params", "macs"]
 
 # Deeper than any network's blocks are nested.
@@ -21,7 +21,7 @@ ALL: Final = 1_000
 # points: 523 x 770 of A4's 595 x 842, and 907 x 467 of a slide of 960 x 540.
 FONT: Final = 11.0
 SMALLEST: Final = 6.0
-PAGES: Final[dict[Page, tuple[float, float]]] = {
+PAGES: Final[dict[PageSize, tuple[float, float]]] = {
     "a4": (523 * FONT / SMALLEST, 770 * FONT / SMALLEST),
     "slide": (907 * FONT / SMALLEST, 467 * FONT / SMALLEST),
 }
@@ -55,9 +55,9 @@ class Options(NamedTuple):
     direction: Direction = "TB"
     detail: Detail = "shapes"
     theme: Theme = "light"
-    style: Style = "auto"
+    style: DrawingStyle = "auto"
     shade: Shade = "family"
-    page: Page = "a4"
+    page: PageSize = "a4"
     title: str | None = None
     legend: bool = True
     insets: bool = True
@@ -70,7 +70,7 @@ class Options(NamedTuple):
 DEFAULT: Final = Options()
 
 
-def check(options: Options) -> None:
+def check_options(options: Options) -> None:
     """Refuse options that a picture cannot have.
 
     Raises:
@@ -96,4 +96,6 @@ def check(options: Options) -> None:
     if not low <= options.dpi <= high:
         raise ValueError(f"dpi must be {low} to {high:,}, not {options.dpi}")
     if options.style == "unet" and options.direction == "LR":
-        raise ValueError("a U is drawn from top to bottom: leave out direction LR")
+        raise ValueError(
+            "a U is always drawn from top to bottom: leave out direction LR"
+        )

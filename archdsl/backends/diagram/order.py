@@ -13,12 +13,12 @@ from itertools import pairwise
 from .picture import Closed, Picture
 
 # Nodes that have to stand in this order.
-Row = tuple[str, ...]
+NodeRow = tuple[str, ...]
 # An arrow that is not drawn.
 Pull = tuple[str, str]
 
 
-class Order:
+class BranchOrder:
     """The order of a picture's branches: that in which the spec writes them.
 
     Ways that meet stand in the order in which the layer where they meet reads them;
@@ -35,7 +35,7 @@ class Order:
         self,
         names: Sequence[str],
         arrows: Mapping[Pull, bool],
-        reads: Mapping[str, Row],
+        reads: Mapping[str, NodeRow],
     ) -> None:
         """Find what has to stand in which order.
 
@@ -68,7 +68,7 @@ class Order:
             if len(row) > 1
         ]
 
-    def _branches(self, head: str, tails: Row) -> Row:
+    def _branches(self, head: str, tails: NodeRow) -> NodeRow:
         """Return where the arrows of branches start that end at a node."""
         starts: dict[str, None] = {}
         for tail in tails:
@@ -83,7 +83,7 @@ class Order:
             if not any(self._leads(start, other) for other in starts if other != start)
         )
 
-    def _begun(self, tail: str) -> Row:
+    def _begun(self, tail: str) -> NodeRow:
         """Return the nodes that begin a way at a node: those that read nothing else."""
         heads = (head for head in self._heads[tail] if set(self._tails[head]) == {tail})
         return tuple(sorted(dict.fromkeys(heads), key=self._bit.__getitem__))
@@ -102,13 +102,13 @@ class Order:
                 return places[0] - places[1]
         return 0
 
-    def wrong(self, places: Mapping[str, float]) -> list[Row]:
+    def wrong(self, places: Mapping[str, float]) -> list[NodeRow]:
         """Return the rows that do not stand in order, each up to its last fault.
 
         Args:
             places: of the nodes' middles, growing in the order in which to stand.
         """
-        found: list[Row] = []
+        found: list[NodeRow] = []
         for row in self.rows:
             at = [places[name] for name in row]
             faults = [end for end in range(1, len(row)) if at[end - 1] >= at[end]]
@@ -116,7 +116,7 @@ class Order:
                 found.append(row[: faults[-1] + 1])
         return found
 
-    def pulls(self, rows: Iterable[Row]) -> list[Pull]:
+    def pulls(self, rows: Iterable[NodeRow]) -> list[Pull]:
         """Return arrows that pull each node of a row towards the one before it.
 
         They start where that one comes from. Then more arrows cross where the node
@@ -130,7 +130,7 @@ class Order:
         return [*found]
 
 
-def reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, Row]:
+def node_reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, NodeRow]:
     """Return the nodes whose values each node reads, as its branches are written.
 
     Args:
@@ -140,7 +140,7 @@ def reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, Row]:
     made = {
         twin.output: value for value, twins in drawn.twins.items() for twin in twins
     }
-    found: dict[str, Row] = {}
+    found: dict[str, NodeRow] = {}
     for node in drawn.nodes():
         if isinstance(node, Closed):
             # What flows in is the first branch, even if a layer behind others reads it.

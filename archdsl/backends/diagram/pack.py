@@ -16,7 +16,7 @@ MARGIN: Final = 16.0
 # The margin that an engine may leave around everything.
 EDGE: Final = 30.0
 
-Point = tuple[float, float]
+Position = tuple[float, float]
 
 
 def rooms(options: Options) -> list[Size]:
@@ -36,14 +36,14 @@ def scale(size: Size, options: Options) -> float:
     )
 
 
-def area(size: Size) -> float:
+def page_area(size: Size) -> float:
     """Return how much of a page something takes."""
     return size.width * size.height
 
 
 def pack(
     columns: Sequence[Size], beside: Sequence[Size], options: Options
-) -> tuple[list[Point | None], Size]:
+) -> tuple[list[Position | None], Size]:
     """Return where everything begins, from the top left, and the size of it all.
 
     Columns stand side by side, rows below each other, and the rest wherever there is
@@ -63,11 +63,11 @@ def pack(
             for order in _orders(beside):
                 found.append(_packed(columns, beside, order, limit, options))
 
-    def worth(it: tuple[list[Point | None], Size]) -> tuple[float, ...]:
+    def worth(it: tuple[list[Position | None], Size]) -> tuple[float, ...]:
         places, size = it
         fits = scale(size, options)
         put = zip(beside, places[len(columns) :], strict=True)
-        shown = sum(area(size) for size, place in put if place is not None)
+        shown = sum(page_area(size) for size, place in put if place is not None)
         legend = not options.legend or places[len(columns)] is not None
         return (min(fits, 1), legend, shown, fits)
 
@@ -80,7 +80,7 @@ def _orders(beside: Sequence[Size]) -> list[list[int]]:
     Small ones find room between them, but for the legend, which stands first, and may
     have to come before all or behind the largest.
     """
-    order = sorted(range(len(beside)), key=lambda at: -area(beside[at]))
+    order = sorted(range(len(beside)), key=lambda at: -page_area(beside[at]))
     rest = [at for at in order if at]
     return [order, [0, *rest], [*rest[:1], 0, *rest[1:]]] if beside else [order]
 
@@ -91,7 +91,7 @@ def _packed(
     order: Sequence[int],
     limit: Size,
     options: Options,
-) -> tuple[list[Point | None], Size]:
+) -> tuple[list[Position | None], Size]:
     taken: list[tuple[float, float, float, float]] = []
     x, y = MARGIN, HEAD
     for size in columns:
@@ -103,7 +103,7 @@ def _packed(
     # The connectors run around the columns.
     near = GAP - APART
     blocks = [(a - near, b - near, c + near, d + near) for a, b, c, d in taken]
-    places: list[Point | None] = [(a, b) for a, b, *_ in taken]
+    places: list[Position | None] = [(a, b) for a, b, *_ in taken]
     places += [None] * len(beside)
     for at in order:
         size = beside[at]
@@ -121,7 +121,7 @@ def _packed(
 
 def _spots(
     blocks: Sequence[tuple[float, float, float, float]], size: Size, limit: Size
-) -> Iterator[Point]:
+) -> Iterator[Position]:
     """Yield the free places at the edges of what is there, the leftmost first."""
     rights = sorted({MARGIN, *(block[2] + APART for block in blocks)})
     bottoms = sorted({HEAD, *(block[3] + APART for block in blocks)})

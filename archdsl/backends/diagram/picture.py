@@ -35,7 +35,7 @@ class Heading(NamedTuple):
     copies: int = 1
 
 
-class Node(NamedTuple):
+class PictureNode(NamedTuple):
     """Steps of one chain, at least one, under the heading of the group they fill."""
 
     steps: tuple[Step, ...]
@@ -59,14 +59,14 @@ class Box(NamedTuple):
     """
 
     heading: Heading
-    parts: tuple[Part, ...]
+    parts: tuple[PicturePart, ...]
     training: bool
     group: Group
     continued: bool = False
 
 
 class Closed(NamedTuple):
-    """A box of which the inside is not drawn.
+    """A box whose contents are not drawn.
 
     Attributes:
         heading: what it is called.
@@ -81,7 +81,7 @@ class Closed(NamedTuple):
     times: int
 
 
-Part = Node | Box | Closed
+PicturePart = PictureNode | Box | Closed
 
 
 class Edge(NamedTuple):
@@ -112,14 +112,14 @@ class Picture(NamedTuple):
         twins: the steps that each drawn step stands for, by its output's number.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[PicturePart, ...]
     edges: tuple[Edge, ...]
     inputs: tuple[Port, ...]
     twins: Mapping[int, Sequence[Step]]
 
-    def nodes(self) -> Iterator[Node | Closed]:
+    def nodes(self) -> Iterator[PictureNode | Closed]:
         """Yield the nodes in boxes and outside."""
-        return leaves(self.parts)
+        return drawn_nodes(self.parts)
 
     def rows_crossed(self) -> int:
         """Return how many rows all edges cross, where each node stands below its tails.
@@ -139,7 +139,7 @@ class Picture(NamedTuple):
         return sum([rows[head] - rows.get(tail, 0) for tail, head in ends])
 
 
-def leaves(parts: Iterable[Part]) -> Iterator[Node | Closed]:
+def drawn_nodes(parts: Iterable[PicturePart]) -> Iterator[PictureNode | Closed]:
     """Yield the nodes of parts, those in boxes included, in order."""
     stack = [*parts][::-1]
     while stack:
@@ -166,7 +166,7 @@ class Subject(NamedTuple):
     outputs: tuple[Port, ...]
 
 
-def whole(network: Network) -> Subject:
+def whole_network(network: Network) -> Subject:
     """Return all of a network as a subject."""
     return Subject(network.name, network.root, network.inputs, network.outputs)
 
@@ -192,7 +192,7 @@ def part_of(name: str, group: Group) -> Subject:
 def picture(subject: Network | Subject, *, fold: bool) -> Picture:
     """Return what to draw, with every block open."""
     if isinstance(subject, Network):
-        subject = whole(subject)
+        subject = whole_network(subject)
     sketch = _Folded(subject) if fold else _Sketch()
     parts = tuple(sketch.parts(subject.root.children))
     twins: dict[int, list[Step]] = {}
@@ -237,8 +237,8 @@ def _block_in(group: Group) -> bool:
 
 
 def _closed(
-    parts: Iterable[Part], depth: int, times: int, inside: dict[int, int]
-) -> Iterator[Part]:
+    parts: Iterable[PicturePart], depth: int, times: int, inside: dict[int, int]
+) -> Iterator[PicturePart]:
     for part in parts:
         if not isinstance(part, Box):
             yield part
@@ -249,7 +249,7 @@ def _closed(
             below = depth - is_block(part)
             yield part._replace(parts=tuple(_closed(part.parts, below, copies, inside)))
         else:
-            nodes = [*leaves(part.parts)]
+            nodes = [*drawn_nodes(part.parts)]
             steps = tuple(step for node in nodes for step in node.steps)
             inside.update((step.output, steps[0].output) for step in steps)
             yield Closed(part.heading, part, steps, copies)
@@ -268,11 +268,11 @@ class _Sketch:
         self.drawn_as: dict[int, int] = {}
         self.inside: set[int] = set()
 
-    def parts(self, children: Iterable[Step | Group]) -> Iterator[Part]:
+    def parts(self, children: Iterable[Step | Group]) -> Iterator[PicturePart]:
         """Yield what stands for the children, in order."""
         for child in _flat(children, copies=False):
             if isinstance(child, Step):
-                yield Node((child,))
+                yield PictureNode((child,))
             else:
                 parts = (*self.parts(child.children),)
                 if parts:
@@ -297,7 +297,7 @@ class _Folded(_Sketch):
         for port in subject.outputs:
             self.readers.setdefault(port.value, []).append(-1)
 
-    def parts(self, children: Iterable[Step | Group]) -> Iterator[Part]:
+    def parts(self, children: Iterable[Step | Group]) -> Iterator[PicturePart]:
         """Yield what stands for the children, in order."""
         chain: list[Step] = []
         for run in self._runs(_flat(children, copies=True)):
@@ -306,14 +306,14 @@ class _Folded(_Sketch):
                 self.inside.add(run.output)
                 continue
             if chain:
-                yield Node(tuple(chain))
+                yield PictureNode(tuple(chain))
             chain = []
             if isinstance(run, Step):
                 chain.append(run)
             else:
                 yield from self._box(run)
         if chain:
-            yield Node(tuple(chain))
+            yield PictureNode(tuple(chain))
 
     def _joins(self, chain: list[Step], step: Step) -> bool:
         last = chain[-1]
@@ -324,7 +324,7 @@ class _Folded(_Sketch):
             and (_is_light(step) or all(map(_is_light, chain)))
         )
 
-    def _box(self, run: list[Group]) -> Iterator[Part]:
+    def _box(self, run: list[Group]) -> Iterator[PicturePart]:
         first = run[0]
         for copy in run[1:]:
             for own, drawn in zip(copy.steps(), first.steps(), strict=True):
@@ -332,8 +332,8 @@ class _Folded(_Sketch):
         heading = _heading(run)
         parts = tuple(self.parts(first.children))
         match parts:
-            case [Node(steps=steps, heading=Heading(path="", copies=1))]:
-                yield Node(steps, heading)
+            case [PictureNode(steps=steps, heading=Heading(path="", copies=1))]:
+                yield PictureNode(steps, heading)
             case []:
                 return
             case _:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from .layout import run
+from .layout import run_engine
 from .measure import Size
 
-Point = tuple[float, float]
+Position = tuple[float, float]
 # Left, bottom, right and top.
-Frame = tuple[float, float, float, float]
+Bounds = tuple[float, float, float, float]
 
 # An attribute of a laid-out graph; a quoted value is one token.
 _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
@@ -46,7 +46,8 @@ class Piece(NamedTuple):
     Attributes:
         text: as dot text.
         size: of it.
-        joints: ids of where it goes on from another piece, and in another one.
+        joints: ids of the nodes where it continues from another piece, and into another
+            one.
     """
 
     text: str
@@ -62,12 +63,13 @@ def laid_out(
     Args:
         source: the text.
         warnings: to which those of the engine are added.
-        joints: ids of where it goes on from another piece, and in another one.
+        joints: ids of the nodes where it continues from another piece, and into another
+            one.
 
     Raises:
         MissingExtra: if there is no layout engine.
     """
-    data, said = run(source, "dot")
+    data, said = run_engine(source, "dot")
     warnings += said
     text = _ATTRIBUTES.sub(_inside, data.decode().replace("\\\n", ""))
     frames = [_frame(box[1]) for box in _BOX.finditer(text)]
@@ -91,7 +93,7 @@ def _inside(node: re.Match[str]) -> str:
     return _ATTRIBUTE.sub(shrunk, node[0])
 
 
-def _kept(spline: str, frames: Sequence[Frame]) -> str:
+def _kept(spline: str, frames: Sequence[Bounds]) -> str:
     """Return an arrow that stays in the innermost box in which it starts and ends."""
     if not spline.startswith("e,"):
         return spline  # it has no tip, and goes on elsewhere, or points upwards
@@ -124,7 +126,7 @@ def _between(low: float, at: float, high: float) -> float:
     return min(max(at, low + _INNER), high - _INNER)
 
 
-def _frame(text: str) -> Frame:
+def _frame(text: str) -> Bounds:
     left, low, right, high = map(float, text.split(","))
     return (left, low, right, high)
 
@@ -132,7 +134,7 @@ def _frame(text: str) -> Frame:
 # ---- moving what is laid out
 
 
-def moved(text: str, shift: Point) -> str:
+def moved(text: str, shift: Position) -> str:
     """Return a laid-out graph in another place."""
     return _changed(text, lambda at, axis: at + shift[axis])
 
@@ -174,7 +176,7 @@ def _changed(text: str, change: Callable[[float, int], float]) -> str:
 # ---- looking at what is laid out
 
 
-def positions(text: str) -> dict[str, Point]:
+def node_centres(text: str) -> dict[str, Position]:
     """Return where the middle of each node is."""
     return {node[1]: _point(node[2]) for node in _NODE.finditer(text)}
 
@@ -205,32 +207,32 @@ def dodged(text: str) -> str:
     return _TITLE.sub(dodge, text)
 
 
-def _frame_of(title: re.Match[str], side: int) -> Frame:
+def _frame_of(title: re.Match[str], side: int) -> Bounds:
     """Return where a title stands (0), or would if it stood at the other side (1)."""
     x, y = _middle(title, side)
     high, wide = (72 * float(title[at]) / 2 for at in (3, 5))
     return (x - wide, y - high, x + wide, y + high)
 
 
-def _middle(title: re.Match[str], side: int) -> Point:
+def _middle(title: re.Match[str], side: int) -> Position:
     x, y = _point(title[4])
     left, _, right, _ = _frame(title[2])
     return (left + right - x if side else x, y)
 
 
-def _all_curves(text: str) -> Iterator[list[Point]]:
+def _all_curves(text: str) -> Iterator[list[Position]]:
     for arrow in _ARROW.finditer(text):
         yield from _curves(arrow[2])
 
 
-def _curves(spline: str) -> Iterator[list[Point]]:
+def _curves(spline: str) -> Iterator[list[Position]]:
     """Yield the four points of each part of an arrow."""
     points = [_point(point) for point in spline.split() if point[0] not in "es"]
     for start in range(0, len(points) - 3, 3):
         yield points[start : start + 4]
 
 
-def _crosses(curve: Sequence[Point], frame: Frame) -> bool:
+def _crosses(curve: Sequence[Position], frame: Bounds) -> bool:
     left, low, right, high = frame
     xs, ys = zip(*curve, strict=True)
     # A curve stays between its four points.
@@ -246,6 +248,6 @@ def _crosses(curve: Sequence[Point], frame: Frame) -> bool:
     return False
 
 
-def _point(text: str) -> Point:
+def _point(text: str) -> Position:
     x, y = text.split(",")
     return (float(x), float(y))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .choose import Sheet, most
 from .columns import cut
-from .dot import Writer, new_graph
+from .dot import DotWriter, new_graph
 from .labels import escaped
 from .measure import Size
 from .options import Options
-from .pack import GAP, HEAD, MARGIN, area, pack, rooms, scale
+from .pack import GAP, HEAD, MARGIN, pack, page_area, rooms, scale
 from .picture import Picture
-from .piece import Piece, Point, laid_out, moved, positions
+from .piece import Piece, Position, laid_out, moved, node_centres
 from .routes import JOINT
 from .tidy import tidied
 
@@ -43,7 +43,9 @@ class Page(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> Page:
+def lay_out_sheet(
+    lines: Sequence[str], one: Sheet, options: Options, writer: DotWriter
+) -> Page:
     """Lay a sheet out.
 
     Raises:
@@ -84,19 +86,19 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
         _joint(graph, ends, _route(spots, (tail, head), corners[at:], options))
     more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
     note = f"not drawn beside: {', '.join(left_out[:2])}{more}" if left_out else ""
-    words(graph, lines, note, size)
+    write_words(graph, lines, note, size)
     return Page(str(graph.source), size, writer.paths, tuple(warnings))
 
 
 def _ways(
-    one: Sheet, options: Options, writer: Writer, warnings: list[str]
+    one: Sheet, options: Options, writer: DotWriter, warnings: list[str]
 ) -> list[list[Piece]]:
     """Lay the whole out in one column, and in more where these could fit."""
     whole = _piece(one.main, options, writer, warnings, one.lowest)
     if one.lowest is not None:
         return [[whole]]
     bottoms = {}
-    places = positions(whole.text)
+    places = node_centres(whole.text)
     for node in one.main.nodes():
         x, y = places[writer.ids[node.steps[0].output]]
         down = x if options.direction == "LR" else whole.size.height - y
@@ -115,7 +117,7 @@ def _ways(
 
 def _best(
     ways: Sequence[list[Piece]], beside: Sequence[Piece], options: Options
-) -> tuple[list[Piece], list[Point | None], Size]:
+) -> tuple[list[Piece], list[Position | None], Size]:
     """Return columns and places with which most insets fit, and text is largest."""
     rest = [piece.size for piece in beside]
     found = [
@@ -126,7 +128,7 @@ def _best(
 
 
 def _worth(
-    places: Sequence[Point | None],
+    places: Sequence[Position | None],
     columns: Sequence[Piece],
     rest: Sequence[Size],
     size: Size,
@@ -135,14 +137,14 @@ def _worth(
     """Return what to choose by; more columns must give clearly larger text."""
     found = scale(size, options)
     put = zip(rest, places[len(columns) :], strict=True)
-    shown = sum(area(size) for size, place in put if place is not None)
+    shown = sum(page_area(size) for size, place in put if place is not None)
     return (min(found, 1), shown, min(found, 1.6) - 0.1 * len(columns))
 
 
 def _piece(
     drawn: Picture,
     options: Options,
-    writer: Writer,
+    writer: DotWriter,
     warnings: list[str],
     lowest: int | None = None,
 ) -> Piece:
@@ -156,7 +158,9 @@ def _piece(
     return tidied(piece, source, drawn, writer.ids, options.direction)
 
 
-def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -> Piece:
+def _legend(
+    one: Sheet, options: Options, writer: DotWriter, warnings: list[str]
+) -> Piece:
     graph = new_graph(options._replace(direction="TB"))
     writer.legend(graph, [one.main, *one.insets])
     return laid_out(str(graph.source), warnings)
@@ -165,18 +169,18 @@ def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -
 # ---- between columns
 
 
-def _spot(piece: Piece, name: str, corner: Point) -> Point:
+def _spot(piece: Piece, name: str, corner: Position) -> Position:
     """Return where a node of a piece stands on the page."""
-    x, y = positions(piece.text).get(name, (0.0, 0.0))
+    x, y = node_centres(piece.text).get(name, (0.0, 0.0))
     return (x + corner[0], y + corner[1])
 
 
 def _route(
-    ends: Sequence[Point],
+    ends: Sequence[Position],
     pieces: Sequence[Piece],
-    corners: Sequence[Point],
+    corners: Sequence[Position],
     options: Options,
-) -> list[Point]:
+) -> list[Position]:
     """Return the corners of the arrow from one column, or row, to the next."""
     (start, end), (size, size2) = ends, (piece.size for piece in pieces)
     (x, y), (x2, y2), *_ = corners
@@ -191,7 +195,7 @@ def _route(
     return [start, *turns, end]
 
 
-def _joint(graph: Digraph, ends: tuple[str, str], route: Sequence[Point]) -> None:
+def _joint(graph: Digraph, ends: tuple[str, str], route: Sequence[Position]) -> None:
     """Draw an arrow with corners: each straight line as a curve that is none."""
     # The line ends before the tip, which has no direction otherwise.
     (x, y), tip = route[-2], route[-1]
@@ -203,11 +207,11 @@ def _joint(graph: Digraph, ends: tuple[str, str], route: Sequence[Point]) -> Non
     graph.edge(*ends, pos=f"e,{_show(tip)} {' '.join(points)}")
 
 
-def _show(point: Point) -> str:
+def _show(point: Position) -> str:
     return f"{point[0]:.2f},{point[1]:.2f}"
 
 
-def words(graph: Digraph, lines: Sequence[str], note: str, size: Size) -> None:
+def write_words(graph: Digraph, lines: Sequence[str], note: str, size: Size) -> None:
     """Write the title above all, and a note below."""
     middle = size.width / 2
     top = size.height - HEAD / 2 + 8

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from .picture import Box, Edge, Part, Picture
+from .picture import Box, Edge, Picture, PicturePart
 
 # Name of the node that represents the other columns of a picture.
 JOINT: Final = "\0joint"
 
 
-class Names(Protocol):
+class UniqueNames(Protocol):
     """Gives names that nothing else has."""
 
     def new_id(self) -> str:
@@ -57,7 +57,7 @@ class Routes:
         drawn: Picture,
         makers: Mapping[int, str],
         nodes: Mapping[int, str],
-        names: Names,
+        names: UniqueNames,
     ) -> None:
         self.arrows: list[Arrow] = []
         self.clusters: dict[int, str] = {}
@@ -74,9 +74,11 @@ class Routes:
         for value, edges in readers.items():
             self._leave(value, edges)
 
-    def _find(self, parts: Iterable[Part]) -> None:
+    def _find(self, parts: Iterable[PicturePart]) -> None:
         """Note which boxes stand around each step, the outermost first."""
-        stack: list[tuple[Part, tuple[Box, ...]]] = [(part, ()) for part in parts]
+        stack: list[tuple[PicturePart, tuple[Box, ...]]] = [
+            (part, ()) for part in parts
+        ]
         while stack:
             part, around = stack.pop()
             if isinstance(part, Box):

@@ -113,7 +113,7 @@ PRINT = Palette(
 PALETTES: Final = {"light": LIGHT, "dark": DARK, "print": PRINT}
 
 
-def family_of(family: str) -> str:
+def layer_family(family: str) -> str:
     """Return the family under which a layer is drawn."""
     if family in _NEUTRAL:
         return "norm"
@@ -122,10 +122,10 @@ def family_of(family: str) -> str:
 
 def shade(palette: Palette, share: float) -> str:
     """Return the fill for a share from 0 to 1."""
-    return mix(*palette.shades, share)
+    return mix_colours(*palette.shades, share)
 
 
-def mix(first: str, second: str, share: float) -> str:
+def mix_colours(first: str, second: str, share: float) -> str:
     """Return a colour with so large a share of the second one."""
     pairs = zip(_rgb(first), _rgb(second), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)

@@ -1,8 +1,8 @@
 """Lays pieces out again that are not tidy.
 
 In a tidy piece, branches stand in the spec's order, and no arrow crosses a title. An
-engine has no option that makes it so. So it is asked again in other words, each of
-which helps some networks and harms others, and the tidiest piece is taken.
+engine has no option that makes it so. So it is asked again with other attributes, each
+of which helps some networks and harms others, and the tidiest result is kept.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence, Set
 from itertools import product
 
 from .options import Direction
-from .order import Order, Pull, Row, reads
-from .pack import area
+from .order import BranchOrder, NodeRow, Pull, node_reads
+from .pack import page_area
 from .picture import Picture
-from .piece import Piece, dodged, laid_out, mirrored, positions, struck
+from .piece import Piece, dodged, laid_out, mirrored, node_centres, struck
 
 # In the dot text that is to be laid out: a node, an arrow, and where titles stand.
 _NODE = re.compile(r"^\t+(n\d+) \[", re.M)
@@ -30,7 +30,7 @@ _MOST = 2_000
 def tidied(
     plain: Piece, source: str, drawn: Picture, ids: dict[int, str], direction: Direction
 ) -> Piece:
-    """Return a piece that is tidy, as far as that can be had.
+    """Return the tidiest piece that is found.
 
     Args:
         plain: the piece as it came.
@@ -44,16 +44,16 @@ def tidied(
     if not tries:
         return plain
     arrows = {(m[1], m[2]): "lhead=" not in m[0] for m in _ARROW.finditer(source)}
-    order = Order(names, arrows, reads(drawn, ids))
+    order = BranchOrder(names, arrows, node_reads(drawn, ids))
     axis, sign = (1, -1) if direction == "LR" else (0, 1)
 
-    def wrong(piece: Piece) -> list[Row]:
-        places = positions(piece.text).items()
+    def wrong(piece: Piece) -> list[NodeRow]:
+        places = node_centres(piece.text).items()
         return order.wrong({name: sign * at[axis] for name, at in places})
 
     def rated(piece: Piece) -> tuple[int, float, Piece]:
         piece = piece._replace(text=dodged(piece.text))
-        return len(wrong(piece)) + struck(piece.text), area(piece.size), piece
+        return len(wrong(piece)) + struck(piece.text), page_area(piece.size), piece
 
     best = rated(plain)
     for backwards, ordering in product((False, True), repeat=2):

@@ -19,16 +19,16 @@ from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.ir import Network, Step
 from archdsl.values import Shape, show_shape
 
-from .dot import Writer, new_graph
+from .dot import DotWriter, new_graph
 from .labels import (
     brief,
     escaped,
     heading_of,
-    layer_text,
+    layer_label,
     macs,
     node_tip,
     params,
-    short,
+    short_path,
     tip,
 )
 from .measure import Size
@@ -37,16 +37,16 @@ from .pack import EDGE, HEAD, MARGIN, scale
 from .picture import (
     Box,
     Closed,
-    Node,
-    Part,
     Picture,
+    PictureNode,
+    PicturePart,
     Subject,
     closed,
     path_of,
     picture,
 )
-from .place import Page, words
-from .themes import FAMILIES, family_of, mix
+from .place import Page, write_words
+from .themes import FAMILIES, layer_family, mix_colours
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -80,13 +80,13 @@ class Volume(NamedTuple):
         copies: how many boxes are drawn.
     """
 
-    node: Node | Closed | None
+    node: PictureNode | Closed | None
     shape: Shape
     lines: tuple[str, ...]
     copies: int
 
 
-class Scale(NamedTuple):
+class VolumeScale(NamedTuple):
     """What the largest box stands for.
 
     Attributes:
@@ -136,7 +136,7 @@ def volumes(subject: Subject, options: Options, network: Network) -> Picture:
     raise SpecError([_no_chain(network, fork, options)])
 
 
-def _fork(drawn: Picture) -> Node | Closed | Step | None:
+def _fork(drawn: Picture) -> PictureNode | Closed | Step | None:
     """Return the first node that does not just read the one before it, if any does."""
     around = _repeated(drawn.parts)
     if around is not None:
@@ -153,7 +153,7 @@ def _fork(drawn: Picture) -> Node | Closed | Step | None:
     return None
 
 
-def _repeated(parts: Sequence[Part]) -> Step | None:
+def _repeated(parts: Sequence[PicturePart]) -> Step | None:
     """Return the first step of an open box that stands for several, if there is one."""
     for part in parts:
         if isinstance(part, Box):
@@ -165,7 +165,7 @@ def _repeated(parts: Sequence[Part]) -> Step | None:
     return None
 
 
-def _always(drawn: Picture) -> Iterator[Node | Closed]:
+def _always(drawn: Picture) -> Iterator[PictureNode | Closed]:
     """Yield the nodes that do not only train."""
     for node in drawn.nodes():
         training = node.box.training if isinstance(node, Closed) else node.main.training
@@ -174,9 +174,9 @@ def _always(drawn: Picture) -> Iterator[Node | Closed]:
 
 
 def _no_chain(
-    network: Network, fork: Node | Closed | Step | None, options: Options
+    network: Network, fork: PictureNode | Closed | Step | None, options: Options
 ) -> Diagnostic:
-    step = fork.steps[0] if isinstance(fork, Node | Closed) else fork
+    step = fork.steps[0] if isinstance(fork, PictureNode | Closed) else fork
     assert step is not None
     depth = "" if options.depth is None else f" at depth {options.depth}"
     return Diagnostic(
@@ -191,14 +191,14 @@ def _no_chain(
     )
 
 
-def page(
-    lines: Sequence[str], drawn: Picture, options: Options, writer: Writer
+def volumes_page(
+    lines: Sequence[str], drawn: Picture, options: Options, writer: DotWriter
 ) -> Page:
     """Place all volumes, in as many rows as make the text largest."""
     chain = [*_chain(drawn, options)]
     maps = [one.shape for one in chain if len(one.shape) > 1]
     bars = [one.shape for one in chain if len(one.shape) == 1]
-    sizes = Scale(
+    sizes = VolumeScale(
         side=max((int(side) for shape in maps for side in shape[1:]), default=1),
         channels=max((int(shape[0]) for shape in maps), default=1),
         numbers=max((int(shape[0]) for shape in bars), default=1),
@@ -235,7 +235,7 @@ def page(
     if options.legend:
         _legend(graph, chain, writer)
     dropped = len([*drawn.nodes()]) - len([*_always(drawn)])
-    words(graph, lines, _NOTE + "; no parts of training" * bool(dropped), size)
+    write_words(graph, lines, _NOTE + "; no parts of training" * bool(dropped), size)
     return Page(str(graph.source), size, writer.paths, ())
 
 
@@ -249,11 +249,11 @@ def _chain(drawn: Picture, options: Options) -> Iterator[Volume]:
         if isinstance(node, Closed):
             heading = node.heading._replace(copies=1, call="")
             word = node.heading.call.partition("<")[0]
-            first = [*filter(None, (heading_of(heading, short), word))]
+            first = [*filter(None, (heading_of(heading, short_path), word))]
         else:
-            if family_of(node.main.op.family) in ("norm", "reshape"):
+            if layer_family(node.main.op.family) in ("norm", "reshape"):
                 continue
-            first = [layer_text(node.main)]
+            first = [layer_label(node.main)]
         copies = node.heading.copies
         first[-1] += f"  x{copies}" if copies > 1 else ""
         more = _shape(last.shape, options)
@@ -265,7 +265,9 @@ def _shape(shape: Shape, options: Options) -> list[str]:
     return [] if options.detail == "names" else [show_shape(shape)]
 
 
-def _costs(node: Node | Closed, drawn: Picture, options: Options) -> Iterator[str]:
+def _costs(
+    node: PictureNode | Closed, drawn: Picture, options: Options
+) -> Iterator[str]:
     if options.detail != "costs":
         return
     twins = [twin for step in node.steps for twin in drawn.twins[step.output]]
@@ -280,7 +282,7 @@ def _text(lines: Sequence[str]) -> float:
 
 
 def _rows(widths: Sequence[float], number: int) -> list[range]:
-    """Return so many rows of about one width, or fewer."""
+    """Return at most that many rows, of about equal width."""
     goal = sum(widths) / number
     rows: list[range] = []
     start, wide = 0, 0.0
@@ -292,7 +294,7 @@ def _rows(widths: Sequence[float], number: int) -> list[range]:
     return [*rows, range(start, len(widths))]
 
 
-def _height(row: Sequence[Volume], sizes: Scale) -> float:
+def _height(row: Sequence[Volume], sizes: VolumeScale) -> float:
     boxes = [sizes.box(one.shape) for one in row]
     high = max(height + _SLANT * deep for _, height, deep in boxes)
     return high + _LINE * max(len(one.lines) for one in row) + _ROWS
@@ -302,9 +304,9 @@ def _draw(
     graph: Digraph,
     one: Volume,
     spot: tuple[float, float],
-    sizes: Scale,
+    sizes: VolumeScale,
     drawn: Picture,
-    writer: Writer,
+    writer: DotWriter,
 ) -> Iterator[str]:
     """Write the fronts of a volume's boxes, and yield their tops and sides."""
     x, y = spot
@@ -313,7 +315,7 @@ def _draw(
     fill, path, said = palette.fills["merge"], "input", [show_shape(one.shape)]
     if one.node is not None:
         fill = writer.look(one.node, drawn)["fillcolor"]
-        own = one.node.main if isinstance(one.node, Node) else one.node.steps[0]
+        own = one.node.main if isinstance(one.node, PictureNode) else one.node.steps[0]
         path = one.node.heading.path or path_of(own)
         said = [*node_tip(one.node, drawn)]
     move = _SLANT * deep
@@ -325,10 +327,10 @@ def _draw(
                 (x + thick + move, y + height + move),
                 (x + move, y + height + move),
             ]
-            yield _polygon(pen, mix(fill, "#ffffff", 0.35), [*corners, *back])
+            yield _polygon(pen, mix_colours(fill, "#ffffff", 0.35), [*corners, *back])
             side = [(x + thick, y), (x + thick + move, y + move)]
             ends = [(x + thick + move, y + height + move), (x + thick, y + height)]
-            yield _polygon(pen, mix(fill, "#000000", 0.18), [*side, *ends])
+            yield _polygon(pen, mix_colours(fill, "#000000", 0.18), [*side, *ends])
         name = writer.new_id()
         writer.paths[name] = path
         graph.node(
@@ -347,14 +349,14 @@ def _draw(
 
 
 def _polygon(pen: str, fill: str, points: Sequence[tuple[float, float]]) -> str:
-    """Return a polygon in the language in which Graphviz is told of backgrounds."""
+    """Return a polygon in Graphviz's xdot format for backgrounds."""
     spots = " ".join(f"{x:.2f} {y:.2f}" for x, y in points)
     around = f"{len(points)} {spots}"
     return f"{pen} C 7 -{fill} P {around} {pen} p {around}"
 
 
 def _label(
-    graph: Digraph, one: Volume, spot: tuple[float, float], writer: Writer
+    graph: Digraph, one: Volume, spot: tuple[float, float], writer: DotWriter
 ) -> None:
     x, ground = spot
     width, height = _text(one.lines), _LINE * len(one.lines)
@@ -369,10 +371,10 @@ def _label(
     )
 
 
-def _legend(graph: Digraph, chain: Sequence[Volume], writer: Writer) -> None:
+def _legend(graph: Digraph, chain: Sequence[Volume], writer: DotWriter) -> None:
     """Write the colours that the chain has in a row at the bottom."""
-    nodes = [one.node for one in chain if isinstance(one.node, Node)]
-    found = {family_of(node.main.op.family) for node in nodes}
+    nodes = [one.node for one in chain if isinstance(one.node, PictureNode)]
+    found = {layer_family(node.main.op.family) for node in nodes}
     x = MARGIN
     for key in [] if writer.heaviest else [key for key in FAMILIES if key in found]:
         width = _text([FAMILIES[key]]) + 8

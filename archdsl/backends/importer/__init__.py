@@ -16,14 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
+from archdsl.backends.importer.calls import (
+    BATCH,
+    RecordedCall,
+    Recording,
+    Untraceable,
+    watch,
+)
 from archdsl.backends.importer.groups import regrouped
-from archdsl.backends.importer.parts import Builder, Leaf, Unknown, leaves
+from archdsl.backends.importer.parts import Builder, LayerLeaf, Unsupported, layers_in
 from archdsl.backends.importer.proof import Proof, prove, prove_source
-from archdsl.backends.importer.source import Malformed, Source
-from archdsl.backends.importer.spec import Spec, text_of
+from archdsl.backends.importer.source import Malformed, NetworkFile
+from archdsl.backends.importer.spec import SpecDraft, text_of
 from archdsl.backends.importer.structure import structured
-from archdsl.backends.importer.write import Writer
+from archdsl.backends.importer.write import ContainerWriter
 from archdsl.diagnostics import SpecError
 from archdsl.layer import kind, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
@@ -32,10 +38,10 @@ from archdsl.values import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-    from archdsl.backends.importer.graph import Graph
+    from archdsl.backends.importer.graph import ImportGraph
     from archdsl.ir import Network
 
-    _Replayed = tuple[Run, nn.Module]
+    _Replayed = tuple[Recording, nn.Module]
 
 _T = TypeVar("_T")
 
@@ -152,7 +158,7 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, which computes the same.
 
-    The file is data, of which nothing runs.
+    The file is read as data: no code in it runs.
 
     Args:
         path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
@@ -164,7 +170,7 @@ def from_file(
     Raises:
         NotImported: if the file cannot be read, or the network cannot be written as a
             spec, or the spec would not compute the same.
-        MissingExtra: if a package that it takes is not installed.
+        MissingExtra: if a package that it needs is not installed.
         OSError: if the file cannot be read.
         ValueError: if a network cannot have that name.
     """
@@ -195,12 +201,15 @@ _MOST_MACS: Final = 10**13
 
 
 def _replayed(
-    path: Path, inputs: Sequence[Shape] | None, replay: Callable[[Graph], _Replayed]
-) -> tuple[Source, _Replayed]:
+    path: Path,
+    inputs: Sequence[Shape] | None,
+    replay: Callable[[ImportGraph], _Replayed],
+) -> tuple[NetworkFile, _Replayed]:
     from archdsl.backends.importer import model, program
 
     is_model = path.suffix.lower() == ".onnx"
-    source = (model if is_model else program).read(path, inputs)
+    read = model.read_onnx if is_model else program.read_program
+    source = read(path, inputs)
     run, module = replay(source.graph)
     return source, (regrouped(run), module)
 
@@ -213,13 +222,13 @@ def _traced(run: Callable[[], _T]) -> _T:
     """
     try:
         return run()
-    except (Untraceable, Unknown, Malformed) as error:
+    except (Untraceable, Unsupported, Malformed) as error:
         raise NotImported(str(error)) from error
 
 
 def _imported(
     module: nn.Module,
-    run: Run,
+    run: Recording,
     heads: Sequence[int],
     name: str,
     origin: str,
@@ -257,7 +266,7 @@ def _imported(
     except SpecError as error:
         first = error.diagnostics[0]
         raise NotImported(
-            f"the spec that was found is wrong: {first.message}", made(())
+            f"the spec that was written has an error: {first.message}", made(())
         ) from error
     order = [run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
@@ -267,8 +276,8 @@ def _imported(
 
 
 def _written(
-    module: nn.Module, run: Run, heads: Sequence[int], called: str, origin: str
-) -> tuple[Spec, list[Leaf]]:
+    module: nn.Module, run: Recording, heads: Sequence[int], called: str, origin: str
+) -> tuple[SpecDraft, list[LayerLeaf]]:
     """Return what a module does as a spec, with a block for each call, and its layers.
 
     Raises:
@@ -276,9 +285,9 @@ def _written(
     """
     builder = Builder(run, module)
     top = builder.tree()
-    writer = Writer(top, run, builder.shapes)
+    writer = ContainerWriter(top, run, builder.shapes)
     spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
-    found = list(leaves(top.nodes))
+    found = list(layers_in(top.nodes))
     spec.ops = builder.ops.used(found)
     return spec, found
 
@@ -303,7 +312,7 @@ def from_family(
             the same.
         ValueError: if a network or preset cannot have its name.
     """
-    from archdsl.backends.importer.family import family_of
+    from archdsl.backends.importer.family import family_spec
     from archdsl.backends.torch import build
 
     start = time.perf_counter()
@@ -311,9 +320,9 @@ def from_family(
         _checked(preset, "preset")
     first = next(iter(modules.values()))
     called = _checked(name) if name else _network_name(type(first).__name__)
-    specs: dict[str, Spec] = {}
-    runs: dict[str, Run] = {}
-    found: list[Leaf] = []
+    specs: dict[str, SpecDraft] = {}
+    runs: dict[str, Recording] = {}
+    found: list[LayerLeaf] = []
     for preset, module in modules.items():
         try:
             runs[preset], heads = _traced(partial(_watched, module, inputs))
@@ -323,9 +332,9 @@ def from_family(
         except NotImported as error:
             raise NotImported(f"{preset}: {error}") from error
         found += layers
-    text = family_of(specs, called)
+    text = family_spec(specs, called)
     if _difference(text, specs):
-        text = family_of(specs, called, optional=False)
+        text = family_spec(specs, called, optional=False)
     wrong = _difference(text, specs)
     if wrong:
         raise NotImported(wrong)
@@ -344,23 +353,32 @@ def from_family(
     return Imported(text, called, len(found), blocks, opaque, tuple(compared), seconds)
 
 
-def _readable(spec: Spec) -> tuple[Spec, str]:
+def _readable(spec: SpecDraft) -> tuple[SpecDraft, str]:
     """Return a spec with shared blocks, and its text.
 
     If it is not the same network as the spec without them, that one is returned.
     """
     plain = structured(spec, plain=True)
     flat = text_of(plain)
-    for optional in (True, False):
-        shared = structured(spec, optional=optional)
-        text = text_of(shared)
+    try:
+        # Without expressions, equal layers are written in torch alike.
+        wanted = _facts(_loaded(flat, False))
+    except SpecError:
+        return plain, flat
+    # Whether parts are optional: what is shorter.
+    both = (structured(spec, optional=optional) for optional in (True, False))
+    found = {text_of(one): one for one in both}
+    for text in sorted(found, key=lambda text: text.count("\n")):
         try:
-            # Without expressions, equal layers are written in torch alike.
-            if _facts(_loaded(text, False)) == _facts(_loaded(flat, False)):
-                return shared, text
+            if _facts(_loaded(text, False)) == wanted:
+                return found[text], text
         except SpecError:
             continue
     return plain, flat
+
+
+# Kinds for which the order of two inputs makes no difference.
+_COMMUTATIVE: Final = ("add", "mul")
 
 
 def _facts(network: Network) -> list[Any]:
@@ -371,13 +389,15 @@ def _facts(network: Network) -> list[Any]:
     found: list[Any] = []
     for step in network.steps():
         reads = tuple(numbers[value] for value in step.inputs)
+        if step.op.word in _COMMUTATIVE and len(reads) == 2:
+            reads = tuple(sorted(reads))
         numbers[step.output] = len(numbers)
         weights = step.path if step.op.tensors(*step.input_shapes) else ""
         found.append((step.op.word, step.form, weights, reads, step.shape))
     return found
 
 
-def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]]:
+def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, list[int]]:
     """Return a run of the module in training, and the outputs that only training has.
 
     Raises:
@@ -402,12 +422,12 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
     heads = [v for v in run.outputs if _source(run, v) not in lasting]
     if len(run.outputs) - len(heads) != len(calm.outputs):
         raise Untraceable(
-            "the outputs in training are not those in evaluation and more"
+            "the outputs in training are not those in evaluation plus others"
         )
     return run, heads
 
 
-def _source(run: Run, value: int) -> tuple[str, ...]:
+def _source(run: Recording, value: int) -> tuple[str, ...]:
     """Return which modules and function give a value."""
     path: list[str] = []
     frame = run.root
@@ -417,23 +437,23 @@ def _source(run: Run, value: int) -> tuple[str, ...]:
                 break
         else:
             return tuple(path)
-        if isinstance(item, Call):
+        if isinstance(item, RecordedCall):
             return (*path, item.name)
         path.append(item.path)
         frame = item
 
 
-def _difference(text: str, specs: Mapping[str, Spec]) -> str:
+def _difference(text: str, specs: Mapping[str, SpecDraft]) -> str:
     """Return which preset of a text is not the network of its spec, if one is not."""
     for preset, spec in specs.items():
         plain = text_of(structured(spec, plain=True))
         try:
             whole = _facts(_loaded(text, False, preset))
             if whole != _facts(_loaded(plain, False)):
-                return f"{preset}: the spec that was found is another network"
+                return f"{preset}: the spec that was written describes another network"
         except SpecError as error:
             why = error.diagnostics[0].message
-            return f"{preset}: the spec that was found is wrong: {why}"
+            return f"{preset}: the spec that was written has an error: {why}"
     return ""
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from archdsl.backends.importer.calls import BATCH
 
 Arguments = dict[str, Any]
-Function = Callable[[Arguments], Any]
+AtenFunction = Callable[[Arguments], Any]
 
 # Functions of torch with the same arguments, by the name of their module.
 _SAME: Final = {
@@ -42,13 +42,13 @@ _NOTHING: Final = (
 )
 
 
-def known() -> dict[str, Function]:
+def known() -> dict[str, AtenFunction]:
     """Return what stands for each operation, by its name without the overload."""
     import torch
     from torch.nn import functional
 
     homes = {"torch": torch, "F": functional}
-    found: dict[str, Function] = {}
+    found: dict[str, AtenFunction] = {}
     for home, names in _SAME.items():
         for name in names:
             function = getattr(homes[home], name, None)
@@ -61,7 +61,7 @@ def known() -> dict[str, Function]:
     return found
 
 
-def _called(function: Callable[..., Any]) -> Function:
+def _called(function: Callable[..., Any]) -> AtenFunction:
     def call(a: Arguments) -> Any:
         given = {name: value for name, value in a.items() if name not in _LESS}
         return function(given.pop("input"), **given)
@@ -102,7 +102,7 @@ def _instance_norm(a: Arguments) -> Any:
     )
 
 
-def _dropout(name: str) -> Function:
+def _dropout(name: str) -> AtenFunction:
     def call(a: Arguments) -> Any:
         from torch.nn import functional as F
 
@@ -193,7 +193,7 @@ def _slice(a: Arguments) -> Any:
     return a["input"][(*whole, slice(start, end, step))]
 
 
-def _upsample(mode: str) -> Function:
+def _upsample(mode: str) -> AtenFunction:
     def call(a: Arguments) -> Any:
         from torch.nn import functional as F
 
@@ -240,7 +240,7 @@ def _convolution(a: Arguments) -> Any:
     return function(a["input"], a["weight"], a["bias"], **more)
 
 
-def _first(function: Function) -> Function:
+def _first(function: AtenFunction) -> AtenFunction:
     """Return an operation that gives more than the function that users call."""
     return lambda a: (function(a),)
 
@@ -249,7 +249,7 @@ def _addmm(a: Arguments) -> Any:
     from torch.nn import functional as F
 
     if a.get("beta", 1) != 1 or a.get("alpha", 1) != 1:
-        raise ValueError("a sum with factors is no linear layer")
+        raise ValueError("a sum with factors is not a linear layer")
     return F.linear(a["mat1"], _untransposed(a["mat2"]), a["input"])
 
 
@@ -267,12 +267,12 @@ def _untransposed(weight: Any) -> Any:
     """
     weight = getattr(weight, "of", None)
     if weight is None:
-        raise ValueError("the second factor is no weight's transpose")
+        raise ValueError("the second factor is not the transpose of a weight")
     return weight
 
 
 class _Transpose:
-    """The transpose of a weight, of which nothing but products are made."""
+    """The transpose of a weight, which is only used in products."""
 
     def __init__(self, of: Any) -> None:
         self.of = of
@@ -287,7 +287,7 @@ def _permute(a: Arguments) -> Any:
     return a["input"].permute(dims)
 
 
-def _norm(name: str, sizes: str) -> Function:
+def _norm(name: str, sizes: str) -> AtenFunction:
     def call(a: Arguments) -> Any:
         from torch.nn import functional as F
 
@@ -313,7 +313,7 @@ def _average(a: Arguments) -> Any:
     return getattr(F, f"adaptive_avg_pool{axes}d")(a["input"], a["output_size"])
 
 
-_OTHERS: Final[dict[str, Function]] = {
+_OTHERS: Final[dict[str, AtenFunction]] = {
     "batch_norm": _batch_norm,
     "_native_batch_norm_legit_no_training": _first(_batch_norm),
     "instance_norm": _instance_norm,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Samples of a batch: batch norm refuses a single one in training.
 BATCH = 2
 
-# Functions of which the result is the same tensor as far as a network is concerned.
+# Functions whose result is, for a network, the same tensor.
 _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
@@ -79,13 +79,13 @@ _SWAPPED = frozenset(("add", "mul"))
 _BINARY = frozenset(("add", "sub", "mul", "div"))
 
 
-class Ref(NamedTuple):
+class TensorRef(NamedTuple):
     """A value that depends on the inputs, or is drawn at random."""
 
     number: int
 
 
-class Own(NamedTuple):
+class OwnTensor(NamedTuple):
     """A parameter or buffer of the module, by its key."""
 
     key: str
@@ -98,11 +98,11 @@ class Constant(NamedTuple):
     shape: tuple[int, ...]
 
 
-Value: TypeAlias = Any
+RecordedValue: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class Call:
+class RecordedCall:
     """A call of a torch function.
 
     Attributes:
@@ -116,16 +116,16 @@ class Call:
     """
 
     name: str
-    args: tuple[tuple[str, Value], ...]
+    args: tuple[tuple[str, RecordedValue], ...]
     reads: tuple[int, ...]
-    owns: tuple[Own, ...]
+    owns: tuple[OwnTensor, ...]
     gives: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     place: str = ""
 
 
 @dataclass
-class Frame:
+class ModuleCall:
     """A call of a module.
 
     Attributes:
@@ -140,18 +140,18 @@ class Frame:
     module: nn.Module
     reads: tuple[int, ...] = ()
     gives: tuple[int, ...] = ()
-    items: list[Call | Frame] = field(default_factory=list)
+    items: list[RecordedCall | ModuleCall] = field(default_factory=list)
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[RecordedCall]:
         """Return all calls of functions within, in order."""
-        found: list[Call] = []
+        found: list[RecordedCall] = []
         for item in self.items:
-            found += [item] if isinstance(item, Call) else item.calls()
+            found += [item] if isinstance(item, RecordedCall) else item.calls()
         return found
 
 
 @dataclass
-class Run:
+class Recording:
     """What a run of a module did.
 
     Attributes:
@@ -162,11 +162,33 @@ class Run:
         asked: values whose sizes the code asked for, in order.
     """
 
-    root: Frame
+    root: ModuleCall
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     shapes: dict[int, tuple[int, ...]]
     asked: tuple[int, ...] = ()
+
+
+def late(calls: Sequence[RecordedCall]) -> list[RecordedCall]:
+    """Return calls so that what only reads weights comes right before its first reader.
+
+    Code may prepare the weights of several layers before it runs the first of them.
+    """
+    found: list[RecordedCall] = []
+    waiting: dict[int, RecordedCall] = {}
+
+    def take(call: RecordedCall) -> None:
+        for number in call.reads:
+            if number in waiting:
+                take(waiting.pop(number))
+        found.append(call)
+
+    for call in calls:
+        if call.owns and not call.reads and len(call.gives) == 1:
+            waiting[call.gives[0]] = call
+        else:
+            take(call)
+    return [*found, *waiting.values()]
 
 
 class Untraceable(Exception):
@@ -187,13 +209,13 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 class Recorder:
-    """Numbers values, and turns calls of torch functions into `Call`s.
+    """Numbers values, and turns calls of torch functions into `RecordedCall`s.
 
     Args:
         own: parameters and buffers by the identity of their tensors.
     """
 
-    def __init__(self, own: Mapping[int, Own]) -> None:
+    def __init__(self, own: dict[int, OwnTensor]) -> None:
         self.own = own
         self.numbers: dict[int, int] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -211,16 +233,16 @@ class Recorder:
         self.shapes[number] = tuple(tensor.shape)
         return number
 
-    def value(self, tensor: Tensor) -> Ref | Own | Constant:
+    def value(self, tensor: Tensor) -> TensorRef | OwnTensor | Constant:
         """Return what a tensor is."""
         number = self.numbers.get(id(tensor))
         if number is not None:
-            return Ref(number)
+            return TensorRef(number)
         return self.own.get(id(tensor)) or Constant(tuple(tensor.shape))
 
     def call(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, tuple[Call, ...]]:
+    ) -> tuple[Any, tuple[RecordedCall, ...]]:
         """Call a function; return its result, and records of what it computes."""
         if func.__name__ == "__getitem__" and len(args) == 2:
             args = (args[0], _sliced(args[1], args[0].shape))
@@ -233,12 +255,14 @@ class Recorder:
         if not outputs or func.__name__ in ("__get__", "__set__"):
             self._attribute(args, outputs)
             return result, ()
-        if func.__name__.endswith("_") and isinstance(before[0] if before else 0, Own):
+        if func.__name__.endswith("_") and isinstance(
+            before[0] if before else 0, OwnTensor
+        ):
             return result, ()  # an update of a buffer, such as a counter's
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
         alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
         alone |= _changes_nothing(_name(func), dict(plain))
-        if alone and len(outputs) == 1 and before and isinstance(before[0], Ref):
+        if alone and len(outputs) == 1 and before and isinstance(before[0], TensorRef):
             for output in outputs:
                 self.kept.append(output)
                 self.numbers[id(output)] = before[0].number
@@ -255,20 +279,79 @@ class Recorder:
             while gives[0] in self.fixed and sizes[:1] == (1,):
                 sizes = sizes[1:]  # that of the batch, which broadcasts
             plain, before = (plain[0], ("sizes", sizes)), before[:1]
-        made = Call(
+            own = before[0]
+            if isinstance(own, OwnTensor) and sizes == own.shape:
+                # Only axes before the first, which broadcasting adds anyway.
+                del self.numbers[id(outputs[0])]
+                self.own[id(outputs[0])] = own
+                return result, ()
+        made = RecordedCall(
             name=name,
             args=plain,
-            reads=tuple(v.number for v in before if isinstance(v, Ref)),
-            owns=tuple(v for v in before if isinstance(v, Own)),
+            reads=tuple(v.number for v in before if isinstance(v, TensorRef)),
+            owns=tuple(v for v in before if isinstance(v, OwnTensor)),
             gives=gives,
             shapes=tuple(self.shapes[n] for n in gives),
             place=_place(),
         )
         if name == "sub" and len(made.reads) == len(made.args) == 2:
             return result, self._as_sum(made)
+        plain_quotient = dict(plain).get("rounding_mode") is None
+        if name == "div" and len(made.reads) == 2 and plain_quotient:
+            return result, self._as_product(made)
+        if name == "addcmul" and len(made.args) == 4 and made.args[3][1] == 1:
+            return result, self._as_product_and_sum(made)
         return result, (made,)
 
-    def _as_sum(self, difference: Call) -> tuple[Call, Call]:
+    def _new(self, shape: tuple[int, ...]) -> int:
+        """Return the number of a value that no tensor is."""
+        number = len(self.shapes)
+        self.shapes[number] = shape
+        return number
+
+    def _as_product(self, quotient: RecordedCall) -> tuple[RecordedCall, RecordedCall]:
+        """Return a quotient of two values as a product with the second's reciprocal."""
+        first, second = quotient.reads
+        inverse = self._new(self.shapes[second])
+        reciprocal = replace(
+            quotient,
+            name="reciprocal",
+            args=(("input", TensorRef(second)),),
+            reads=(second,),
+            gives=(inverse,),
+            shapes=(self.shapes[inverse],),
+        )
+        args = (("input", TensorRef(first)), ("other", TensorRef(inverse)))
+        reads = first, inverse
+        return reciprocal, replace(quotient, name="mul", args=args, reads=reads)
+
+    def _as_product_and_sum(
+        self, made: RecordedCall
+    ) -> tuple[RecordedCall, RecordedCall]:
+        """Return a product to which a summand is added, in one call, as two."""
+        summand, one, other = (value for _, value in made.args[:3])
+        if isinstance(other, TensorRef) and self._is_fixed(one):
+            one, other = other, one
+        given = self._new(made.shapes[0])
+        calls = []
+        for name, pair, gives in (
+            ("mul", (one, other), made.gives),
+            ("add", (TensorRef(given), summand), made.gives),
+        ):
+            calls.append(
+                replace(
+                    made,
+                    name=name,
+                    args=(("input", pair[0]), ("other", pair[1])),
+                    reads=tuple(v.number for v in pair if isinstance(v, TensorRef)),
+                    owns=tuple(v for v in pair if isinstance(v, OwnTensor)),
+                    gives=(given,) if name == "mul" else gives,
+                )
+            )
+        product, total = calls
+        return product, total
+
+    def _as_sum(self, difference: RecordedCall) -> tuple[RecordedCall, RecordedCall]:
         """Return a difference of two values as a sum with the second times -1."""
         first, second = difference.reads
         negative = len(self.shapes)
@@ -276,18 +359,18 @@ class Recorder:
         product = replace(
             difference,
             name="mul",
-            args=(("input", Ref(second)), ("other", -1.0)),
+            args=(("input", TensorRef(second)), ("other", -1.0)),
             reads=(second,),
             gives=(negative,),
             shapes=(self.shapes[negative],),
         )
-        args = (("input", Ref(first)), ("other", Ref(negative)))
+        args = (("input", TensorRef(first)), ("other", TensorRef(negative)))
         return product, replace(
             difference, name="add", args=args, reads=(first, negative)
         )
 
-    def _is_fixed(self, value: Ref | Own | Constant) -> bool:
-        return not isinstance(value, Ref) or value.number in self.fixed
+    def _is_fixed(self, value: TensorRef | OwnTensor | Constant) -> bool:
+        return not isinstance(value, TensorRef) or value.number in self.fixed
 
     def _attribute(self, args: Sequence[Any], outputs: list[Tensor]) -> None:
         """Let what an attribute of a tensor gives, such as `data`, be that tensor."""
@@ -301,7 +384,7 @@ class Recorder:
 
     def _canonical(
         self, func: Any, named: Mapping[str, Any], ndim: int
-    ) -> tuple[tuple[str, Value], ...]:
+    ) -> tuple[tuple[str, RecordedValue], ...]:
         found = {}
         for name, value in named.items():
             if name in _IRRELEVANT:
@@ -324,11 +407,11 @@ class Recorder:
         if _name(func) in _SWAPPED and len(pair) == 2:
             # Sums and products: what is computed stands first.
             (first, a), (second, b) = pair
-            if isinstance(b, Ref) and self._is_fixed(a) and not self._is_fixed(b):
+            if isinstance(b, TensorRef) and self._is_fixed(a) and not self._is_fixed(b):
                 pair = [(first, b), (second, a)]
         return tuple(pair)
 
-    def _plain(self, value: Any) -> Value:
+    def _plain(self, value: Any) -> RecordedValue:
         from torch import Tensor
 
         if isinstance(value, Tensor):
@@ -344,7 +427,7 @@ class Recorder:
         return repr(value)
 
 
-def _changes_nothing(name: str, args: Mapping[str, Value]) -> bool:
+def _changes_nothing(name: str, args: Mapping[str, RecordedValue]) -> bool:
     """Return whether a function gives its input back, with these arguments."""
     if "dropout" in name:
         return args.get("p") == 0
@@ -355,7 +438,7 @@ def _changes_nothing(name: str, args: Mapping[str, Value]) -> bool:
 
 
 def _sliced(index: Any, shape: Sequence[int]) -> Any:
-    """Return slices with their ends, but for those behind that take all."""
+    """Return slices with their ends, without trailing ones that take everything."""
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
         return index
@@ -386,7 +469,7 @@ def _name(func: Any) -> str:
     return _SAME.get(name, name)
 
 
-def _positive(value: Value, ndim: int) -> Value:
+def _positive(value: RecordedValue, ndim: int) -> RecordedValue:
     if isinstance(value, tuple):
         return tuple(_positive(part, ndim) for part in value)
     if isinstance(value, int) and not isinstance(value, bool) and value < 0:
@@ -442,7 +525,7 @@ def _place() -> str:
     return ""
 
 
-def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
+def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
     """Run a module, in the mode that it is in, and return what it does.
 
     Args:
@@ -454,13 +537,13 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     """
     import torch
 
-    owned: dict[int, Own] = {}
+    owned: dict[int, OwnTensor] = {}
     kept = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
     for key, tensor in kept:
-        owned.setdefault(id(tensor), Own(key, tuple(tensor.shape)))
+        owned.setdefault(id(tensor), OwnTensor(key, tuple(tensor.shape)))
     recorder = Recorder(owned)
     numbers = tuple(recorder.number(tensor) for tensor in inputs)
-    top = Frame("", module, numbers)
+    top = ModuleCall("", module, numbers)
     stack = [top]
 
     def handle(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
@@ -470,11 +553,11 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
 
     def refs(value: Any) -> tuple[int, ...]:
         found = [recorder.value(tensor) for tensor in tensors_in(value)]
-        return tuple(ref.number for ref in found if isinstance(ref, Ref))
+        return tuple(ref.number for ref in found if isinstance(ref, TensorRef))
 
     def enter(path: str) -> Callable[..., None]:
         def hook(part: nn.Module, args: Any, kwargs: Any) -> None:
-            stack.append(Frame(path, part, refs((args, kwargs))))
+            stack.append(ModuleCall(path, part, refs((args, kwargs))))
 
         return hook
 
@@ -500,7 +583,7 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
             handle_.remove()
     top.gives = refs(result)
     asked = tuple(dict.fromkeys(recorder.asked))
-    return Run(top, numbers, top.gives, recorder.shapes, asked)
+    return Recording(top, numbers, top.gives, recorder.shapes, asked)
 
 
 def _reason(error: Exception, path: str) -> str:
@@ -514,7 +597,9 @@ def _reason(error: Exception, path: str) -> str:
     text = str(error).partition("\n")[0]
     where = f"`{path}`" if path else "the module"
     if _needs_values(text):
-        return f"{where} decides by values of tensors what it computes, at {place}"
+        return (
+            f"the control flow of {where} depends on the values of tensors, at {place}"
+        )
     return f"{where} cannot be run, at {place}: {type(error).__name__}: {text}"
 
 

@@ -11,16 +11,19 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from archdsl.backends.importer.loops import unrolled
 from archdsl.backends.importer.spec import (
     Block,
-    Body,
-    Item,
     Kind,
-    Spec,
-    Word,
+    SpecBody,
+    SpecDraft,
+    SpecItem,
+    SpecWord,
     family_text,
 )
-from archdsl.backends.importer.structure import Structure, Unifier, changed, form_of
+from archdsl.backends.importer.structure import Structure
+from archdsl.backends.importer.trees import form_of, map_items
+from archdsl.backends.importer.unify import Unifier
 
 # More parameters than that are no help to a reader.
 _MOST_PARAMETERS: Final = 24
@@ -28,7 +31,9 @@ _MOST_PARAMETERS: Final = 24
 _UNIT: Final = "unit"
 
 
-def family_of(specs: Mapping[str, Spec], name: str, *, optional: bool = True) -> str:
+def family_spec(
+    specs: Mapping[str, SpecDraft], name: str, *, optional: bool = True
+) -> str:
     """Return the text of a file with several networks.
 
     Args:
@@ -62,31 +67,33 @@ def family_of(specs: Mapping[str, Spec], name: str, *, optional: bool = True) ->
     return family_text(first.inputs, ops, shared, calls, networks, chosen)
 
 
-def _apart(spec: Spec, number: int) -> Spec:
+def _apart(spec: SpecDraft, number: int) -> SpecDraft:
     """Return a spec whose blocks have names that those of no other have."""
 
     def named(word: str) -> str:
         return f"{word}.{number}"
 
-    def change(item: Item) -> Item:
-        if isinstance(item, Word) and item.block:
+    def change(item: SpecItem) -> SpecItem:
+        if isinstance(item, SpecWord) and item.block:
             return replace(item, word=named(item.word))
         return item
 
     blocks = {
-        named(key): replace(block, name=named(key), body=changed(block.body, change))
+        named(key): replace(block, name=named(key), body=map_items(block.body, change))
         for key, block in spec.blocks.items()
     }
-    return replace(spec, body=changed(spec.body, change), blocks=blocks)
+    return replace(spec, body=map_items(spec.body, change), blocks=blocks)
 
 
 def _groups(
-    specs: Mapping[str, Spec], bodies: Mapping[str, Body], blocks: Mapping[str, Block]
+    specs: Mapping[str, SpecDraft],
+    bodies: Mapping[str, SpecBody],
+    blocks: Mapping[str, Block],
 ) -> list[list[str]]:
     """Return the networks that can be one, by their presets."""
     forms: dict[Any, list[str]] = {}
     for preset, body in bodies.items():
-        form = form_of(changed(body, lambda item: _any_unit(item, blocks)))
+        form = form_of(map_items(body, lambda item: _any_unit(item, blocks)))
         forms.setdefault((specs[preset].indexed, form), []).append(preset)
     found = []
     for members in forms.values():
@@ -98,9 +105,9 @@ def _groups(
     return found
 
 
-def _any_unit(item: Item, blocks: Mapping[str, Block]) -> Item:
-    """Return a call without its word, but with what it takes as arguments."""
-    if not isinstance(item, Word) or not item.block or item.word not in blocks:
+def _any_unit(item: SpecItem, blocks: Mapping[str, Block]) -> SpecItem:
+    """Return the arguments of a call."""
+    if not isinstance(item, SpecWord) or not item.block or item.word not in blocks:
         return item
     block = blocks[item.word]
     return replace(item, word=f"{block.parameters} {block.kinds}")
@@ -120,14 +127,16 @@ class _Unified(NamedTuple):
     units: dict[str, Block]
 
 
-def _unified(bodies: Sequence[Body], blocks: Mapping[str, Block]) -> _Unified | None:
+def _unified(
+    bodies: Sequence[SpecBody], blocks: Mapping[str, Block]
+) -> _Unified | None:
     """Return one network for several of the same form; None if there is none."""
     names = _units(bodies, set(blocks))
     if names is None:
         return None
-    renamed = [changed(b, _renaming(n)) for b, n in zip(bodies, names, strict=True)]
+    renamed = [map_items(b, _renaming(n)) for b, n in zip(bodies, names, strict=True)]
     unified = Unifier(renamed, constants_first=True)
-    body = unified.body()
+    body = unrolled(unified.body())
     units = {new: blocks[old] for old, new in names[0].items()}
     if set(units) & set(unified.found):
         return None
@@ -140,7 +149,7 @@ def _unified(bodies: Sequence[Body], blocks: Mapping[str, Block]) -> _Unified | 
     return _Unified(Block("", body, parameters=parameters), given, units)
 
 
-def _units(bodies: Sequence[Body], taken: Set[str]) -> list[dict[str, str]] | None:
+def _units(bodies: Sequence[SpecBody], taken: Set[str]) -> list[dict[str, str]] | None:
     """Return for each body the new names of blocks that differ between them.
 
     None if one block of a body is two of another.
@@ -163,22 +172,22 @@ def _units(bodies: Sequence[Body], taken: Set[str]) -> list[dict[str, str]] | No
     return found
 
 
-def _words(body: Body) -> list[str]:
+def _words(body: SpecBody) -> list[str]:
     """Return the blocks that a body calls, in order."""
     found: list[str] = []
 
-    def note(item: Item) -> Item:
-        if isinstance(item, Word) and item.block:
+    def note(item: SpecItem) -> SpecItem:
+        if isinstance(item, SpecWord) and item.block:
             found.append(item.word)
         return item
 
-    changed(body, note)
+    map_items(body, note)
     return found
 
 
 def _renaming(names: Mapping[str, str]) -> Any:
-    def change(item: Item) -> Item:
-        if isinstance(item, Word) and item.block and item.word in names:
+    def change(item: SpecItem) -> SpecItem:
+        if isinstance(item, SpecWord) and item.block and item.word in names:
             return replace(item, word=names[item.word])
         return item
 

@@ -1,9 +1,9 @@
 """Finds the layer that calls of torch functions are, from what layer kinds declare.
 
-There is no table of torch functions: a kind says how it is written in torch
-(`Layer.torch`). Each kind is written with several arguments, and run; what changes in
-the calls shows which argument of which call says what. A layer that is found so is run
-itself, and must make the same calls.
+No table of torch functions is needed: a kind says how it is written in torch
+(`Layer.torch`). Each kind is emitted with several arguments, and run; from what changes
+in the calls it follows which argument of the kind decides which argument of which call.
+A layer that is found so is run itself, and must make the same calls.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from itertools import combinations, count, product
 from math import isclose
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
+from archdsl.backends.importer.calls import (
+    BATCH,
+    Constant,
+    OwnTensor,
+    RecordedCall,
+    Recorder,
+    TensorRef,
+    late,
+)
 from archdsl.backends.importer.synonyms import Synonym, synonyms
-from archdsl.backends.torch.agree.trace import intercept
 from archdsl.backends.torch.layout import flat
-from archdsl.backends.torch.nodes import Leaf, Var
+from archdsl.backends.torch.nodes import LiteralExpr, Var
 from archdsl.backends.torch.templates import fill
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
 from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
@@ -51,20 +59,20 @@ _FIRST: Final[dict[str, Any]] = {
 
 # Where something stands in calls: number of the call, name of the argument, and
 # places within it. The place of the result among what the last call gives is `()`.
-Place = tuple[Any, ...]
+CallPlace = tuple[Any, ...]
 _NOTHING: Final = object()
 
 
-class Made(NamedTuple):
+class MadeCalls(NamedTuple):
     """The calls that a layer makes.
 
     Attributes:
         calls: with the layer's inputs numbered from 0.
         result: number of the layer's output.
-        asks: whether it asks for the size of its input, and computes with it.
+        asks: whether it reads the size of its input, and computes with it.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[RecordedCall, ...]
     result: int
     asks: bool = False
 
@@ -80,14 +88,14 @@ class Form(NamedTuple):
             value is found from what stands there.
         result: place of the output among the results of the last call.
         axes: how many axes the map has that it was found on.
-        asks: whether it asks for the size of its input. Where code does not, such as
-            that of a padding of 0 and 1, numbers are the same at one size by chance.
+        asks: whether it reads the size of its input. Where code does not, such as that
+            of a padding of 0 and 1, numbers are the same at one size by chance.
     """
 
     kind: type[Layer]
     values: dict[str, Any]
     names: tuple[str, ...]
-    places: dict[str, tuple[Place, Reading]]
+    places: dict[str, tuple[CallPlace, Reading]]
     result: int
     axes: int
     asks: bool
@@ -98,8 +106,9 @@ class Reading(NamedTuple):
 
     Attributes:
         how: ``same``, ``rest`` (1 less the argument stands there), ``next`` (the
-            argument less 1 stands there) or ``sides`` (each size stands there twice,
-            that of the last axis first).
+            argument less 1 stands there), ``sides`` (each size stands there twice, that
+            of the last axis first) or ``times`` (the argument stands there times a
+            number that depends on shapes).
         table: arguments by value, for those that are no numbers.
     """
 
@@ -110,7 +119,7 @@ class Reading(NamedTuple):
 # ---- running a layer ------------------------------------------------------------
 
 
-def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
+def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> MadeCalls:
     """Run a layer on the meta device in training, and return its calls.
 
     Args:
@@ -127,16 +136,16 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
     with torch.device("meta"):
         module = None if form.module is None else _constructed(form)
-    owned: dict[int, Own] = {}
+    owned: dict[int, OwnTensor] = {}
     if isinstance(module, torch.nn.Parameter):
-        owned[id(module)] = Own("", tuple(module.shape))
+        owned[id(module)] = OwnTensor("", tuple(module.shape))
     elif module is not None:
         for key, tensor in (*module.named_parameters(), *module.named_buffers()):
-            owned[id(tensor)] = Own(key, tuple(tensor.shape))
+            owned[id(tensor)] = OwnTensor(key, tuple(tensor.shape))
     recorder = Recorder(owned)
     for tensor in tensors:
         recorder.number(tensor)
-    calls: list[Call] = []
+    calls: list[RecordedCall] = []
 
     def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         output, made = recorder.call(func, args, kwargs)
@@ -153,7 +162,8 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
             result = _called(form, tensors, module)
     number = recorder.numbers.get(id(result), -1)
     # Within a single call, torch itself asks, to check it.
-    return Made(tuple(calls), number, len(calls) > 1 and 0 in recorder.asked)
+    ordered = tuple(late(calls))
+    return MadeCalls(ordered, number, len(calls) > 1 and 0 in recorder.asked)
 
 
 def _constructed(form: TorchForm) -> Any:
@@ -193,7 +203,7 @@ def _made(call: TorchCall, names: dict[str, Any]) -> Any:
 def _called(form: TorchForm, tensors: Sequence[Any], own: Any) -> Any:
     assert form.function is not None
     inputs = [Var(f"x{n}") for n in range(len(tensors))]
-    settings = [(name, Leaf(repr(value))) for name, value in form.kwargs]
+    settings = [(name, LiteralExpr(repr(value))) for name, value in form.kwargs]
     code = flat(fill(form.function, inputs, settings, Var("own"), False))
     scope = {f"x{n}": tensor for n, tensor in enumerate(tensors)}
     return eval(code, {**_names(""), **scope, "own": own})
@@ -257,6 +267,17 @@ def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
 def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
     """Yield the plain arguments, and those that may lead to other functions."""
     plain = {name: _first(field, axes) for name, field in kind.fields.items()}
+    yield from _ways(kind, plain, axes)
+    for name, field in kind.fields.items():
+        # With such a number, there is something that there is not without it.
+        if field.type == "float" and field.default is None:
+            yield from _ways(kind, {**plain, name: _TRIED["float"][0]}, axes)
+
+
+def _ways(
+    kind: type[Layer], plain: dict[str, Any], axes: int
+) -> Iterator[dict[str, Any]]:
+    """Yield some arguments, and those with one or two others."""
     yield plain
     options = [
         (name, value)
@@ -284,7 +305,7 @@ def _performed(
     values: dict[str, Any],
     inputs: tuple[Shape, ...],
     as_module: bool,
-) -> Made | None:
+) -> MadeCalls | None:
     if any(kind.fields[name].refusal(value) for name, value in values.items()):
         return None
     op = kind(**values)
@@ -305,7 +326,7 @@ def _form(
     values: dict[str, Any],
     inputs: tuple[Shape, ...],
     as_module: bool,
-    made: Made,
+    made: MadeCalls,
 ) -> Form:
     """Return a form, with the places where its arguments stand."""
     names = tuple(call.name for call in made.calls)
@@ -334,7 +355,7 @@ def _place_of(
     inputs: tuple[Shape, ...],
     as_module: bool,
     names: tuple[str, ...],
-) -> tuple[Place, Reading] | None:
+) -> tuple[CallPlace, Reading] | None:
     """Return where an argument stands in the calls, by changing nothing else."""
     field = kind.fields[name]
     axes = len(sizes(inputs[0]))
@@ -342,7 +363,7 @@ def _place_of(
     if made is None:
         return None
     before = _leaves(made)
-    tables: dict[Place, dict[Any, Any]] = {}
+    tables: dict[CallPlace, dict[Any, Any]] = {}
     for value in _tried(field, axes):
         if value == values[name]:
             continue
@@ -357,9 +378,11 @@ def _place_of(
 
 
 def _reading(
-    field: Field, tables: dict[Place, dict[Any, Any]], axes: int
-) -> tuple[Place, Reading] | None:
-    for place, table in tables.items():
+    field: Field, tables: dict[CallPlace, dict[Any, Any]], axes: int
+) -> tuple[CallPlace, Reading] | None:
+    # Other arguments may change with it, as the padding does with a dilation.
+    own = sorted(tables.items(), key=lambda one: field.name not in one[0])
+    for place, table in own:
         if field.type in ("bool", "choice"):
             # Numbers come from the shapes that it was tried on.
             if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
@@ -370,7 +393,17 @@ def _reading(
             if pairs and all(_argument(how, a, field, axes) == b for a, b in pairs):
                 words = {a: b for a, b in table.items() if isinstance(a, str)}
                 return place, Reading(how, words)
+        if field.type == "float" and len(pairs) > 1 and _are_multiples(pairs):
+            return place, Reading("times", {})
     return None
+
+
+def _are_multiples(pairs: Sequence[tuple[Any, Any]]) -> bool:
+    """Return whether one factor makes all second numbers of the first ones."""
+    if not all(type(n) is float and n for pair in pairs for n in pair):
+        return False
+    factor = pairs[0][1] / pairs[0][0]
+    return all(isclose(a * factor, b, rel_tol=1e-12) for a, b in pairs)
 
 
 def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
@@ -397,16 +430,16 @@ def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
     return float(leaf)
 
 
-def _leaves(made: Made) -> dict[Place, Any]:
+def _leaves(made: MadeCalls) -> dict[CallPlace, Any]:
     """Return all that stands in calls, by its place; tuples also as a whole."""
-    found: dict[Place, Any] = {}
+    found: dict[CallPlace, Any] = {}
 
-    def add(place: Place, value: Any) -> None:
-        if isinstance(value, Own | Constant):
+    def add(place: CallPlace, value: Any) -> None:
+        if isinstance(value, OwnTensor | Constant):
             if len(value.shape) > 2:
                 add((*place, "sizes"), value.shape[2:])
             value = "own"
-        elif isinstance(value, Ref):
+        elif isinstance(value, TensorRef):
             value = "ref"
         elif isinstance(value, tuple):
             for n, part in enumerate(value):
@@ -427,7 +460,7 @@ def _leaves(made: Made) -> dict[Place, Any]:
 # ---- finding layers -------------------------------------------------------------
 
 
-class Found(NamedTuple):
+class FoundLayer(NamedTuple):
     """A layer that some calls are.
 
     Attributes:
@@ -442,16 +475,17 @@ class Found(NamedTuple):
     reads: tuple[int, ...]
     gives: int
     calls: int
-    owns: tuple[Own, ...]
+    owns: tuple[OwnTensor, ...]
 
 
 def layers_of(
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
     is_one: Callable[[int], bool],
-) -> tuple[Found, ...]:
-    """Return the layers that the first of some calls are; none if it is no kind.
+) -> tuple[FoundLayer, ...]:
+    """Return the layers that the first of some calls may be; none if there is no such
+    kind.
 
     Several calls may be one layer, and one call that gives several values as many.
 
@@ -459,7 +493,7 @@ def layers_of(
         calls: in order.
         shapes: shapes of values, without the batch.
         asked: values whose size may have served as the size of an output.
-        is_one: returns whether the first so many calls may be a single layer.
+        is_one: returns whether that many first calls may be a single layer.
     """
     for form in forms().get(calls[0].name, ()):
         some = calls[: len(form.names)]
@@ -479,7 +513,9 @@ def layers_of(
     return tuple(map(partial(_known, calls, shapes), others))
 
 
-def _known(calls: Sequence[Call], shapes: Mapping[int, Shape], one: Synonym) -> Found:
+def _known(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape], one: Synonym
+) -> FoundLayer:
     """Return the layer that a synonym is."""
     shape = kind(one.word)
     assert shape is not None
@@ -487,16 +523,16 @@ def _known(calls: Sequence[Call], shapes: Mapping[int, Shape], one: Synonym) -> 
     gives = calls[one.calls - 1].gives[one.place]
     inputs = tuple(shapes[n] for n in one.reads)
     op = _shortest(op, inputs, op.shape(*inputs))
-    return Found(op, one.reads, gives, one.calls, ())
+    return FoundLayer(op, one.reads, gives, one.calls, ())
 
 
 def _fitted(
     form: Form,
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     result: int,
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
-) -> Found | None:
+) -> FoundLayer | None:
     """Return the layer of a form that some calls are."""
     inner = {n for call in calls for n in call.gives}
     reads = tuple(
@@ -504,9 +540,9 @@ def _fitted(
     )
     if form.asks and not set(reads).intersection(asked):
         return None
-    if form.kind.arity is None and len(calls) == 1:
+    if form.kind.arity != 1 and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
-    made = Made(tuple(calls), result)
+    made = MadeCalls(tuple(calls), result)
     values = dict(form.values)
     leaves = _leaves(made)
     for name, (where, reading) in form.places.items():
@@ -516,6 +552,8 @@ def _fitted(
             if leaf not in reading.table:
                 return None
             values[name] = reading.table[leaf]
+        elif reading.how == "times":
+            values[name] = 1.0  # the number is found when the shapes are known
         else:
             values[name] = _argument(reading.how, leaf, field, form.axes)
     output = shapes[result]
@@ -526,10 +564,26 @@ def _fitted(
             continue  # one number for each sample is no shape here
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)
+            op = op and _divided(op, form, inputs, leaves)
             if op is not None and _agrees(op, inputs, sources, calls, result):
                 owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
-                return Found(op, sources, result, len(calls), owns)
+                return FoundLayer(op, sources, result, len(calls), owns)
     return None
+
+
+def _divided(
+    op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[CallPlace, Any]
+) -> Layer | None:
+    """Return a layer with those of its arguments that stand in calls as multiples."""
+    for name, (where, reading) in form.places.items():
+        if reading.how != "times":
+            continue
+        once = _at(_leaves(perform(op, inputs, as_module=False)), where)
+        leaf = _at(leaves, where)
+        if type(leaf) is not float or type(once) is not float or not once:
+            return None
+        op = op.replace(**{name: float(f"{leaf / once:.15g}")})
+    return op
 
 
 def _guesses(form: Form, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -553,13 +607,15 @@ def _sources(
         return
     if arity == 1 or len(reads) == (arity or 2) or (arity is None and sources is None):
         yield reads
+        if len(reads) == 2 and arity is None:
+            yield reads[::-1]  # the second may be read first
     elif len(reads) == 1:
         for number in reversed(asked):
             if number != reads[0] and shapes[number][1:] == output[1:]:
                 yield (reads[0], number)
 
 
-def _at(leaves: dict[Place, Any], place: Place) -> Any:
+def _at(leaves: dict[CallPlace, Any], place: CallPlace) -> Any:
     """Return what stands at a place; equal numbers stand there as a single one."""
     while place not in leaves and len(place) > 2 and place[-1] != "sizes":
         place = place[:-1]
@@ -622,7 +678,7 @@ def _agrees(
     op: Layer,
     inputs: tuple[Shape, ...],
     sources: tuple[int, ...],
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     result: int,
 ) -> bool:
     """Return whether a layer makes just these calls."""
@@ -656,7 +712,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def relative(
-    calls: Sequence[Call], inputs: Mapping[int, int], result: int
+    calls: Sequence[RecordedCall], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
     """Return calls with values numbered from the inputs on, and without keys.
 
@@ -669,9 +725,9 @@ def relative(
     given = count(100)
 
     def plain(value: Any) -> Any:
-        if isinstance(value, Ref):
+        if isinstance(value, TensorRef):
             return "ref", numbers.get(value.number, -1)
-        if isinstance(value, Own):
+        if isinstance(value, OwnTensor):
             return "own", value.shape
         if isinstance(value, tuple) and not isinstance(value, Constant):
             return tuple(plain(part) for part in value)

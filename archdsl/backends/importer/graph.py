@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import (
     BATCH,
-    Call,
-    Frame,
-    Own,
+    ModuleCall,
+    OwnTensor,
+    RecordedCall,
     Recorder,
-    Ref,
-    Run,
+    Recording,
+    TensorRef,
     Untraceable,
     tensors_in,
 )
 from archdsl.backends.importer.parts import is_numbered
-from archdsl.backends.torch.agree.trace import intercept
-from archdsl.elaborate.evaluate import counted
+from archdsl.backends.torch.verification.trace import intercept
+from archdsl.elaborate.types import counted
 from archdsl.values import show_shape
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 # Far more than any network has, and quick to go through.
 MAX_OPERATIONS: Final = 50_000
 MAX_TENSORS: Final = 200_000
-# Elements of one value, of which 4 bytes each are 1 GiB.
+# Largest number of elements of one value: 1 GiB at 4 bytes each.
 MAX_ELEMENTS: Final = 2**28
 _DEEPEST: Final = 64
 _SEQUENTIAL: Final = ("torch.nn.modules.container.Sequential", "torch.nn.Sequential")
 
 
-class Name(str):
+class ValueRef(str):
     """A value of a graph as an argument of an operation."""
 
     __slots__ = ()
 
 
-class Scope(NamedTuple):
+class ModuleScope(NamedTuple):
     """A call of a module that an operation is in.
 
     Attributes:
@@ -70,19 +70,19 @@ class Operation:
         name: what messages call it.
         scopes: the calls of modules that it is in, from the outermost on.
         perform: the function; it takes the arguments with values in place of names.
-        args: its arguments, with `Name`s for values, also in lists.
+        args: its arguments, with `ValueRef`s for values, also in lists.
         gives: names of its results; empty for those that nothing reads.
     """
 
     name: str
-    scopes: tuple[Scope, ...]
+    scopes: tuple[ModuleScope, ...]
     perform: Callable[..., Any]
     args: tuple[Any, ...]
     gives: tuple[str, ...]
 
 
 @dataclass
-class Graph:
+class ImportGraph:
     """A network as a graph.
 
     Attributes:
@@ -117,8 +117,8 @@ class Graph:
         return self.inputs[0][1][0]
 
 
-def without_unread(graph: Graph) -> None:
-    """Leave out the tensors of modules of which nothing is read, and note it."""
+def without_unread(graph: ImportGraph) -> None:
+    """Leave out tensors of modules that are never read, and note that."""
     read = {graph.values[n] for one in graph.operations for n in _names_in(one.args)
             if n in graph.values}  # fmt: skip
     owners = {key.rpartition(".")[0] for key in read}
@@ -132,13 +132,13 @@ def without_unread(graph: Graph) -> None:
         del graph.state[key]
     graph.values = {n: key for n, key in graph.values.items() if key in graph.state}
     graph.notes.append(
-        f"{counted(len(unread), 'tensor')} of the file that nothing reads left out: "
-        f"{', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
+        f"{counted(len(unread), 'tensor')} of the file left out, as nothing reads "
+        f"them: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
     )
 
 
 def _names_in(arg: Any) -> Iterator[str]:
-    if isinstance(arg, Name):
+    if isinstance(arg, ValueRef):
         yield arg
     elif isinstance(arg, tuple | list):
         for part in arg:
@@ -148,11 +148,11 @@ def _names_in(arg: Any) -> Iterator[str]:
             yield from _names_in(part)
 
 
-def replay(graph: Graph) -> tuple[Run, nn.Module]:
+def replay(graph: ImportGraph) -> tuple[Recording, nn.Module]:
     """Return what a graph does, and bare modules of its names that hold its tensors.
 
     Raises:
-        Untraceable: if an operation cannot be run, or the graph is no sound one.
+        Untraceable: if an operation cannot be run, or the graph is not valid.
     """
     if len(graph.operations) > MAX_OPERATIONS:
         raise Untraceable(f"there are more than {MAX_OPERATIONS:,} operations")
@@ -162,7 +162,7 @@ def replay(graph: Graph) -> tuple[Run, nn.Module]:
 class _Replay:
     """A run of a graph on the meta device."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: ImportGraph) -> None:
         self.graph = graph
         self.module = _modules(graph)
         self.tensors = dict(
@@ -171,17 +171,17 @@ class _Replay:
                 *self.module.named_buffers(remove_duplicate=False),
             )
         )
-        own = {id(t): Own(key, tuple(t.shape)) for key, t in self.tensors.items()}
+        own = {id(t): OwnTensor(key, tuple(t.shape)) for key, t in self.tensors.items()}
         self.recorder = Recorder(own)
         self.known: dict[str, Any] = {
             name: self.tensors[key] for name, key in graph.values.items()
         }
         self.parts = dict(self.module.named_modules())
-        self.top = Frame("", self.module)
-        self.stack: list[tuple[str, Frame]] = [("", self.top)]
+        self.top = ModuleCall("", self.module)
+        self.stack: list[tuple[str, ModuleCall]] = [("", self.top)]
         self.at = ""
 
-    def run(self) -> tuple[Run, nn.Module]:
+    def run(self) -> tuple[Recording, nn.Module]:
         """Run all of it."""
         import torch
 
@@ -193,9 +193,9 @@ class _Replay:
         with torch.no_grad(), intercept(self._call):
             for operation in self.graph.operations:
                 self._operation(operation)
-        outputs = [self._value(Name(name)) for name in self.graph.outputs]
+        outputs = [self._value(ValueRef(name)) for name in self.graph.outputs]
         found = [self.recorder.value(tensor) for tensor in tensors_in(outputs)]
-        gives = tuple(ref.number for ref in found if isinstance(ref, Ref))
+        gives = tuple(ref.number for ref in found if isinstance(ref, TensorRef))
         if len(gives) != len(outputs):
             raise Untraceable("an output depends on no input")
         self.top.reads, self.top.gives = tuple(entries), gives
@@ -203,7 +203,9 @@ class _Replay:
         _unchanged(self.top)
         # A file has sizes where code asked for those of a value.
         shapes = self.recorder.shapes
-        return Run(self.top, tuple(entries), gives, shapes, tuple(shapes)), self.module
+        return Recording(
+            self.top, tuple(entries), gives, shapes, tuple(shapes)
+        ), self.module
 
     def _call(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         result, calls = self.recorder.call(func, args, kwargs)
@@ -234,7 +236,7 @@ class _Replay:
 
     def _value(self, arg: Any) -> Any:
         """Return an argument with values in place of their names."""
-        if isinstance(arg, Name):
+        if isinstance(arg, ValueRef):
             if arg not in self.known:
                 raise Untraceable(f"`{self.at}` reads `{arg}`, which nothing gives")
             return self.known[arg]
@@ -244,7 +246,7 @@ class _Replay:
             return {name: self._value(part) for name, part in arg.items()}
         return arg
 
-    def _enter(self, scopes: Sequence[Scope]) -> None:
+    def _enter(self, scopes: Sequence[ModuleScope]) -> None:
         """Leave calls of modules that end here, and begin those that are new."""
         same = 0
         inside = self.stack[1:]
@@ -255,7 +257,7 @@ class _Replay:
             same += 1
         del self.stack[same + 1 :]
         for scope in scopes[same:]:
-            frame = Frame(scope.path, self.parts[scope.path])
+            frame = ModuleCall(scope.path, self.parts[scope.path])
             self.stack[-1][1].items.append(frame)
             self.stack.append((scope.call, frame))
 
@@ -263,8 +265,8 @@ class _Replay:
 # ---- calls of modules -----------------------------------------------------------
 
 
-def _ends(top: Frame, outputs: Sequence[int]) -> None:
-    """Say of each call of a module what enters and what leaves it."""
+def _ends(top: ModuleCall, outputs: Sequence[int]) -> None:
+    """Record what enters and what leaves each call of a module."""
     last: dict[int, int] = dict.fromkeys(outputs, 1 << 60)
     calls = top.calls()
     for place, call in enumerate(calls):
@@ -273,7 +275,9 @@ def _ends(top: Frame, outputs: Sequence[int]) -> None:
     _end(top, 0, last)
 
 
-def _end(frame: Frame, start: int, last: Mapping[int, int]) -> tuple[int, list[Call]]:
+def _end(
+    frame: ModuleCall, start: int, last: Mapping[int, int]
+) -> tuple[int, list[RecordedCall]]:
     """Fill in the ends of a call, and of those in it; return where what follows begins.
 
     Args:
@@ -281,9 +285,9 @@ def _end(frame: Frame, start: int, last: Mapping[int, int]) -> tuple[int, list[C
         start: place of its first function call among all.
         last: place of the last function call that reads each value.
     """
-    at, inside = start, list[Call]()
+    at, inside = start, list[RecordedCall]()
     for item in frame.items:
-        if isinstance(item, Frame):
+        if isinstance(item, ModuleCall):
             at, calls = _end(item, at, last)
             inside += calls
         else:
@@ -297,33 +301,33 @@ def _end(frame: Frame, start: int, last: Mapping[int, int]) -> tuple[int, list[C
     return at, inside
 
 
-def _unchanged(frame: Frame) -> None:
-    """Put numbered parts that do nothing, of which a file says nothing, in place."""
+def _unchanged(frame: ModuleCall) -> None:
+    """Insert numbered parts that do nothing, which a file does not mention."""
     if is_numbered(frame.module) and len(frame.reads) == 1:
-        by_name: dict[str, list[Call | Frame]] = {}
+        by_name: dict[str, list[RecordedCall | ModuleCall]] = {}
         for item in frame.items:
-            name = item.path.rpartition(".")[2] if isinstance(item, Frame) else ""
+            name = item.path.rpartition(".")[2] if isinstance(item, ModuleCall) else ""
             by_name.setdefault(name, []).append(item)
         value: tuple[int, ...] = frame.reads
-        items: list[Call | Frame] = []
+        items: list[RecordedCall | ModuleCall] = []
         for name, part in frame.module.named_children():
             found = by_name.pop(name, None)
             if found is None:
                 path = f"{frame.path}.{name}".removeprefix(".")
-                found = [Frame(path, part, value, value)]
+                found = [ModuleCall(path, part, value, value)]
             items += found
             value = found[-1].gives or value
         if not by_name:
             frame.items = items
     for item in frame.items:
-        if isinstance(item, Frame):
+        if isinstance(item, ModuleCall):
             _unchanged(item)
 
 
 # ---- bare modules ---------------------------------------------------------------
 
 
-def _modules(graph: Graph) -> nn.Module:
+def _modules(graph: ImportGraph) -> nn.Module:
     """Return modules of the names in a graph, which hold its tensors and do nothing.
 
     Raises:
@@ -378,7 +382,7 @@ def _add(
     """Add the module of a path, and those around it that are not there yet."""
     names = path.split(".") if path else []
     if len(names) > _DEEPEST:
-        raise Untraceable(f"modules nest deeper than {_DEEPEST} levels")
+        raise Untraceable(f"modules are nested deeper than {_DEEPEST} levels")
     for end in range(1, len(names) + 1):
         inner, outer = ".".join(names[:end]), ".".join(names[: end - 1])
         if inner in known:

@@ -13,10 +13,15 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.importer.calls import Call, Frame, Ref, Run
+from archdsl.backends.importer.calls import (
+    ModuleCall,
+    RecordedCall,
+    Recording,
+    TensorRef,
+)
 
 
-def regrouped(run: Run) -> Run:
+def regrouped(run: Recording) -> Recording:
     """Return a run in which no value has an axis of groups, if they can be taken back.
 
     Those that something else reads stay.
@@ -60,11 +65,11 @@ class _Attempt:
         lost: values whose axis something else reads.
     """
 
-    def __init__(self, run: Run, kept: set[int]) -> None:
+    def __init__(self, run: Recording, kept: set[int]) -> None:
         self.shapes = dict(run.shapes)
         self.kept = kept
         self.lost: set[int] = set()
-        # Values that are another one, and those that are one but for the axis.
+        # Values that equal another value, and those that equal it except for an axis.
         self.same: dict[int, int] = {}
         self.grouped: dict[int, _Grouped] = {}
 
@@ -79,19 +84,19 @@ class _Attempt:
             if value in self.grouped:
                 self.lost |= self.grouped[value].origins
 
-    def frame(self, frame: Frame) -> Frame:
+    def frame(self, frame: ModuleCall) -> ModuleCall:
         """Return a call of a module, rewritten."""
-        items: list[Call | Frame] = []
+        items: list[RecordedCall | ModuleCall] = []
         reads = tuple(map(self.name, frame.reads))
         for item in frame.items:
-            if isinstance(item, Frame):
+            if isinstance(item, ModuleCall):
                 items.append(self.frame(item))
             else:
                 items += self._call(item)
         gives = tuple(map(self.name, frame.gives))
         return replace(frame, reads=reads, gives=gives, items=items)
 
-    def _call(self, call: Call) -> list[Call]:
+    def _call(self, call: RecordedCall) -> list[RecordedCall]:
         known = any(number in self.grouped for number in call.reads)
         if known or call.name in ("view", "stack"):
             rewrite = _REWRITES.get(call.name)
@@ -103,7 +108,7 @@ class _Attempt:
 
     # ---- what brings an axis in, or takes it out
 
-    def _view(self, call: Call) -> list[Call] | None:
+    def _view(self, call: RecordedCall) -> list[RecordedCall] | None:
         if len(call.reads) != 1:
             return None
         (value,), (result,), shape = call.reads, call.gives, call.shapes[0]
@@ -121,7 +126,7 @@ class _Attempt:
             self.grouped[result] = _Grouped(flat, found, origins)
         return []
 
-    def _stack(self, call: Call) -> list[Call] | None:
+    def _stack(self, call: RecordedCall) -> list[RecordedCall] | None:
         (result,), first = call.gives, self.shapes[call.reads[0]]
         plain = not any(number in self.grouped for number in call.reads)
         if dict(call.args).get("dim") != 1 or not plain or result in self.kept:
@@ -135,7 +140,7 @@ class _Attempt:
         made = _giving(call, "cat", flat, self.shapes[flat])
         return [_renamed(made, self.same)]
 
-    def _transposed(self, call: Call) -> list[Call] | None:
+    def _transposed(self, call: RecordedCall) -> list[RecordedCall] | None:
         found = self.grouped[call.reads[0]]
         axes = sorted(int(v) - 1 for _, v in call.args if isinstance(v, int))
         if len(axes) != 2 or axes[1] - axes[0] != 1 or axes[1] >= len(found.sizes):
@@ -150,7 +155,7 @@ class _Attempt:
 
     # ---- what works along it, or on each channel
 
-    def _summed(self, call: Call) -> list[Call] | None:
+    def _summed(self, call: RecordedCall) -> list[RecordedCall] | None:
         made = self._parted(call)
         if made is None:
             return None
@@ -159,7 +164,7 @@ class _Attempt:
             return None
         return [view, _along(call, view.gives[0])]
 
-    def _softmax(self, call: Call) -> list[Call] | None:
+    def _softmax(self, call: RecordedCall) -> list[RecordedCall] | None:
         view = self._parted(call)
         if view is None:
             return None
@@ -168,7 +173,7 @@ class _Attempt:
         flat = self._new(self.shapes[found.flat])
         self.grouped[call.gives[0]] = found._replace(flat=flat)
         shape = self.shapes[flat]
-        args = (("input", Ref(inner)), ("start_dim", 1), ("end_dim", 2))
+        args = (("input", TensorRef(inner)), ("start_dim", 1), ("end_dim", 2))
         flattened = replace(view, args=args, reads=(inner,))
         along = _along(call, view.gives[0])
         return [
@@ -177,7 +182,7 @@ class _Attempt:
             _giving(flattened, "flatten", flat, shape),
         ]
 
-    def _parted(self, call: Call) -> Call | None:
+    def _parted(self, call: RecordedCall) -> RecordedCall | None:
         """Return a view with an axis of groups that a call works along."""
         given = dict(call.args)
         found, axis = self.grouped[call.reads[0]], given.pop("dim", 0)
@@ -188,11 +193,11 @@ class _Attempt:
         batch, channels, *sizes = self.shapes[found.flat]
         groups = found.sizes[axis - 1]
         shape = (batch, groups, channels // groups, *sizes)
-        args = (("input", Ref(found.flat)), ("sizes", shape))
+        args = (("input", TensorRef(found.flat)), ("sizes", shape))
         read = replace(call, args=args, reads=(found.flat,))
         return _giving(read, "view", self._new(shape), shape)
 
-    def _product(self, call: Call) -> list[Call] | None:
+    def _product(self, call: RecordedCall) -> list[RecordedCall] | None:
         known = [self.grouped[n] for n in call.reads if n in self.grouped]
         if len(known) != 2:
             return None
@@ -229,6 +234,8 @@ def _channel_sizes(flat: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]
     None if it is not a shape of the same map. Of a single position, the axes behind the
     channels may be missing.
     """
+    if len(flat) < 2:
+        return None  # a number that all of a batch have
     channels, *sizes = flat[1:]
     number = len(shape) - 1 - len(sizes)
     if number >= 1 and list(shape[1 + number :]) == sizes:
@@ -240,25 +247,27 @@ def _channel_sizes(flat: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]
     return found if prod(found) == channels else None
 
 
-def _along(call: Call, value: int) -> Call:
+def _along(call: RecordedCall, value: int) -> RecordedCall:
     """Return a call along the axis of groups of a view."""
-    args = (("input", Ref(value)), ("dim", 1))
+    args = (("input", TensorRef(value)), ("dim", 1))
     return replace(call, args=args, reads=(value,))
 
 
-def _giving(call: Call, name: str, value: int, shape: Sequence[int]) -> Call:
+def _giving(
+    call: RecordedCall, name: str, value: int, shape: Sequence[int]
+) -> RecordedCall:
     """Return a call of another function, which gives another value."""
     return replace(call, name=name, gives=(value,), shapes=(tuple(shape),))
 
 
-def _renamed(call: Call, names: dict[int, int]) -> Call:
+def _renamed(call: RecordedCall, names: dict[int, int]) -> RecordedCall:
     """Return a call that reads other values."""
     if not any(number in names for number in call.reads):
         return call
 
     def renamed(value: Any) -> Any:
-        if isinstance(value, Ref):
-            return Ref(names.get(value.number, value.number))
+        if isinstance(value, TensorRef):
+            return TensorRef(names.get(value.number, value.number))
         if type(value) is tuple:
             return tuple(map(renamed, value))
         return value

@@ -20,14 +20,14 @@ from archdsl.backends.extras import need
 from archdsl.backends.importer.graph import (
     MAX_ELEMENTS,
     MAX_OPERATIONS,
-    Graph,
-    Name,
+    ImportGraph,
+    ModuleScope,
     Operation,
-    Scope,
+    ValueRef,
 )
-from archdsl.backends.importer.nodes import NODES, Node, Unfit, at_host
-from archdsl.backends.importer.parts import Unknown
-from archdsl.backends.importer.source import Malformed, Source
+from archdsl.backends.importer.nodes import NODES, ModelNode, Unfit, at_host
+from archdsl.backends.importer.parts import Unsupported
+from archdsl.backends.importer.source import Malformed, NetworkFile
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -48,7 +48,7 @@ _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 _CLASSES: Final = "pkg.torch.onnx.class_hierarchy"
 
 
-def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
+def read_onnx(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFile:
     """Return the network of a model.
 
     Args:
@@ -57,10 +57,10 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             None to take those that they have.
 
     Raises:
-        Malformed: if it is no model, or not a sound one.
+        Malformed: if it is not a model, or not a valid one.
         MissingExtra: if onnx is not installed.
         OSError: if the file cannot be read.
-        Unknown: if one of its nodes is no layer.
+        Unknown: if one of its nodes is not a layer.
     """
     onnx: Any = need("a model of ONNX", "onnx", "onnx")
     if path.stat().st_size > _MAX_BYTES:
@@ -69,15 +69,15 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # of protobuf, whose classes vary
-        raise Malformed("it is no model of ONNX") from error
+        raise Malformed("it is not an ONNX model") from error
     if not model.graph.node or not model.graph.output:
-        raise Malformed("it is no model of ONNX, or one without nodes")
+        raise Malformed("it is not an ONNX model, or one without nodes")
     try:
         return _Model(path, model, sizes).source()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise Malformed("it is no model that can be read, or a damaged one") from error
+        raise Malformed("it is not a readable model, or it is damaged") from error
     except RecursionError:
-        raise Malformed("it nests too deeply") from None
+        raise Malformed("it is nested too deeply") from None
 
 
 class _Place(NamedTuple):
@@ -85,7 +85,8 @@ class _Place(NamedTuple):
 
     Attributes:
         path: of its module, or of the module that it stands in.
-        classes: classes of modules on the way, by path, as far as the model says.
+        classes: classes of the enclosing modules, by path, where the model records
+            them.
     """
 
     path: str
@@ -110,7 +111,7 @@ class _Model:
         self.keys: dict[tuple[str, ...], str] = {}
         self.counts: Counter[str] = Counter()
 
-    def source(self) -> Source:
+    def source(self) -> NetworkFile:
         """Return the network with its weights."""
         import torch
 
@@ -119,7 +120,7 @@ class _Model:
         for node in self.nodes:
             if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
                 self._constant(node)
-        graph = Graph(self.path.name, "", [], [], {})
+        graph = ImportGraph(self.path.name, "", [], [], {})
         for entry in self.model.graph.input:
             if entry.name not in self.stored:
                 graph.inputs.append(self._input(entry, len(graph.inputs)))
@@ -135,7 +136,7 @@ class _Model:
         self._note(graph)
         state = {k: torch.from_numpy(a.copy()) for k, a in self.state.items()}
         engine, run = self._engine(graph)
-        return Source(graph, state, run, engine, exact=False)
+        return NetworkFile(graph, state, run, engine, exact=False)
 
     # ---- data
 
@@ -143,7 +144,7 @@ class _Model:
         """Return a stored tensor; those in other files are read within bounds.
 
         Raises:
-            Malformed: if it is not what it says.
+            Malformed: if it does not have the size that it declares.
         """
         from onnx import TensorProto, numpy_helper
 
@@ -158,7 +159,9 @@ class _Model:
         try:
             return numpy_helper.to_array(tensor)
         except Exception as error:
-            raise Malformed(f"the tensor {name!r} is not what it says") from error
+            raise Malformed(
+                f"the tensor {name!r} does not have the size that it declares"
+            ) from error
 
     def _external(self, tensor: TensorProto, name: str) -> bytes:
         given = {entry.key: entry.value for entry in tensor.external_data}
@@ -174,8 +177,7 @@ class _Model:
             or not target.is_relative_to(folder)
         ):
             raise Malformed(
-                f"the tensor {name!r} lies outside the model's folder, in "
-                f"{where[:100]!r}"
+                f"the tensor {name!r} is outside the model's folder, in {where[:100]!r}"
             )
         start, length = int(given.get("offset", 0)), int(given.get("length", -1))
         try:
@@ -227,7 +229,7 @@ class _Model:
             sizes.append(fixed)
         if not 2 <= len(sizes) <= 5 or min(sizes) < 1 or prod(sizes) > MAX_ELEMENTS:
             raise Malformed(
-                f"the input `{entry.name[:100]}` is no batch of maps or vectors"
+                f"the input `{entry.name[:100]}` is not a batch of maps or vectors"
             )
         return entry.name, tuple(sizes)
 
@@ -243,7 +245,7 @@ class _Model:
 
     # ---- nodes
 
-    def _operations(self, graph: Graph) -> Iterator[tuple[Operation, _Place]]:
+    def _operations(self, graph: ImportGraph) -> Iterator[tuple[Operation, _Place]]:
         """Yield the operations of the nodes, with their places."""
         readers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
@@ -259,16 +261,16 @@ class _Model:
                 continue
             if node.domain not in ("", "ai.onnx") or node.op_type not in NODES:
                 shown = f"{node.domain}:{node.op_type}".strip(":")[:100]
-                raise Unknown(
+                raise Unsupported(
                     f"`{shown}`, the node {node.name[:100]!r}, is no layer kind"
                 )
             place = self._place(node, known)
-            one = Node(self, node, readers, leaving, place.path)
+            one = ModelNode(self, node, readers, leaving, place.path)
             try:
                 performed = NODES[node.op_type](one)
             except Unfit as error:
                 what = f"`{node.op_type}`, the node {node.name[:100]!r},"
-                raise Unknown(f"{what} is no layer kind: {error}") from error
+                raise Unsupported(f"{what} is no layer kind: {error}") from error
             done.update(id(other) for other in one.taken)
             path = one.owner or place.path
             yield (
@@ -286,9 +288,9 @@ class _Model:
         """Return what a name stands for: a number or array, or else a value."""
         if name in self.arrays:
             return at_host(self.arrays[name])
-        return Name(name)
+        return ValueRef(name)
 
-    def parameter(self, owner: str, names: Mapping[str, Array]) -> dict[str, Name]:
+    def parameter(self, owner: str, names: Mapping[str, Array]) -> dict[str, ValueRef]:
         """Keep the tensors of a layer under keys, and return their values' names.
 
         Args:
@@ -300,7 +302,7 @@ class _Model:
             key = f"{owner}.{name}" if name else owner
             if key not in self.state:
                 self.state[key] = array
-            found[name] = Name(key)
+            found[name] = ValueRef(key)
         return found
 
     def owner(self, inputs: Sequence[str], path: str, word: str) -> str:
@@ -351,7 +353,7 @@ class _Model:
         return _Place("", {})
 
     def _scoped(
-        self, graph: Graph, some: Sequence[tuple[Operation, _Place]]
+        self, graph: ImportGraph, some: Sequence[tuple[Operation, _Place]]
     ) -> list[Operation]:
         """Return operations with the calls of modules that they are in."""
         from dataclasses import replace
@@ -368,7 +370,7 @@ class _Model:
         for operation, place in some:
             names = place.path.split(".") if place.path else []
             ways = [".".join(names[: n + 1]) for n in range(len(names))]
-            scopes = tuple(Scope(way, way, classes.get(way, "")) for way in ways)
+            scopes = tuple(ModuleScope(way, way, classes.get(way, "")) for way in ways)
             found.append(replace(operation, scopes=scopes))
         return found
 
@@ -411,19 +413,19 @@ class _Model:
                 found[path] = _SEQUENTIAL
         return found
 
-    def _note(self, graph: Graph) -> None:
+    def _note(self, graph: ImportGraph) -> None:
         types = {node.op_type for node in self.nodes}
         biased = any(key.endswith(".bias") for key in self.state)
         if "Conv" in types and biased and "BatchNormalization" not in types:
             graph.notes.append(
-                "it has no batch norms: where the network had some, they are part of "
-                "its convolutions"
+                "it has no batch norms: if the network had some, they were folded "
+                "into its convolutions"
             )
 
     # ---- running it as it is
 
     def _engine(
-        self, graph: Graph
+        self, graph: ImportGraph
     ) -> tuple[str, Callable[[Mapping[str, Tensor], Sequence[Tensor]], list[Tensor]]]:
         """Return an engine for the model, and its name."""
         import torch

@@ -11,7 +11,7 @@ from math import isclose, sqrt
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from archdsl.backends.importer.calls import BATCH
-from archdsl.backends.importer.graph import Name
+from archdsl.backends.importer.graph import ValueRef
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -30,26 +30,28 @@ class Performed(NamedTuple):
 
     Attributes:
         perform: the function.
-        args: its arguments, with `Name`s for values.
+        args: its arguments, with `ValueRef`s for values.
     """
 
     perform: Callable[..., Any]
     args: Sequence[Any]
 
 
-class Model(Protocol):
+class ModelContext(Protocol):
     """What nodes ask of the model that they are in."""
 
     arrays: dict[str, Array]
 
     def argument(self, name: str) -> Any: ...
 
-    def parameter(self, owner: str, names: Mapping[str, Array]) -> dict[str, Name]: ...
+    def parameter(
+        self, owner: str, names: Mapping[str, Array]
+    ) -> dict[str, ValueRef]: ...
 
     def owner(self, inputs: Sequence[str], path: str, word: str) -> str: ...
 
 
-class Node:
+class ModelNode:
     """A node that becomes a call.
 
     Attributes:
@@ -60,7 +62,7 @@ class Node:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelContext,
         node: NodeProto,
         readers: Mapping[str, Sequence[NodeProto]],
         leaving: Mapping[str, int],
@@ -104,7 +106,7 @@ class Node:
             raise Unfit(f"its input {place + 1} is computed")
         return self.model.arrays[name]
 
-    def weights(self, word: str, names: Mapping[str, Array]) -> dict[str, Name]:
+    def weights(self, word: str, names: Mapping[str, Array]) -> dict[str, ValueRef]:
         """Keep some of its inputs as the tensors of a layer.
 
         Args:
@@ -122,7 +124,7 @@ class Node:
         return self.model.parameter(self.owner, names)
 
     def next(self, node: NodeProto, type: str) -> NodeProto | None:
-        """Return the node that alone reads another's result, if it is of a type."""
+        """Return the only reader of a node's result, if it is of a type."""
         result = node.output[0]
         found = self.readers.get(result, ())
         if self.leaving.get(result) or len(found) != 1 or found[0].op_type != type:
@@ -151,7 +153,7 @@ def at_host(array: Array) -> Any:
     return float(array.reshape(-1)[0]) if single else array
 
 
-_Emit = Callable[[Node], Performed]
+_Emit = Callable[[ModelNode], Performed]
 NODES: Final[dict[str, _Emit]] = {}
 
 
@@ -173,7 +175,10 @@ def _is_host(value: Any) -> bool:
 
 
 def _sides(
-    node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    node: ModelNode,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
 ) -> Callable[[Any], tuple[list[int], list[int]]]:
     """Return what gives the padding before and after each axis of a value."""
     axes = len(kernel)
@@ -195,14 +200,14 @@ def _sides(
     return sides
 
 
-def _steps(node: Node, axes: int) -> tuple[Sequence[int], Sequence[int]]:
+def _steps(node: ModelNode, axes: int) -> tuple[Sequence[int], Sequence[int]]:
     """Return strides and dilations along each axis."""
     ones = (1,) * axes
     return node.attribute("strides", ones), node.attribute("dilations", ones)
 
 
 @_node("Conv")
-def _conv(node: Node) -> Performed:
+def _conv(node: ModelNode) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     axes = weight.ndim - 2
     strides, dilations = _steps(node, axes)
@@ -224,7 +229,7 @@ def _conv(node: Node) -> Performed:
 
 
 @_node("ConvTranspose")
-def _conv_transposed(node: Node) -> Performed:
+def _conv_transposed(node: ModelNode) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     axes = weight.ndim - 2
     strides, dilations = _steps(node, axes)
@@ -250,21 +255,21 @@ def _conv_transposed(node: Node) -> Performed:
 
 
 @_node("Gemm")
-def _gemm(node: Node) -> Performed:
+def _gemm(node: ModelNode) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     factors = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
     if node.attribute("transA", 0) or factors != (1.0, 1.0):
-        raise Unfit("it is no linear layer")
+        raise Unfit("it is not a linear layer")
     if not node.attribute("transB", 0):
         weight = weight.T
     return _linear(node, weight, bias)
 
 
 @_node("MatMul")
-def _product(node: Node) -> Performed:
+def _product(node: ModelNode) -> Performed:
     weight = node.constant(1)
     if weight.ndim != 2:
-        raise Unfit("its second factor is no matrix")
+        raise Unfit("its second factor is not a matrix")
     bias = None
     after = node.next(node.node, "Add")
     if after is not None:
@@ -276,9 +281,9 @@ def _product(node: Node) -> Performed:
     return _linear(node, weight.T, bias)
 
 
-def _linear(node: Node, weight: Array, bias: Array | None) -> Performed:
+def _linear(node: ModelNode, weight: Array, bias: Array | None) -> Performed:
     if weight.ndim != 2 or (bias is not None and bias.size != weight.shape[0]):
-        raise Unfit("its factors are no linear layer's")
+        raise Unfit("its factors are not those of a linear layer")
     bias = None if bias is None else bias.reshape(-1)
     own = node.weights("linear", _given(weight=weight, bias=bias))
 
@@ -298,11 +303,11 @@ def _given(**arrays: Array | None) -> dict[str, Array]:
 
 
 @_node("BatchNormalization")
-def _batch_norm(node: Node) -> Performed:
+def _batch_norm(node: ModelNode) -> Performed:
     import numpy as np
 
     if node.attribute("training_mode", 0):
-        raise Unfit("it is in training")
+        raise Unfit("it is in training mode")
     names = ("weight", "bias", "running_mean", "running_var")
     arrays = {name: node.constant(n) for n, name in enumerate(names, 1)}
     arrays["num_batches_tracked"] = np.zeros((), np.int64)
@@ -324,7 +329,7 @@ def _shown(number: float) -> float:
 
 
 @_node("LayerNormalization")
-def _layer_norm(node: Node) -> Performed:
+def _layer_norm(node: ModelNode) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     own = node.weights("layernorm", _given(weight=weight, bias=bias))
     axis, eps = node.attribute("axis", -1), _shown(node.attribute("epsilon", 1e-5))
@@ -333,17 +338,17 @@ def _layer_norm(node: Node) -> Performed:
         from torch.nn import functional as F
 
         if axis not in (-1, x.dim() - 1):
-            raise ValueError("a norm over several axes is no layer kind")
+            raise ValueError("a norm over several axes has no layer kind")
         return F.layer_norm(x, tuple(w.shape), w, b, eps)
 
     return Performed(perform, (node.input(0), own["weight"], own.get("bias")))
 
 
 @_node("InstanceNormalization")
-def _instance_norm(node: Node) -> Performed:
+def _instance_norm(node: ModelNode) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     eps = _shown(node.attribute("epsilon", 1e-5))
-    own: dict[str, Name] = {}
+    own: dict[str, ValueRef] = {}
     if not ((weight == 1).all() and (bias == 0).all()):
         own = node.weights("instancenorm", _given(weight=weight, bias=bias))
 
@@ -356,7 +361,7 @@ def _instance_norm(node: Node) -> Performed:
 
 
 @_node("LRN")
-def _local_response_norm(node: Node) -> Performed:
+def _local_response_norm(node: ModelNode) -> Performed:
     size = node.attribute("size", 5)
     alpha, beta, k = (
         _shown(node.attribute(name, default))
@@ -375,7 +380,7 @@ def _local_response_norm(node: Node) -> Performed:
 
 
 @_node("MaxPool", "AveragePool")
-def _pool(node: Node) -> Performed:
+def _pool(node: ModelNode) -> Performed:
     kernel = node.attribute("kernel_shape", ())
     axes = len(kernel)
     strides = node.attribute("strides", (1,) * axes)
@@ -385,7 +390,7 @@ def _pool(node: Node) -> Performed:
     counts = bool(node.attribute("count_include_pad", 0))
     largest = node.node.op_type == "MaxPool"
     if len(node.node.output) > 1:
-        raise Unfit("it gives the places of its maxima")
+        raise Unfit("it also returns the indices of its maxima")
 
     def perform(x: Any) -> Any:
         first, last = sides(x)
@@ -425,7 +430,7 @@ def _pooled(n: int, k: int, s: int, d: int, first: int, last: int, up: bool) -> 
 
 
 @_node("GlobalAveragePool", "GlobalMaxPool")
-def _global_pool(node: Node) -> Performed:
+def _global_pool(node: ModelNode) -> Performed:
     word = "avg" if node.node.op_type == "GlobalAveragePool" else "max"
 
     def perform(x: Any) -> Any:
@@ -437,7 +442,7 @@ def _global_pool(node: Node) -> Performed:
 
 
 @_node("ReduceMean", "ReduceMax")
-def _reduced(node: Node) -> Performed:
+def _reduced(node: ModelNode) -> Performed:
     largest = node.node.op_type == "ReduceMax"
     fixed, keep = node.attribute("axes", ()), bool(node.attribute("keepdims", 1))
     axes = node.constant(1)
@@ -462,7 +467,7 @@ def _plain(home: str, name: str, *given: tuple[str, str, float]) -> _Emit:
         given: its arguments, each with the node's attribute and its default.
     """
 
-    def emit(node: Node) -> Performed:
+    def emit(node: ModelNode) -> Performed:
         more = {
             own: _shown(node.attribute(theirs, default))
             for own, theirs, default in given
@@ -491,7 +496,7 @@ NODES["Selu"] = _plain("F", "selu")
 
 
 @_node("Sigmoid", "HardSigmoid")
-def _sigmoid(node: Node) -> Performed:
+def _sigmoid(node: ModelNode) -> Performed:
     """A sigmoid, or with a product by its own input a swish."""
     soft = node.node.op_type == "Sigmoid"
     if not soft:
@@ -511,7 +516,7 @@ def _sigmoid(node: Node) -> Performed:
     return Performed(perform, (node.input(0),))
 
 
-def _by_itself(node: Node) -> bool:
+def _by_itself(node: ModelNode) -> bool:
     """Return whether what a node gives is only multiplied by what it reads."""
     after = node.next(node.node, "Mul")
     if after is None:
@@ -523,7 +528,7 @@ def _by_itself(node: Node) -> bool:
 
 
 @_node("Gelu")
-def _gelu(node: Node) -> Performed:
+def _gelu(node: ModelNode) -> Performed:
     how = node.attribute("approximate", "none")
 
     def perform(x: Any) -> Any:
@@ -535,7 +540,7 @@ def _gelu(node: Node) -> Performed:
 
 
 @_node("PRelu")
-def _prelu(node: Node) -> Performed:
+def _prelu(node: ModelNode) -> Performed:
     slope = node.constant(1)
     own = node.weights("prelu", {"weight": slope.reshape(-1)})
 
@@ -548,7 +553,7 @@ def _prelu(node: Node) -> Performed:
 
 
 @_node("Clip")
-def _clip(node: Node) -> Performed:
+def _clip(node: ModelNode) -> Performed:
     low, high = node.constant(1), node.constant(2)
     least = node.attribute("min", 0.0) if low is None else float(low.reshape(-1)[0])
     most = node.attribute("max", 0.0) if high is None else float(high.reshape(-1)[0])
@@ -564,7 +569,7 @@ def _clip(node: Node) -> Performed:
 
 
 @_node("Softmax")
-def _softmax(node: Node) -> Performed:
+def _softmax(node: ModelNode) -> Performed:
     axis = node.attribute("axis", -1)
 
     def perform(x: Any) -> Any:
@@ -576,7 +581,7 @@ def _softmax(node: Node) -> Performed:
 
 
 @_node("Dropout")
-def _dropout(node: Node) -> Performed:
+def _dropout(node: ModelNode) -> Performed:
     ratio = node.constant(1)
     rate = (
         node.attribute("ratio", 0.5) if ratio is None else float(ratio.reshape(-1)[0])
@@ -594,7 +599,7 @@ def _dropout(node: Node) -> Performed:
 
 
 @_node("Add", "Sub", "Mul", "Div")
-def _binary(node: Node) -> Performed:
+def _binary(node: ModelNode) -> Performed:
     type = node.node.op_type
     args = [_operand(node, n) for n in range(2)]
 
@@ -614,7 +619,7 @@ def _binary(node: Node) -> Performed:
     return Performed(perform, args)
 
 
-def _operand(node: Node, place: int) -> Any:
+def _operand(node: ModelNode, place: int) -> Any:
     """Return a side of a sum or product; a factor for each channel is a parameter."""
     found = node.input(place)
     other = node.node.input[1 - place]
@@ -638,7 +643,7 @@ def _computed(type: str, a: Any, b: Any) -> Any:
 
     first, second = np.asarray(a), np.asarray(b)
     if max(first.size, second.size) > _MOST_SIZES:
-        raise ValueError("sizes are computed of more numbers than a shape has")
+        raise ValueError("sizes are computed from more numbers than a shape has")
     match type:
         case "Add":
             return first + second
@@ -652,7 +657,7 @@ def _computed(type: str, a: Any, b: Any) -> Any:
 
 
 @_node("Concat")
-def _concat(node: Node) -> Performed:
+def _concat(node: ModelNode) -> Performed:
     axis = node.attribute("axis", 0)
 
     def perform(*parts: Any) -> Any:
@@ -667,11 +672,11 @@ def _concat(node: Node) -> Performed:
 
 
 @_node("Erf")
-def _erf(node: Node) -> Performed:
+def _erf(node: ModelNode) -> Performed:
     raise Unfit("it is not part of a GELU")
 
 
-def _gelu_of(node: Node) -> bool:
+def _gelu_of(node: ModelNode) -> bool:
     """Return whether a quotient by the root of 2 begins a GELU."""
     erf = node.next(node.node, "Erf")
     plus = node.next(erf, "Add") if erf is not None else None
@@ -689,7 +694,7 @@ def _gelu_of(node: Node) -> bool:
 
 
 @_node("Div")
-def _quotient(node: Node) -> Performed:
+def _quotient(node: ModelNode) -> Performed:
     by = node.input(1)
     if isinstance(by, float) and isclose(by, sqrt(2), rel_tol=1e-5) and _gelu_of(node):
         return _gelu(node)
@@ -700,21 +705,21 @@ def _quotient(node: Node) -> Performed:
 
 
 @_node("Flatten")
-def _flatten(node: Node) -> Performed:
+def _flatten(node: ModelNode) -> Performed:
     axis = node.attribute("axis", 1)
 
     def perform(x: Any) -> Any:
         import torch
 
         if axis != 1:
-            raise ValueError("what is flattened is not each sample")
+            raise ValueError("it does not flatten each sample")
         return torch.flatten(x, 1)
 
     return Performed(perform, (node.input(0),))
 
 
 @_node("Reshape")
-def _reshape(node: Node) -> Performed:
+def _reshape(node: ModelNode) -> Performed:
     stored = node.node.input[1] in node.model.arrays
 
     def perform(x: Any, sizes: Any) -> Any:
@@ -730,7 +735,7 @@ def _reshape(node: Node) -> Performed:
 
 
 @_node("Transpose")
-def _transpose(node: Node) -> Performed:
+def _transpose(node: ModelNode) -> Performed:
     order = node.attribute("perm", ())
 
     def perform(x: Any) -> Any:
@@ -743,7 +748,7 @@ def _transpose(node: Node) -> Performed:
 
 
 @_node("Squeeze", "Unsqueeze")
-def _squeeze(node: Node) -> Performed:
+def _squeeze(node: ModelNode) -> Performed:
     axes = node.constant(1)
     chosen = tuple(
         int(n) for n in (node.attribute("axes", ()) if axes is None else axes)
@@ -764,7 +769,7 @@ def _squeeze(node: Node) -> Performed:
 
 
 @_node("Shape")
-def _shape(node: Node) -> Performed:
+def _shape(node: ModelNode) -> Performed:
     start, end = node.attribute("start", 0), node.attribute("end", 1 << 30)
 
     def perform(x: Any) -> Any:
@@ -776,21 +781,21 @@ def _shape(node: Node) -> Performed:
 
 
 @_node("Gather")
-def _gather(node: Node) -> Performed:
+def _gather(node: ModelNode) -> Performed:
     axis = node.attribute("axis", 0)
 
     def perform(x: Any, places: Any) -> Any:
         import numpy as np
 
         if not (_is_host(x) and _is_host(places)):
-            raise ValueError("what is gathered are no sizes")
+            raise ValueError("it gathers something other than sizes")
         return np.take(np.asarray(x), np.asarray(places, np.int64), axis)
 
     return Performed(perform, (node.input(0), node.input(1)))
 
 
 @_node("Slice")
-def _slice(node: Node) -> Performed:
+def _slice(node: ModelNode) -> Performed:
     starts, ends = node.input(1), node.input(2)
 
     def perform(x: Any, first: Any, last: Any, axes: Any, steps: Any) -> Any:
@@ -809,7 +814,7 @@ def _slice(node: Node) -> Performed:
 
 
 @_node("Split")
-def _split(node: Node) -> Performed:
+def _split(node: ModelNode) -> Performed:
     axis, sizes = node.attribute("axis", 0), node.constant(1)
     given = node.attribute("split", ()) if sizes is None else tuple(map(int, sizes))
     count = len(node.node.output)
@@ -825,12 +830,12 @@ def _split(node: Node) -> Performed:
 
 
 @_node("Identity")
-def _identity(node: Node) -> Performed:
+def _identity(node: ModelNode) -> Performed:
     return Performed(lambda x: x, (node.input(0),))
 
 
 @_node("Cast")
-def _cast(node: Node) -> Performed:
+def _cast(node: ModelNode) -> Performed:
     def perform(x: Any) -> Any:
         return x  # all is in one precision here, and sizes stay sizes
 
@@ -838,7 +843,7 @@ def _cast(node: Node) -> Performed:
 
 
 @_node("Pad")
-def _pad(node: Node) -> Performed:
+def _pad(node: ModelNode) -> Performed:
     mode = node.attribute("mode", "constant")
     stored, value = node.constant(1), node.constant(2)
     pads = node.attribute("pads", ()) if stored is None else tuple(map(int, stored))
@@ -849,7 +854,7 @@ def _pad(node: Node) -> Performed:
         or node.input(3) is not None
         or any((*pads[:2], *pads[count : count + 2]))
     ):
-        raise Unfit("it pads in another way than a layer")
+        raise Unfit("it pads unlike any layer kind")
 
     def perform(x: Any) -> Any:
         from torch.nn import functional as F
@@ -863,9 +868,9 @@ def _pad(node: Node) -> Performed:
 
 
 @_node("DepthToSpace")
-def _depth_to_space(node: Node) -> Performed:
+def _depth_to_space(node: ModelNode) -> Performed:
     if node.attribute("mode", "DCR") != "CRD":
-        raise Unfit("it takes channels in another order than a pixel shuffle")
+        raise Unfit("it orders channels unlike a pixel shuffle")
     size = node.attribute("blocksize", 1)
 
     def perform(x: Any) -> Any:
@@ -877,7 +882,7 @@ def _depth_to_space(node: Node) -> Performed:
 
 
 @_node("Resize")
-def _resize(node: Node) -> Performed:
+def _resize(node: ModelNode) -> Performed:
     mode = node.attribute("mode", "nearest")
     how = node.attribute("coordinate_transformation_mode", "half_pixel")
     rounding = node.attribute("nearest_mode", "round_prefer_floor")

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from archdsl.backends.importer.calls import BATCH, Frame, Untraceable, watch
+from archdsl.backends.importer.calls import BATCH, ModuleCall, Untraceable, watch
 from archdsl.backends.importer.forms import relative
 from archdsl.backends.importer.groups import regrouped
 from archdsl.layer import Layer, Mismatch, count, words
@@ -27,7 +27,7 @@ from archdsl.values import Last, Shape, channels, is_map, sizes
 if TYPE_CHECKING:
     from torch import nn
 
-    from archdsl.backends.importer.parts import Leaf
+    from archdsl.backends.importer.parts import LayerLeaf
 
 _SIZES: Final = {1: ("in_length",), 2: ("in_height", "in_width")}
 # How much larger the maps are on which the sizes of outputs are tried.
@@ -55,7 +55,7 @@ class Ops:
         self._layers: dict[str, Layer | None] = {}
         self._kinds: dict[str, type[Layer]] = {}
 
-    def of(self, frame: Frame, shapes: Mapping[int, Shape]) -> Layer | None:
+    def of(self, frame: ModuleCall, shapes: Mapping[int, Shape]) -> Layer | None:
         """Return a module as a foreign layer; None if it cannot be one.
 
         Args:
@@ -80,7 +80,7 @@ class Ops:
         return self._layers[key]
 
     def _described(
-        self, frame: Frame, given: Sequence[Any], before: Shape, after: Shape
+        self, frame: ModuleCall, given: Sequence[Any], before: Shape, after: Shape
     ) -> Layer | None:
         """Return the layer that a module is; None if a spec cannot say it."""
         cls = type(frame.module)
@@ -119,7 +119,7 @@ class Ops:
             self.texts[name] = f"{about}\n{declared}"
         return self._kinds[text](**values)
 
-    def used(self, leaves: Iterable[Leaf]) -> list[str]:
+    def used(self, leaves: Iterable[LayerLeaf]) -> list[str]:
         """Return the declarations of those that some layers are."""
         words = {leaf.op.word for leaf in leaves}
         return [text for name, text in self.texts.items() if name in words]
@@ -147,18 +147,19 @@ def _path(cls: type) -> str:
 
 
 def _kind(name: str, declared: str) -> type[Layer]:
+    from archdsl.elaborate.evaluate import evaluate
     from archdsl.elaborate.foreign import kind_of
     from archdsl.syntax.loader import load_text
 
     module = load_text(f"arch 1\n\n{declared}\n", "<import>")
     definition, home = module.ops[name]
-    return kind_of(definition, home)
+    return kind_of(definition, home, evaluate)
 
 
 # ---- how it is constructed ------------------------------------------------------
 
 
-def _constructed(frame: Frame, before: Shape, after: Shape) -> list[Any] | None:
+def _constructed(frame: ModuleCall, before: Shape, after: Shape) -> list[Any] | None:
     """Return what the constructor of a module was given, by place.
 
     None if that is not found, or cannot be written in a spec.
@@ -242,7 +243,7 @@ def _parameters(module: nn.Module) -> list[inspect.Parameter]:
 
 
 def _adjusted(
-    frame: Frame,
+    frame: ModuleCall,
     parameters: Sequence[inspect.Parameter],
     known: Sequence[Any],
     values: Sequence[Any],
@@ -334,7 +335,7 @@ def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
     return ", ".join(found)
 
 
-def _compared(frame: Frame, given: Sequence[Any], before: Shape) -> float | None:
+def _compared(frame: ModuleCall, given: Sequence[Any], before: Shape) -> float | None:
     """Return the factor between numbers of a module and of one with these arguments.
 
     1 if they are the same, None if that is not all in which they differ.
@@ -437,11 +438,14 @@ def _costs(
     grown: Sequence[str],
     names: Mapping[int, str],
 ) -> Iterator[str]:
-    """Yield what an `op` says of parameters and multiply-accumulates."""
+    """Yield what an `op` says of parameters, buffers and multiply-accumulates."""
     shapes = [tuple(one.shape) for one in module.parameters()]
     if shapes:
         yield f"params = {_sum(_product(shape, names) for shape in shapes)}"
     each, once = _macs(module, before)
+    buffers = [tuple(one.shape) for one in module.buffers()]
+    if buffers:
+        yield f"buffers = {_sum(_product(shape, names) for shape in buffers)}"
     wide, found = int(channels(before)), list[str]()
     if each and grown:
         weights = [shape for shape in shapes if count(shape) == each]

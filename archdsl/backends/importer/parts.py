@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from archdsl.backends.importer.calls import Call, Frame, Run
-from archdsl.backends.importer.forms import Found, layers_of
+from archdsl.backends.importer.blur import blur
+from archdsl.backends.importer.calls import ModuleCall, RecordedCall, Recording, late
+from archdsl.backends.importer.forms import FoundLayer, layers_of
 from archdsl.backends.importer.opaque import Ops
 from archdsl.layer import Layer, kind
 from archdsl.values import Shape
@@ -20,9 +21,12 @@ from archdsl.values import Shape
 if TYPE_CHECKING:
     from torch import nn
 
+# So many layers without weights may stand in the module around theirs.
+_FEW: Final = 2
+
 
 @dataclass(eq=False)
-class Leaf:
+class LayerLeaf:
     """A layer.
 
     Attributes:
@@ -61,30 +65,30 @@ class Container:
     module: nn.Module
     reads: tuple[int, ...]
     gives: int
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[LayerTree] = field(default_factory=list)
     indexed: bool = False
     shared: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of all tensors that its layers read."""
-        return tuple(key for leaf in leaves(self.nodes) for key in leaf.keys)
+        return tuple(key for leaf in layers_in(self.nodes) for key in leaf.keys)
 
 
-Node = Leaf | Container
+LayerTree = LayerLeaf | Container
 
 
-class Unknown(Exception):
+class Unsupported(Exception):
     """Something in a module that a spec cannot say."""
 
 
-def leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:
+def layers_in(nodes: Sequence[LayerTree]) -> Iterator[LayerLeaf]:
     """Yield all layers in some nodes, in order."""
     for node in nodes:
-        if isinstance(node, Leaf):
+        if isinstance(node, LayerLeaf):
             yield node
         else:
-            yield from leaves(node.nodes)
+            yield from layers_in(node.nodes)
 
 
 def is_sequential(module: nn.Module) -> bool:
@@ -110,42 +114,51 @@ class Builder:
         module: the module, whose `state_dict` gives the order of the parts.
 
     Attributes:
-        unknown: the first call that is no layer kind, and in no module that can be a
+        unknown: the first call without a layer kind, outside any module that can be a
             foreign layer.
         shapes: shapes of values, without the batch.
         ops: what became foreign layers.
     """
 
-    def __init__(self, run: Run, module: nn.Module) -> None:
+    def __init__(self, run: Recording, module: nn.Module) -> None:
         self.run = run
         self.module = module
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
-        self.chains: dict[int, tuple[Frame, ...]] = {}
-        every: list[Call] = []
+        self.chains: dict[int, tuple[ModuleCall, ...]] = {}
+        every: list[RecordedCall] = []
         self._flatten(run.root, (run.root,), every)
-        self.calls = _needed(every, run.outputs)
-        self.users: dict[int, list[Call | None]] = {n: [None] for n in run.outputs}
+        self.calls = late(_needed(every, run.outputs))
+        self.users: dict[int, list[RecordedCall | None]] = {
+            n: [None] for n in run.outputs
+        }
         for call in self.calls:
             for number in call.reads:
                 self.users.setdefault(number, []).append(call)
-        self.leaves: list[Leaf] = []
-        self.homes: dict[int, tuple[Frame, ...]] = {}
-        self.unknown: Call | None = None
+        self.leaves: list[LayerLeaf] = []
+        self.homes: dict[int, tuple[ModuleCall, ...]] = {}
+        self.unknown: RecordedCall | None = None
         self.ops = Ops()
         # Calls of modules that cannot be foreign layers, by identity.
         self.open: set[int] = set()
+        # With values: blurs have theirs in them.
+        self.buffers = dict(module.named_buffers())
         self._match()
-        self.readers: dict[int, list[Leaf | None]] = {n: [None] for n in run.outputs}
+        self.readers: dict[int, list[LayerLeaf | None]] = {
+            n: [None] for n in run.outputs
+        }
         for leaf in self.leaves:
             for number in leaf.reads:
                 self.readers.setdefault(number, []).append(leaf)
 
     def _flatten(
-        self, frame: Frame, chain: tuple[Frame, ...], calls: list[Call]
+        self,
+        frame: ModuleCall,
+        chain: tuple[ModuleCall, ...],
+        calls: list[RecordedCall],
     ) -> None:
         for item in frame.items:
-            if isinstance(item, Frame):
+            if isinstance(item, ModuleCall):
                 self._flatten(item, (*chain, item), calls)
             else:
                 calls.append(item)
@@ -157,22 +170,52 @@ class Builder:
         """Find the layers, from the first call to the last that is known."""
         place = 0
         while place < len(self.calls) and self.unknown is None:
-            some = self.calls[place : place + 8]
-            found = layers_of(
-                some,
-                self.shapes,
-                self.run.asked,
-                lambda number, some=some: self._is_one(some[:number]),  # type: ignore[misc]
-            )
-            if not all(map(self._has_tensors, found)) or not found:
-                place = self._without(place)
+            # Padding and a blur behind it are no convolution that pads.
+            found = self._layers(place, 8) or self._layers(place, 1)
+            if not found:
+                place = self._blurred(place) or self._without(place)
                 continue
-            used = some[: found[0].calls]
+            used = self.calls[place : place + found[0].calls]
             home = _common([self.chains[id(call)] for call in used])
             for one in found:
                 if one.gives in self.users:  # of the parts of a chunk, some are not
                     self._add(one, home)
             place += len(used)
+
+    def _layers(self, place: int, most: int) -> tuple[FoundLayer, ...]:
+        """Return the layers that a call, or some from it on, are; none if unknown.
+
+        Args:
+            place: of the call.
+            most: how many calls they may be at most.
+        """
+        some = self.calls[place : place + most]
+        found = layers_of(
+            some,
+            self.shapes,
+            self.run.asked,
+            lambda number: self._is_one(some[:number]),
+        )
+        return found if all(map(self._has_tensors, found)) else ()
+
+    def _blurred(self, place: int) -> int:
+        """Make averages of a blur by fixed weights.
+
+        Returns:
+            The place of the call that is next; 0 if there is no blur.
+        """
+        calls, averages = blur(self.calls[place : place + 2], self.shapes, self.buffers)
+        if not calls or not self._is_one(self.calls[place : place + calls]):
+            return 0
+        conv = self.calls[place + calls - 1]
+        (value,), (result,) = conv.reads[:1], conv.gives
+        for average in averages:
+            gives = max(self.shapes) + 1 if average is not averages[-1] else result
+            self._add(
+                FoundLayer(average, (value,), gives, 1, ()), self.chains[id(conv)]
+            )
+            value = gives
+        return place + calls
 
     def _without(self, place: int) -> int:
         """Make a foreign layer of a module with an unknown call, if one can be.
@@ -195,10 +238,10 @@ class Builder:
         self.unknown = self.calls[place]
         return place
 
-    def _is_in(self, call: Call, frame: Frame) -> bool:
+    def _is_in(self, call: RecordedCall, frame: ModuleCall) -> bool:
         return any(one is frame for one in self.chains[id(call)])
 
-    def _replace(self, chain: tuple[Frame, ...], op: Layer) -> None:
+    def _replace(self, chain: tuple[ModuleCall, ...], op: Layer) -> None:
         """Put a foreign layer in the place of all that was found in a module.
 
         Args:
@@ -216,11 +259,11 @@ class Builder:
         module = frame.module
         names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
         keys = tuple(f"{frame.path}.{name}" for name in names)
-        leaf = Leaf(op, frame.path if keys else "", (value,), result, keys)
+        leaf = LayerLeaf(op, frame.path if keys else "", (value,), result, keys)
         self.leaves.append(leaf)
         self.homes[id(leaf)] = chain
 
-    def _has_tensors(self, one: Found) -> bool:
+    def _has_tensors(self, one: FoundLayer) -> bool:
         """Return whether the tensors that a layer reads have the names that it knows.
 
         A kernel that is computed is none that is saved.
@@ -232,7 +275,7 @@ class Builder:
             for own in one.owns
         )
 
-    def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
+    def _add(self, one: FoundLayer, home: tuple[ModuleCall, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
         # Whether the channels come last is not seen from sizes alone.
         self.shapes[one.gives] = one.op.shape(*inputs)
@@ -242,11 +285,11 @@ class Builder:
             names = [tensor.name for tensor in one.op.tensors(*inputs)]
             bare = names[:1] == [""]
             path = keys[0] if bare else keys[0].rpartition(".")[0]
-        leaf = Leaf(one.op, path, one.reads, one.gives, keys)
+        leaf = LayerLeaf(one.op, path, one.reads, one.gives, keys)
         self.leaves.append(leaf)
         self.homes[id(leaf)] = home
 
-    def _is_one(self, calls: Sequence[Call]) -> bool:
+    def _is_one(self, calls: Sequence[RecordedCall]) -> bool:
         """Return whether several calls may be one layer."""
         if len(calls) == 1:
             return True
@@ -267,13 +310,18 @@ class Builder:
         """Return the network as a container.
 
         Raises:
-            Unknown: if a call is no layer kind.
+            Unknown: if a call has no layer kind.
         """
         if self.unknown is not None:
             first = self.unknown
-            path = self.chains[id(first)][-1].path
-            where = f" in `{path}`" if path else ""
-            raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
+            frame = self.chains[id(first)][-1]
+            where = f" in `{frame.path}`" if frame.path else ""
+            if where and len(frame.reads) > 1:
+                # A foreign layer reads one.
+                where += f", which reads {len(frame.reads)} values"
+            raise Unsupported(
+                f"`{first.name}`{where}, at {first.place}, is no layer kind"
+            )
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
         numbered = is_numbered(self.module)
@@ -282,7 +330,9 @@ class Builder:
         _mark_shared(top)
         return top
 
-    def _nodes(self, frame: Frame, depth: int, some: Sequence[Leaf]) -> list[Node]:
+    def _nodes(
+        self, frame: ModuleCall, depth: int, some: Sequence[LayerLeaf]
+    ) -> list[LayerTree]:
         """Return what a call of a module holds, in order.
 
         Args:
@@ -290,16 +340,16 @@ class Builder:
             depth: how many calls lead to it, itself included.
             some: the layers in it.
         """
-        below: dict[int, list[Leaf]] = {}
+        below: dict[int, list[LayerLeaf]] = {}
         for leaf in some:
             home = self.homes[id(leaf)]
             if len(home) > depth:
                 below.setdefault(id(home[depth]), []).append(leaf)
         numbered = is_numbered(frame.module)
-        nodes: list[Node] = []
+        nodes: list[LayerTree] = []
         if numbered:
             for item in frame.items:
-                if isinstance(item, Frame):
+                if isinstance(item, ModuleCall):
                     inner = below.pop(id(item), [])
                     nodes += self._part(item, depth + 1, inner, numbered)
         seen: set[int] = set()
@@ -312,11 +362,28 @@ class Builder:
                 inner = below[id(home[depth])]
                 nodes += self._part(home[depth], depth + 1, inner, numbered)
         _chain_concats(nodes)
-        return self._ordered(nodes)
+        return self._ordered(self._with_long_sums(nodes))
+
+    def _with_long_sums(self, nodes: Sequence[LayerTree]) -> list[LayerTree]:
+        """Return nodes with sums of sums as one: a + b + c is a single layer."""
+        sums: dict[int, LayerLeaf] = {}
+        dropped: set[int] = set()
+        for node in nodes:
+            if not isinstance(node, LayerLeaf) or node.op.word != "add":
+                continue
+            first = sums.get(node.reads[0])
+            if first is not None and len(self.readers[first.gives]) == 1:
+                for value in first.reads:
+                    readers = self.readers[value]
+                    self.readers[value] = [node if r is first else r for r in readers]
+                node.reads = (*first.reads, *node.reads[1:])
+                dropped.add(id(first))
+            sums[node.gives] = node
+        return [node for node in nodes if id(node) not in dropped]
 
     def _part(
-        self, frame: Frame, depth: int, some: Sequence[Leaf], numbered: bool
-    ) -> list[Node]:
+        self, frame: ModuleCall, depth: int, some: Sequence[LayerLeaf], numbered: bool
+    ) -> list[LayerTree]:
         """Return a call of a module within another: a container, a layer or parts."""
         if not some:
             if numbered and frame.reads and frame.reads == frame.gives:
@@ -324,17 +391,18 @@ class Builder:
             return []
         nodes = self._nodes(frame, depth, some)
         first = nodes[0]
-        alone = len(nodes) == 1 and isinstance(first, Leaf)
+        alone = len(nodes) == 1 and isinstance(first, LayerLeaf)
         if alone and first.path in (frame.path, ""):
             return nodes
-        if not numbered and not any(node.keys for node in nodes):
+        few = len(nodes) <= _FEW and not any(node.keys for node in nodes)
+        if not numbered and few:
             return nodes
         return self._contained(frame, nodes)
 
-    def _contained(self, frame: Frame, nodes: list[Node]) -> list[Node]:
+    def _contained(self, frame: ModuleCall, nodes: list[LayerTree]) -> list[LayerTree]:
         """Return a container of some nodes, or the nodes if it cannot be one."""
         before, inner = self._without_merges_of_inputs(nodes)
-        gives = {leaf.gives for leaf in leaves(inner)}
+        gives = {leaf.gives for leaf in layers_in(inner)}
         reads = _outer(inner)
         leaving = [
             node.gives
@@ -342,7 +410,9 @@ class Builder:
             if node.gives not in node.reads and self._is_read_outside(node.gives, gives)
         ]
         prefix = f"{frame.path}."
-        own = all(leaf.path.startswith(prefix) for leaf in leaves(inner) if leaf.path)
+        own = all(
+            leaf.path.startswith(prefix) for leaf in layers_in(inner) if leaf.path
+        )
         if len(reads) != 1 or len(leaving) != 1 or not own:
             return nodes
         indexed = is_numbered(frame.module)
@@ -358,15 +428,15 @@ class Builder:
         return [*before, made]
 
     def _without_merges_of_inputs(
-        self, nodes: list[Node]
-    ) -> tuple[list[Node], list[Node]]:
+        self, nodes: list[LayerTree]
+    ) -> tuple[list[LayerTree], list[LayerTree]]:
         """Return merges of what enters, and the rest, if one value enters that then."""
-        inner, before = list(nodes), list[Node]()
+        inner, before = list(nodes), list[LayerTree]()
         while len(reads := _outer(inner)) > 1:
             merges = [
                 node
                 for node in inner
-                if isinstance(node, Leaf) and len(node.reads) > 1 and not node.keys
+                if isinstance(node, LayerLeaf) and len(node.reads) > 1 and not node.keys
                 if set(node.reads) <= set(reads)
             ]
             if not merges:
@@ -379,16 +449,16 @@ class Builder:
         readers = self.readers.get(value, [])
         return any(one is None or one.gives not in inside for one in readers)
 
-    def _rank(self, node: Node) -> int | None:
+    def _rank(self, node: LayerTree) -> int | None:
         """Return the place of a node's first tensor in the `state_dict`.
 
         Parameters of the module itself come first anyway.
         """
-        if isinstance(node, Leaf) and node.path in self.ranks:
+        if isinstance(node, LayerLeaf) and node.path in self.ranks:
             return None
         return min((self.ranks[k] for k in node.keys if k in self.ranks), default=None)
 
-    def _ordered(self, nodes: list[Node]) -> list[Node]:
+    def _ordered(self, nodes: list[LayerTree]) -> list[LayerTree]:
         """Return nodes so that they come after what they read.
 
         Those with weights come in the order of the `state_dict`, if they can.
@@ -430,11 +500,11 @@ class Builder:
         return [nodes[place] for place in done]
 
 
-def _chain_concats(nodes: Sequence[Node]) -> None:
+def _chain_concats(nodes: Sequence[LayerTree]) -> None:
     """Let a concatenation that begins with all of an earlier one read that one."""
     known: dict[tuple[int, ...], int] = {}
     for node in nodes:
-        if not isinstance(node, Leaf) or node.op.word != "concat":
+        if not isinstance(node, LayerLeaf) or node.op.word != "concat":
             continue
         whole = node.reads
         for length in range(len(whole) - 1, 1, -1):
@@ -449,21 +519,21 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _identity(value: int) -> Leaf:
+def _identity(value: int) -> LayerLeaf:
     """Return a part that changes nothing, but has a number."""
     found = kind("identity")
     assert found is not None
-    return Leaf(found(), "", (value,), value)
+    return LayerLeaf(found(), "", (value,), value)
 
 
-def _outer(nodes: Sequence[Node]) -> list[int]:
+def _outer(nodes: Sequence[LayerTree]) -> list[int]:
     """Return the values that nodes read and none of them gives, each once."""
     given = {node.gives for node in nodes if node.gives not in node.reads}
     reads = [n for node in nodes for n in node.reads if n not in given]
     return list(dict.fromkeys(reads))
 
 
-def _is_chain(nodes: Sequence[Node], start: int, module: nn.Module) -> bool:
+def _is_chain(nodes: Sequence[LayerTree], start: int, module: nn.Module) -> bool:
     """Return whether each node is one numbered part, and reads the one before it."""
     if len(nodes) != len(list(module.children())):
         return False
@@ -487,7 +557,7 @@ def _mark_shared(container: Container) -> None:
             _mark_shared(node)
 
 
-def _common(chains: Sequence[tuple[Frame, ...]]) -> tuple[Frame, ...]:
+def _common(chains: Sequence[tuple[ModuleCall, ...]]) -> tuple[ModuleCall, ...]:
     """Return the calls that all of some are in."""
     first, length = chains[0], min(map(len, chains))
     same = 0
@@ -496,10 +566,12 @@ def _common(chains: Sequence[tuple[Frame, ...]]) -> tuple[Frame, ...]:
     return first[:same]
 
 
-def _needed(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
+def _needed(
+    calls: Sequence[RecordedCall], outputs: Sequence[int]
+) -> list[RecordedCall]:
     """Return the calls that the outputs depend on."""
     wanted = set(outputs)
-    found: list[Call] = []
+    found: list[RecordedCall] = []
     for call in reversed(calls):
         if wanted.intersection(call.gives):
             wanted.update(call.reads)

@@ -19,14 +19,14 @@ from archdsl.backends.importer import aten
 from archdsl.backends.importer.graph import (
     MAX_ELEMENTS,
     MAX_TENSORS,
-    Graph,
-    Name,
+    ImportGraph,
+    ModuleScope,
     Operation,
-    Scope,
+    ValueRef,
     without_unread,
 )
-from archdsl.backends.importer.parts import Unknown
-from archdsl.backends.importer.source import SEED, Malformed, Source
+from archdsl.backends.importer.parts import Unsupported
+from archdsl.backends.importer.source import SEED, Malformed, NetworkFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class _Call(NamedTuple):
     Attributes:
         name: of the operation, such as ``conv2d``.
         operation: torch's own.
-        args: its arguments by name, with `Name`s for values.
+        args: its arguments by name, with `ValueRef`s for values.
         gives: names of its results.
     """
 
@@ -67,7 +67,7 @@ class _Call(NamedTuple):
     gives: tuple[str, ...]
 
 
-def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
+def read_program(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFile:
     """Return the network of a program.
 
     Args:
@@ -76,7 +76,7 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             open; None to take those that it was made with.
 
     Raises:
-        Malformed: if it is no program, or not a sound one.
+        Malformed: if it is not a program, or not a valid one.
         OSError: if the file cannot be read.
     """
     try:
@@ -84,13 +84,11 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             _check_sizes(archive, path)
             return _Program(path, archive, sizes).source()
     except (zipfile.BadZipFile, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise Malformed(f"it is no program of torch.export: {error}") from None
+        raise Malformed(f"it is not a torch.export program: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise Malformed(
-            "it is no program that can be read, or a damaged one"
-        ) from error
+        raise Malformed("it is not a readable program, or it is damaged") from error
     except RecursionError:
-        raise Malformed("it nests too deeply") from None
+        raise Malformed("it is nested too deeply") from None
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
@@ -118,9 +116,7 @@ class _Program:
         models = [name for name in names if re.search(r"/models/[^/]+\.json\Z", name)]
         if len(models) != 1:
             raise Malformed(
-                "it has no program, or several"
-                if names
-                else "it is an archive of nothing"
+                "it has no program, or several" if names else "it is an empty archive"
             )
         (self.model,) = models
         self.root = self.model.rpartition("/models/")[0]
@@ -128,7 +124,7 @@ class _Program:
         self.weights: dict[str, Tensor] = {}
         self.calls: list[_Call] = []
 
-    def source(self) -> Source:
+    def source(self) -> NetworkFile:
         """Return the network with its weights."""
         data = self._json(self.model)
         module = data["graph_module"]
@@ -136,7 +132,7 @@ class _Program:
         self.meta = graph["tensor_values"]
         for kind in ("weights", "constants"):
             self.weights |= self._tensors(kind)
-        made = Graph(self.path.name, "", [], [], {})
+        made = ImportGraph(self.path.name, "", [], [], {})
         self._inputs(made, signature["input_specs"])
         made.outputs = list(self._outputs(signature["output_specs"]))
         if not made.outputs:
@@ -160,7 +156,7 @@ class _Program:
             known = {name: state[key] for name, key in values.items()}
             return _executed(self.calls, {**entries, **known}, made.outputs)
 
-        return Source(made, state, run)
+        return NetworkFile(made, state, run)
 
     def _json(self, name: str) -> Any:
         if self.archive.getinfo(name).file_size > _MAX_JSON:
@@ -178,7 +174,7 @@ class _Program:
         for key, entry in self._json(config)["config"].items():
             where = f"{self.root}/data/{kind}/{entry['path_name']}"
             if entry.get("use_pickle"):
-                raise Malformed(f"the tensor {key!r} is a pickle, which is not read")
+                raise Malformed(f"the tensor {key!r} is a pickle, which is refused")
             if entry.get("tensor_meta") is None:
                 raise Malformed(f"{key!r} is no tensor")
             found[str(key)] = self._tensor(where, str(key), entry["tensor_meta"])
@@ -204,7 +200,7 @@ class _Program:
             raise Malformed(f"the tensor {key!r} is larger than its bytes")
         return whole.as_strided(shape, strides, offset).clone()
 
-    def _inputs(self, graph: Graph, specs: Sequence[Mapping[str, Any]]) -> None:
+    def _inputs(self, graph: ImportGraph, specs: Sequence[Mapping[str, Any]]) -> None:
         buffers, temporary = set(), set()
         for spec in specs:
             ((kind, found),) = spec.items()
@@ -227,7 +223,7 @@ class _Program:
 
     def _input(self, arg: Mapping[str, Any], place: int) -> tuple[str, tuple[int, ...]]:
         if "as_tensor" not in arg:
-            raise Malformed("an input is no tensor")
+            raise Malformed("an input is not a tensor")
         name = str(arg["as_tensor"]["name"])
         given = self.sizes[place] if self.sizes and place < len(self.sizes) else None
         sizes: list[int] = []
@@ -245,7 +241,7 @@ class _Program:
                 raise Malformed(f"the input `{name}` may have any size: give --input")
             sizes.append(_integer({"as_int": fixed}))
         if not 2 <= len(sizes) <= 5 or min(sizes) < 1 or prod(sizes) > MAX_ELEMENTS:
-            raise Malformed(f"the input `{name}` is no batch of maps or vectors")
+            raise Malformed(f"the input `{name}` is not a batch of maps or vectors")
         if given is not None and len(given) != len(sizes) - 1:
             raise Malformed(f"the input `{name}` has {len(sizes) - 1} sizes")
         return name, tuple(sizes)
@@ -258,7 +254,7 @@ class _Program:
             elif kind != "buffer_mutation":
                 raise Malformed(f"it has an output of the kind {str(kind)[:40]!r}")
 
-    def _order(self, graph: Graph) -> None:
+    def _order(self, graph: ImportGraph) -> None:
         """Bring keys into the order of the weights, which is that of the modules."""
         used = set(graph.values.values())
         keys = [key for key in self.weights if key in used]
@@ -267,7 +263,10 @@ class _Program:
     # ---- operations
 
     def _operation(
-        self, graph: Graph, node: Mapping[str, Any], table: Mapping[str, aten.Function]
+        self,
+        graph: ImportGraph,
+        node: Mapping[str, Any],
+        table: Mapping[str, aten.AtenFunction],
     ) -> Operation:
         scopes = list(_scopes(node.get("metadata") or {}))
         if not graph.cls and scopes:
@@ -280,10 +279,12 @@ class _Program:
         where = f" in `{inside}`" if inside else ""
         found = _TARGET.fullmatch(target)
         if found is None or found[1] not in table:
-            raise Unknown(f"`{target}`{where} is no layer kind")
+            raise Unsupported(f"`{target}`{where} is no layer kind")
         operation = _operation(found[1], found[2])
         if operation is None:
-            raise Unknown(f"`{target}`{where} is no operation of this version of torch")
+            raise Unsupported(
+                f"`{target}`{where} is no operation of this version of torch"
+            )
         if "self" in args:
             args = {"input": args.pop("self"), **args}
         self.calls.append(_Call(found[1], operation, args, gives))
@@ -310,29 +311,29 @@ def _operation(name: str, overload: str) -> Any:
 def _integer(value: Mapping[str, Any]) -> int:
     found = value["as_int"]
     if type(found) is not int or not 0 <= found < 2**40:
-        raise Malformed("a size is no number that is known")
+        raise Malformed("a size is not a known number")
     return found
 
 
 def _argument(value: Mapping[str, Any]) -> Any:
-    """Return an argument, with `Name`s for values.
+    """Return an argument, with `ValueRef`s for values.
 
     Raises:
-        Malformed: if it is of a kind that no layer has.
+        Malformed: if no layer has its type.
     """
     ((kind, found),) = value.items()
     if kind in ("as_tensor", "as_sym_int", "as_sym_float") and "as_name" in found:
-        return Name(str(found["as_name"]))
+        return ValueRef(str(found["as_name"]))
     match kind:
         case "as_none":
             return None
         case "as_tensor":
-            return Name(str(found["name"]))
+            return ValueRef(str(found["name"]))
         case "as_tensors" | "as_optional_tensors":
             return [_one_of(part) for part in found]
         case "as_int" | "as_float" | "as_bool" | "as_string":
             if not isinstance(found, bool | int | float | str):
-                raise Malformed("an argument is no number")
+                raise Malformed("an argument is not a number")
             return found
         case "as_ints" | "as_floats" | "as_bools":
             return [_plain(part) for part in found]
@@ -350,12 +351,12 @@ def _one_of(part: Mapping[str, Any]) -> Any:
     if "as_none" in part:
         return None
     inner = part.get("as_tensor", part)
-    return Name(str(inner["name"]))
+    return ValueRef(str(inner["name"]))
 
 
 def _plain(part: Any) -> Any:
     if not isinstance(part, bool | int | float):
-        raise Malformed("an argument is no list of numbers")
+        raise Malformed("an argument is not a list of numbers")
     return part
 
 
@@ -380,11 +381,11 @@ def _names(outputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _scopes(metadata: Mapping[str, Any]) -> Iterator[Scope]:
+def _scopes(metadata: Mapping[str, Any]) -> Iterator[ModuleScope]:
     """Yield the calls of modules that an operation is in, the network's first."""
     for part in filter(None, str(metadata.get("nn_module_stack") or "").split(";")):
         call, path, cls = [*part.split(","), "", ""][:3]
-        yield Scope(call, _AGAIN.sub("", path), cls)
+        yield ModuleScope(call, _AGAIN.sub("", path), cls)
 
 
 # ---- running it as it is --------------------------------------------------------
@@ -413,7 +414,7 @@ def _executed(
 
 
 def _values(arg: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(arg, Name):
+    if isinstance(arg, ValueRef):
         return values[arg]
     if isinstance(arg, list):
         return [_values(part, values) for part in arg]

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import tensors_in
-from archdsl.backends.importer.source import SEED, Source
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.importer.source import SEED, NetworkFile
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.values import Shape, show_shape
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The largest difference, relative to the largest number of a tensor.
 TOLERANCE: Final = 1e-6
-# Batches, of which none is the one that the network was traced with.
+# Batch sizes, none of which is the one that the network was traced with.
 _BATCHES: Final = (2, 3)
 # How far engines are apart that sum in another order.
 _INEXACT: Final = 1e-4
@@ -102,7 +102,7 @@ def prove(
 
 
 def prove_source(
-    source: Source,
+    source: NetworkFile,
     bare: nn.Module,
     built: nn.Module,
     order: Sequence[int],
@@ -145,7 +145,10 @@ def prove_source(
 
 
 def _same_as_source(
-    source: Source, ours: nn.Module, state: Mapping[str, Tensor], order: Sequence[int]
+    source: NetworkFile,
+    ours: nn.Module,
+    state: Mapping[str, Tensor],
+    order: Sequence[int],
 ) -> None:
     """Compare the outputs of a network in a file with those of a module.
 
@@ -164,7 +167,10 @@ def _same_as_source(
 
 
 def _gap_to_source(
-    source: Source, ours: nn.Module, state: Mapping[str, Tensor], order: Sequence[int]
+    source: NetworkFile,
+    ours: nn.Module,
+    state: Mapping[str, Tensor],
+    order: Sequence[int],
 ) -> str:
     import torch
 
@@ -219,7 +225,7 @@ def _same_keys(
     for mine, other in zip(ours, theirs, strict=True):
         if mine != other and not any_order:
             raise Differs(
-                f"the state_dict has another order: `{mine}` where the module has "
+                f"the state_dict has a different order: `{mine}` where the module has "
                 f"`{other}`",
                 _module(other),
             )
@@ -343,7 +349,14 @@ def _compare(
     order: Sequence[int],
 ) -> None:
     theirs = _run(original, shapes, batch, training)
-    ours = _run(built, shapes, batch, training)
+    try:
+        ours = _run(built, shapes, batch, training)
+    except RuntimeError as error:
+        shown = ", ".join(map(show_shape, shapes))
+        reason = str(error).partition("\n")[0]
+        raise Differs(
+            f"the spec's module cannot be run at {shown}: {reason}"
+        ) from error
     if len(ours) != len(theirs) or len(ours) > len(order):
         raise Differs(f"there are {len(ours)} outputs instead of {len(theirs)}")
     ranks = sorted(order[: len(ours)])

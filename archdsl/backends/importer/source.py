@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from archdsl.backends.importer.graph import Graph
+from archdsl.backends.importer.graph import ImportGraph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ class Malformed(Exception):
     """A file that cannot be read as a network; the message says why."""
 
 
-class Source(NamedTuple):
+class NetworkFile(NamedTuple):
     """A network in a file.
 
     Attributes:
@@ -28,7 +28,7 @@ class Source(NamedTuple):
             does; else it sums in another order.
     """
 
-    graph: Graph
+    graph: ImportGraph
     state: Mapping[str, Tensor]
     run: Callable[[Mapping[str, Tensor], Sequence[Tensor]], list[Tensor]]
     engine: str = "torch's own operations"

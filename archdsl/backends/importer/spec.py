@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 from archdsl.layer import REQUIRED, Layer, kind
@@ -28,12 +29,14 @@ class Kind:
     word: str
 
 
+# So many layers and calls may stand on one line of braces.
+_FEW: Final = 4
 # What is written for a layer that is a parameter's value, which is its only slot.
 ANY: Final = "?"
 
 
 @dataclass(frozen=True)
-class Word:
+class SpecWord:
     """A layer, or a call of a block.
 
     Attributes:
@@ -43,6 +46,7 @@ class Word:
         block: whether it is a block.
         flow: channels that flow in.
         kind: the kind, if it is one that the spec declares itself.
+        guard: whether it is there, if it is not always; at last an expression.
     """
 
     word: str
@@ -51,6 +55,7 @@ class Word:
     block: bool = False
     flow: int = field(default=0, compare=False)
     kind: type[Layer] | None = field(default=None, compare=False)
+    guard: Any = None
 
     @property
     def declared(self) -> type[Layer] | None:
@@ -59,16 +64,20 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Braces:
-    """Braces, which own names with a label, or number them as `seq`."""
+class SpecBraces:
+    """Braces, which own names with a label, or number them as `seq`.
 
-    body: Body
+    A `guard` is that of a `SpecWord`.
+    """
+
+    body: SpecBody
     label: str = ""
     indexed: bool = False
+    guard: Any = None
 
 
 @dataclass(frozen=True)
-class Merge:
+class SpecMerge:
     """A merge or residual of branches; an empty branch is the value itself.
 
     Attributes:
@@ -77,34 +86,36 @@ class Merge:
         args: arguments by name.
         label: its label, empty without one.
         changes: whether the shape differs before and after it.
+        guard: that of a `SpecWord`.
     """
 
     word: str
-    branches: tuple[Body, ...]
+    branches: tuple[SpecBody, ...]
     args: tuple[tuple[str, Any], ...] = ()
     label: str = ""
     changes: bool = field(default=False, compare=False)
+    guard: Any = None
 
 
 @dataclass(frozen=True)
-class Tap:
+class SpecTap:
     """The output of a labelled layer, or what flows in (`input`)."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Same:
+class SpecSame:
     """An earlier part, with the same weights."""
 
     label: str
 
 
-Item = Word | Braces | Merge | Tap | Same
+SpecItem = SpecWord | SpecBraces | SpecMerge | SpecTap | SpecSame
 
 
 @dataclass(frozen=True)
-class Line:
+class SpecLine:
     """A chain: items that follow one another on a line.
 
     Attributes:
@@ -114,19 +125,19 @@ class Line:
         loop: whether it is repeated by `for`, as its labels need the number.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[SpecItem, ...]
     times: Any = 1
     output: str = ""
     loop: bool = False
 
 
 @dataclass(frozen=True)
-class Body:
+class SpecBody:
     """What stands in braces."""
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[SpecLine, ...] = ()
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[SpecLine]:
         return iter(self.lines)
 
 
@@ -141,18 +152,26 @@ class Block:
         title: the class that it was.
         parameters: names and defaults, None for those that have none.
         kinds: names of the parameters that stand for layer kinds.
+        values: values that its body needs beforehand, as text by name.
+        inputs: channels that flow in, where it was found.
+        outputs: those that flow out.
+        changes: whether the shape differs before and after it.
     """
 
     name: str
-    body: Body
+    body: SpecBody
     indexed: bool = False
     title: str = ""
     parameters: tuple[tuple[str, Any], ...] = ()
     kinds: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    inputs: int = 0
+    outputs: int = 0
+    changes: bool = False
 
 
 @dataclass
-class Spec:
+class SpecDraft:
     """A spec in the making.
 
     Attributes:
@@ -169,14 +188,14 @@ class Spec:
     name: str
     title: str
     inputs: list[tuple[str, Shape]]
-    body: Body
+    body: SpecBody
     blocks: dict[str, Block] = field(default_factory=dict)
     indexed: bool = False
     ops: list[str] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
 
-def text_of(spec: Spec) -> str:
+def text_of(spec: SpecDraft) -> str:
     """Return the text of a spec, in the canonical layout."""
     from archdsl.source import Source
     from archdsl.syntax.format import format_source
@@ -246,15 +265,22 @@ class _Printer:
             given.append(typed + value)
         head = block.name + (f"<{', '.join(given)}>" if given else "")
         seq = " seq" if block.indexed else ""
-        return f"# {block.title}\nblock {head}{seq} {{\n{self.body(block.body)}\n}}"
+        values = "".join(f"{name} = {text}\n" for name, text in block.values)
+        body = f"{values}{self.body(block.body)}"
+        return f"# {block.title}\nblock {head}{seq} {{\n{body}\n}}"
 
-    def body(self, body: Body) -> str:
+    def body(self, body: SpecBody) -> str:
         return "\n".join(map(self.line, body))
 
-    def line(self, line: Line) -> str:
-        text = " -> ".join(map(self.item, line.items))
+    def line(self, line: SpecLine) -> str:
+        guard = getattr(line.items[-1], "guard", None)
+        if line.times != 1 and guard is not None:
+            # What is repeated is left out as a whole.
+            times = value_text(line.times)
+            return f"{self.bare(line.items[-1])} x({times}) if {guard.text}"
+        text = " -> ".join(self.guarded(line.items))
         if line.loop:
-            return f"for i in range({value_text(line.times)}) {{\n{text}\n}}"
+            return f"for i in range({value_text(line.times, True)}) {{\n{text}\n}}"
         if line.output:
             text = f"{line.output} {text}"
         if line.times == 1:
@@ -263,24 +289,60 @@ class _Printer:
         # A name would run into the sign.
         return f"{text} x{times if isinstance(line.times, int) else f'({times})'}"
 
-    def item(self, item: Item) -> str:
+    def guarded(self, items: Sequence[SpecItem]) -> Iterator[str]:
+        """Yield items as text, those in a row with the same guard within braces."""
+        for guard, some in groupby(items, lambda item: getattr(item, "guard", None)):
+            found = list(some)
+            if guard is None or len(found) == 1:
+                yield from map(self.item, found)
+            else:
+                inner = " -> ".join(map(self.bare, found))
+                yield f"{{ {inner} }} if {guard.text}"
+
+    def item(self, item: SpecItem) -> str:
+        """Return an item with its guard, if it has one."""
+        guard = getattr(item, "guard", None)
+        return self.bare(item) + ("" if guard is None else f" if {guard.text}")
+
+    def bare(self, item: SpecItem) -> str:
+        """Return an item without its guard."""
         match item:
-            case Tap(name):
+            case SpecTap(name):
                 return f"@{name}"
-            case Same(label):
+            case SpecSame(label):
                 return f"same {label}"
-            case Word():
+            case SpecWord():
                 text = self.call(item) if item.block else layer_text(item)
                 return _labelled(item.label, text)
-            case Braces():
-                text = f"{{\n{self.body(item.body)}\n}}"
+            case SpecBraces():
+                text = self.braces((item.body,))
                 return _labelled(item.label, f"seq {text}" if item.indexed else text)
-            case Merge():
-                branches = "\n|\n".join(map(self.body, item.branches))
-                head = _head(item)
-                return _labelled(item.label, f"{head} {{\n{branches}\n}}")
+            case SpecMerge():
+                text = f"{_head(item)} {self.braces(item.branches)}"
+                return _labelled(item.label, text)
 
-    def call(self, item: Word) -> str:
+    def braces(self, branches: Sequence[SpecBody]) -> str:
+        """Return braces, on one line where each branch is a single chain."""
+        short = all(map(_is_short, branches))
+        space = " " if short else "\n"
+        text = f"{space}|{space}".join(self.branch(body, short) for body in branches)
+        return f"{{{space}{text}{space}}}"
+
+    def branch(self, body: SpecBody, short: bool) -> str:
+        """Return a branch; taps in a loop are that many branches."""
+        if is_range(body):
+            (line,) = body
+            rounds = f"for i in range({value_text(line.times, True)})"
+            return f"{self.item(line.items[0])} {rounds}"
+        if short:
+            # Calls that do not fit on one line after all get a line each.
+            words = [item for line in body for item in line.items]
+            calls = any(isinstance(item, SpecWord) and item.block for item in words)
+            apart = calls or any(line.times != 1 for line in body)
+            return ("; " if apart else " -> ").join(map(self.line, body))
+        return self.body(body)
+
+    def call(self, item: SpecWord) -> str:
         """Return a call of a block: what has no default stands by place."""
         given = dict(item.slots)
         args = []
@@ -292,7 +354,36 @@ class _Printer:
         return item.word + (f"<{', '.join(args)}>" if args else "")
 
 
-def _head(item: Merge) -> str:
+def is_range(body: SpecBody) -> bool:
+    """Return whether a branch is a loop of taps, each of which is a branch."""
+    items = [item for line in body if line.loop for item in line.items]
+    return len(body.lines) == len(items) == 1 and isinstance(items[0], SpecTap)
+
+
+def _is_short(body: SpecBody) -> bool:
+    """Return whether a body is one chain, or two of a few layers and calls."""
+    if not body.lines or is_range(body):
+        return True
+    if any(line.loop for line in body) or len(body.lines) > 2:
+        return False
+    items = [item for line in body for item in line.items]
+    if len(body.lines) == 2:
+        return len(items) <= _FEW and all(isinstance(item, SpecWord) for item in items)
+    return all(all(map(_is_short, _inner(item))) for item in items)
+
+
+def _inner(item: SpecItem) -> tuple[SpecBody, ...]:
+    """Return the bodies in an item."""
+    match item:
+        case SpecBraces():
+            return (item.body,)
+        case SpecMerge():
+            return item.branches
+        case SpecTap() | SpecSame() | SpecWord():
+            return ()
+
+
+def _head(item: SpecMerge) -> str:
     """Return a merge's word with its arguments, which a kind has behind it."""
     if kind(item.word) is not None:
         given = [f"{k}={value_text(v, brackets=True)}" for k, v in item.args]
@@ -308,7 +399,7 @@ def _labelled(label: str, text: str) -> str:
     return f"{shown}: {text}"
 
 
-def layer_text(item: Word) -> str:
+def layer_text(item: SpecWord) -> str:
     """Return a layer with those arguments that are not its defaults."""
     if item.word == ANY:
         return value_text(item.slots[0][1])
@@ -360,4 +451,5 @@ def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> s
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "x".join(str(int(n)) for n in value)
-    return repr(value) if isinstance(value, float) else str(value)
+    # 1e-06 is rather written 1e-6.
+    return repr(value).replace("e-0", "e-") if isinstance(value, float) else str(value)

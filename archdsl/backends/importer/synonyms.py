@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Last, Shape, ones
+from archdsl.backends.importer.calls import BATCH, RecordedCall
+from archdsl.layer import count
+from archdsl.padding import SIDES
+from archdsl.values import CONTINUED, Last, Shape, ones, with_channels, with_sizes
 
 
 class Synonym(NamedTuple):
@@ -28,7 +30,9 @@ class Synonym(NamedTuple):
     place: int = 0
 
 
-def synonyms(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
+def synonyms(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> tuple[Synonym, ...]:
     """Return the layers that the first of some calls are, if they are known here.
 
     They are several where a call has several results.
@@ -40,7 +44,9 @@ def synonyms(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synony
     return _split(calls, shapes)
 
 
-def _split(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
+def _split(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> tuple[Synonym, ...]:
     """Channels in pieces, of any sizes."""
     first = calls[0]
     if first.name not in ("split", "split_with_sizes") or len(first.reads) != 1:
@@ -59,7 +65,7 @@ def _split(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym,
 
 
 def _stochastic_depth(
-    calls: Sequence[Call], shapes: Mapping[int, Shape]
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
     """A product with one random number for each sample, as torchvision and timm do."""
     if calls[0].name not in ("empty", "new_empty"):
@@ -79,7 +85,9 @@ def _stochastic_depth(
     return Synonym("stochasticdepth", values, reads, 4)
 
 
-def _shuffle(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+def _shuffle(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
     """Channels as a table whose axes are exchanged (Zhang et al. 2018, section 3.1)."""
     names = tuple(call.name for call in calls[:3])
     if names != ("view", "transpose", "view") or not _follow(calls[:3]):
@@ -96,7 +104,7 @@ def _shuffle(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("shuffle", {"groups": rows}, (read,), 3)
 
 
-def _mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+def _mean(calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]) -> Synonym | None:
     """A mean or maximum over all positions."""
     words = {
         "mean": ("adaptiveavgpool", "globalavgpool"),
@@ -118,7 +126,7 @@ def _mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     return None
 
 
-def _over_positions(call: Call, whole: Shape) -> bool:
+def _over_positions(call: RecordedCall, whole: Shape) -> bool:
     """Return whether a mean is over all positions, as its axes say."""
     rank = len(whole) + 1
     for name, value in call.args:
@@ -128,7 +136,9 @@ def _over_positions(call: Call, whole: Shape) -> bool:
     return False
 
 
-def _flatten(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+def _flatten(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
     """A map as a vector, by other functions."""
     first = calls[0]
     if first.name not in ("view", "squeeze", "flatten", "__getitem__"):
@@ -150,7 +160,9 @@ def _flatten(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return None
 
 
-def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+def _nothing(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
     """What leaves the shape as it is, and so the value."""
     first = calls[0]
     if first.name not in ("expand", "expand_as", "view", "flatten", "squeeze"):
@@ -160,7 +172,127 @@ def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("identity", {}, first.reads[:1], 1)
 
 
-def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+_POWERS: Final = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
+
+
+def _power(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A square, a root or their reciprocals, as a power."""
+    first = calls[0]
+    if first.name not in ("pow", "__pow__") or len(first.reads) != 1:
+        return None
+    exponents = [value for _, value in first.args if isinstance(value, int | float)]
+    word = _POWERS.get(exponents[0]) if len(exponents) == 1 else None
+    return Synonym(word, {}, first.reads, 1) if word else None
+
+
+def _channel_mean(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A mean over the channels that keeps the axis."""
+    first = calls[0]
+    if first.name != "mean" or len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    last = isinstance(whole, Last)
+    single = with_channels(whole, 1)
+    axis = len(whole) if last else 1
+    axes = [v for k, v in first.args if k in ("1", "dim", "axis")]
+    over = axes and axes[0] in (axis, axis - len(whole) - 1, (axis,))
+    if len(whole) < 2 or not over or first.shapes[0][1:] != tuple(single):
+        return None
+    return Synonym("channelmean", {}, first.reads, 1)
+
+
+def _l2_pool(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A Euclidean norm over all positions that keeps the axes."""
+    first = calls[0]
+    given = dict(first.args)
+    if (
+        first.name != "norm"
+        or len(first.reads) != 1
+        or given.get("p") not in (2, "fro")
+    ):
+        return None
+    whole, axes = shapes[first.reads[0]], given.get("dim")
+    start = 1 if isinstance(whole, Last) else 2
+    over = (*range(start, start + len(whole) - 1),)
+    kept = with_sizes(whole, ones(len(whole) - 1))
+    if axes not in (over, list(over)) or first.shapes[0][1:] != tuple(kept):
+        return None
+    return Synonym("l2pool", {}, first.reads, 1)
+
+
+def _sum_pool(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A sum over all positions that keeps the axes."""
+    first = calls[0]
+    if first.name != "sum" or len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    kept = with_sizes(whole, ones(len(whole) - 1))
+    if len(whole) < 2 or not _over_positions(first, whole):
+        return None
+    if first.shapes[0][1:] != tuple(kept):
+        return None
+    return Synonym("sumpool", {}, first.reads, 1)
+
+
+def _spatial_softmax(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A softmax over positions: of a sequence, or of a map's in one row and back."""
+    first, *_ = some = calls[:3]
+    if len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    if isinstance(whole, Last) or len(whole) < 2:
+        return None
+    if len(whole) == 2 and _is_over_row(first):
+        return Synonym("spatialsoftmax", {}, first.reads, 1)
+    names = [call.name for call in some]
+    row, back = ("flatten", "view", "reshape"), ("view", "reshape", "unflatten")
+    if len(some) < 3 or names[0] not in row or names[2] not in back:
+        return None
+    flat = (whole[0], count(whole[1:]))
+    turned = first.shapes[0][1:] == flat and some[2].shapes[0][1:] == tuple(whole)
+    if not turned or not _is_over_row(some[1]) or not _follow(some):
+        return None
+    return Synonym("spatialsoftmax", {}, first.reads, 3)
+
+
+def _is_over_row(call: RecordedCall) -> bool:
+    """Return whether a call is a softmax over the last of three axes."""
+    axes = [value for key, value in call.args if key in ("1", "dim")]
+    return call.name == "softmax" and axes in ([2], [-1])
+
+
+def _uneven_pad(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A map padded beyond its border by more on one side than on another."""
+    first = calls[0]
+    given = dict(first.args)
+    mode, sides = given.get("mode"), given.get("pad")
+    if first.name != "pad" or mode not in CONTINUED or not isinstance(sides, tuple):
+        return None
+    whole = shapes[first.reads[0]]
+    if len(sides) != 2 * (len(whole) - 1) or isinstance(whole, Last) or min(sides) < 0:
+        return None
+    pairs = list(zip(sides[::2], sides[1::2], strict=True))
+    size = tuple([min(pair) for pair in reversed(pairs)])
+    more = [n - min(pair) for pair in pairs for n in pair]
+    values = {"size": size, "mode": mode, **dict(zip(SIDES, more, strict=False))}
+    return Synonym("pad", values, first.reads, 1)
+
+
+def _divided(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
+) -> Synonym | None:
     """A quotient by a number."""
     first = calls[0]
     number = dict(first.args).get("other")
@@ -171,17 +303,23 @@ def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("scale", {"factor": 1 / number}, first.reads, 1)
 
 
-def _follow(calls: Sequence[Call]) -> bool:
+def _follow(calls: Sequence[RecordedCall]) -> bool:
     """Return whether each call reads what the one before it gives."""
     return all(set(a.gives) & set(b.reads) for a, b in pairwise(calls))
 
 
-_Recognizer = Callable[[Sequence[Call], Mapping[int, Shape]], Synonym | None]
+_Recognizer = Callable[[Sequence[RecordedCall], Mapping[int, Shape]], Synonym | None]
 _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _stochastic_depth,
     _shuffle,
     _mean,
     _flatten,
     _nothing,
+    _power,
+    _channel_mean,
+    _l2_pool,
+    _sum_pool,
+    _spatial_softmax,
+    _uneven_pad,
     _divided,
 )

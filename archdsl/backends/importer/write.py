@@ -7,19 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from archdsl.backends.importer.calls import Run
-from archdsl.backends.importer.parts import Container, Leaf, Node, Unknown, leaves
+from archdsl.backends.importer.calls import Recording
+from archdsl.backends.importer.parts import (
+    Container,
+    LayerLeaf,
+    LayerTree,
+    Unsupported,
+    layers_in,
+)
 from archdsl.backends.importer.spec import (
     Block,
-    Body,
-    Braces,
-    Item,
-    Line,
-    Merge,
-    Same,
-    Spec,
-    Tap,
-    Word,
+    SpecBody,
+    SpecBraces,
+    SpecDraft,
+    SpecItem,
+    SpecLine,
+    SpecMerge,
+    SpecSame,
+    SpecTap,
+    SpecWord,
 )
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
@@ -33,7 +39,7 @@ _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
 
 
 @dataclass(eq=False)
-class Joined:
+class JoinedBranches:
     """A merge whose branches belong to it alone.
 
     Attributes:
@@ -42,9 +48,9 @@ class Joined:
         branches: the nodes of each.
     """
 
-    leaf: Leaf
+    leaf: LayerLeaf
     reads: tuple[int, ...]
-    branches: list[list[Part]]
+    branches: list[list[WrittenPart]]
 
     @property
     def gives(self) -> int:
@@ -52,16 +58,18 @@ class Joined:
         return self.leaf.gives
 
 
-Part = Leaf | Container | Joined
+WrittenPart = LayerLeaf | Container | JoinedBranches
 
 
-def joined(nodes: Sequence[Node], outputs: Sequence[int]) -> list[Part]:
+def join_merges(
+    nodes: Sequence[LayerTree], outputs: Sequence[int]
+) -> list[WrittenPart]:
     """Return nodes with those merges put around their branches that can be."""
-    parts: list[Part] = list(nodes)
+    parts: list[WrittenPart] = list(nodes)
     readers: Counter[int] = Counter(v for node in nodes for v in set(node.reads))
     readers.update(outputs)
     for node in nodes:
-        if isinstance(node, Leaf) and len(node.reads) > 1 and node.op.arity is None:
+        if isinstance(node, LayerLeaf) and len(node.reads) > 1 and node.op.arity != 1:
             made = _join(node, parts, readers)
             if made is not None:
                 inside = {id(part) for branch in made.branches for part in branch}
@@ -76,19 +84,21 @@ def joined(nodes: Sequence[Node], outputs: Sequence[int]) -> list[Part]:
     return parts
 
 
-def _join(merge: Leaf, parts: Sequence[Part], readers: Counter[int]) -> Joined | None:
+def _join(
+    merge: LayerLeaf, parts: Sequence[WrittenPart], readers: Counter[int]
+) -> JoinedBranches | None:
     producers = {part.gives: part for part in parts}
     places = {id(part): n for n, part in enumerate(parts)}
-    branches: list[list[Part]] = []
+    branches: list[list[WrittenPart]] = []
     starts: set[int] = set()
     if len(set(merge.reads)) < len(merge.reads):
         return None
     for value in merge.reads:
-        branch: list[Part] = []
+        branch: list[WrittenPart] = []
         while readers[value] == 1 and value in producers:
             part = producers[value]
             if len(set(part.reads)) != 1 or (
-                isinstance(part, Leaf | Container) and part.shared
+                isinstance(part, LayerLeaf | Container) and part.shared
             ):
                 break
             branch.append(part)
@@ -106,11 +116,11 @@ def _join(merge: Leaf, parts: Sequence[Part], readers: Counter[int]) -> Joined |
     weighted = [n for n in order if _has_keys(parts[n])]
     if weighted != sorted(weighted):
         return None
-    return Joined(merge, (starts.pop(),), branches)
+    return JoinedBranches(merge, (starts.pop(),), branches)
 
 
-def _has_keys(part: Part) -> bool:
-    if isinstance(part, Joined):
+def _has_keys(part: WrittenPart) -> bool:
+    if isinstance(part, JoinedBranches):
         return any(_has_keys(inner) for branch in part.branches for inner in branch)
     return bool(part.keys)
 
@@ -118,37 +128,39 @@ def _has_keys(part: Part) -> bool:
 # ---- from containers to text --------------------------------------------------------
 
 
-class Writer:
+class ContainerWriter:
     """Writes the containers of a network.
 
     Args:
         shapes: shapes of values, without the batch.
     """
 
-    def __init__(self, top: Container, run: Run, shapes: Mapping[int, Shape]) -> None:
+    def __init__(
+        self, top: Container, run: Recording, shapes: Mapping[int, Shape]
+    ) -> None:
         self.top = top
         self.run = run
         self.shapes = shapes
         self.blocks: dict[str, Block] = {}
         readers: Counter[int] = Counter()
-        for leaf in leaves(top.nodes):
+        for leaf in layers_in(top.nodes):
             readers.update(set(leaf.reads))
         readers.update(run.outputs)
         self.readers = readers
-        self.consumers: dict[int, list[tuple[Leaf, Container]]] = {}
+        self.consumers: dict[int, list[tuple[LayerLeaf, Container]]] = {}
         self._note(top, top)
 
     def _note(self, container: Container, block: Container) -> None:
         """Note who reads each value, and the block that it stands in."""
         for node in container.nodes:
-            if isinstance(node, Leaf):
+            if isinstance(node, LayerLeaf):
                 for value in node.reads:
                     self.consumers.setdefault(value, []).append((node, block))
             else:
                 inner = block if _is_inline(node) else node
                 self._note(node, inner)
 
-    def spec(self, name: str, title: str, training: Sequence[int]) -> Spec:
+    def spec(self, name: str, title: str, training: Sequence[int]) -> SpecDraft:
         """Return the network as a spec.
 
         Args:
@@ -167,7 +179,7 @@ class Writer:
             (given, self.shapes[v]) for given, v in zip(names, values, strict=True)
         ]
         written = [*outputs, *scope.heads]
-        return Spec(
+        return SpecDraft(
             name,
             title,
             inputs,
@@ -185,7 +197,17 @@ class Writer:
         title = f"{cls.__name__}, of {cls.__module__}."
         # No class has a space in its name.
         name = f"{cls.__name__} {len(self.blocks)}"
-        self.blocks[name] = Block(name, body, container.indexed, title)
+        before = self.shapes[container.reads[0]]
+        after = self.shapes[container.gives]
+        self.blocks[name] = Block(
+            name,
+            body,
+            container.indexed,
+            title,
+            inputs=int(channels(before)),
+            outputs=int(channels(after)),
+            changes=before != after,
+        )
         return self.blocks[name]
 
 
@@ -209,7 +231,7 @@ class _Scope:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: ContainerWriter,
         container: Container,
         block: Container,
         inputs: Sequence[str],
@@ -226,17 +248,17 @@ class _Scope:
         }
         self.names = _Names(taken)
 
-    def body(self) -> Body:
+    def body(self) -> SpecBody:
         """Return the body of a container with one output."""
         container = self.container
-        parts = joined(container.nodes, (container.gives,))
-        return Body(tuple(self._lines(parts, container.reads[0], container.gives)))
+        parts = join_merges(container.nodes, (container.gives,))
+        return SpecBody(tuple(self._lines(parts, container.reads[0], container.gives)))
 
-    def network(self, outputs: Sequence[int], training: Sequence[int]) -> Body:
+    def network(self, outputs: Sequence[int], training: Sequence[int]) -> SpecBody:
         """Return the body of the network."""
         container = self.container
-        parts = joined(container.nodes, (*outputs, *training))
-        return Body(
+        parts = join_merges(container.nodes, (*outputs, *training))
+        return SpecBody(
             tuple(
                 self._lines(
                     parts, container.reads[0], outputs[0], outputs[1:], training
@@ -248,12 +270,12 @@ class _Scope:
 
     def _lines(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[WrittenPart],
         start: int,
         end: int,
         others: Sequence[int] = (),
         training: Sequence[int] = (),
-    ) -> list[Line]:
+    ) -> list[SpecLine]:
         """Return the lines of some nodes.
 
         Args:
@@ -268,7 +290,7 @@ class _Scope:
         main = [part for part in parts if id(part) not in inside]
         self._find_taps(parts, start, end, (*others, *training), heads)
         flow = start
-        lines: list[Line] = []
+        lines: list[SpecLine] = []
         pending = dict(heads)
         for part in parts:
             owner = next(
@@ -281,57 +303,57 @@ class _Scope:
                 continue
             before = self._before(part, flow)
             item = self._item(part, flow)
-            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            follows = isinstance(part, LayerLeaf) and _follows(part.op)
             last = lines[-1] if lines else None
             if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
             else:
                 lines.append(
-                    Line((*([before] if before else ()), item, *self._end(part)))
+                    SpecLine((*([before] if before else ()), item, *self._end(part)))
                 )
             flow = part.gives
         for value in others:
-            lines.append(Line((Tap(self.tapped[value]),), output="output"))
+            lines.append(SpecLine((SpecTap(self.tapped[value]),), output="output"))
         if flow != end:
-            lines.append(Line((self._tap(end),)))
+            lines.append(SpecLine((self._tap(end),)))
         return lines
 
     def _heads(
-        self, parts: Sequence[Part], training: Sequence[int]
-    ) -> dict[int, list[Part]]:
+        self, parts: Sequence[WrittenPart], training: Sequence[int]
+    ) -> dict[int, list[WrittenPart]]:
         """Return the nodes that only an output of training needs, as chains."""
         producers = {part.gives: part for part in parts}
         reads = Counter(v for part in parts for v in set(part.reads))
-        heads: dict[int, list[Part]] = {}
+        heads: dict[int, list[WrittenPart]] = {}
         for value in training:
-            head: list[Part] = []
+            head: list[WrittenPart] = []
             at = value
             while at in producers and reads[at] == (0 if at == value else 1):
                 part = producers[at]
                 head.insert(0, part)
                 if len(part.reads) != 1:
-                    raise Unknown("an output of training is not a chain of layers")
+                    raise Unsupported("a training output is not a chain of layers")
                 at = part.reads[0]
             heads[value] = head
         return heads
 
-    def _head(self, head: Sequence[Part], output: str) -> list[Line]:
-        items: list[Item] = [self._tap(head[0].reads[0])]
+    def _head(self, head: Sequence[WrittenPart], output: str) -> list[SpecLine]:
+        items: list[SpecItem] = [self._tap(head[0].reads[0])]
         flow = head[0].reads[0]
         for part in head:
             items.append(self._item(part, flow))
             flow = part.gives
-        return [Line(tuple(items), output=output)]
+        return [SpecLine(tuple(items), output=output)]
 
     # ---- taps
 
     def _find_taps(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[WrittenPart],
         start: int,
         end: int,
         outputs: Sequence[int],
-        heads: Mapping[int, Sequence[Part]],
+        heads: Mapping[int, Sequence[WrittenPart]],
     ) -> None:
         """Find the values that do not flow on to what reads them, and name them."""
         inside = {id(part) for head in heads.values() for part in head}
@@ -351,12 +373,16 @@ class _Scope:
             if part.gives in wanted and part.gives not in self.inputs:
                 self.tapped[part.gives] = self._tap_name(part)
 
-    def _tap_name(self, part: Part) -> str:
-        leaf = part.leaf if isinstance(part, Joined) else part
-        label = self._label(leaf) if not isinstance(part, Joined) and leaf.keys else ""
+    def _tap_name(self, part: WrittenPart) -> str:
+        leaf = part.leaf if isinstance(part, JoinedBranches) else part
+        label = (
+            self._label(leaf)
+            if not isinstance(part, JoinedBranches) and leaf.keys
+            else ""
+        )
         if label and not getattr(leaf, "shared", False):
             return label
-        word = leaf.op.word if isinstance(leaf, Leaf) else "part"
+        word = leaf.op.word if isinstance(leaf, LayerLeaf) else "part"
         base = {"add": "sum", "mul": "product"}.get(word, word)
         number = 1
         while f"{base}_{number}" in self.names.taken:
@@ -365,14 +391,14 @@ class _Scope:
         self.names.taken.add(name)
         return name
 
-    def _tap(self, value: int) -> Tap:
+    def _tap(self, value: int) -> SpecTap:
         if value in self.tapped:
-            return Tap(self.tapped[value])
+            return SpecTap(self.tapped[value])
         if value in self.inputs:
-            return Tap(self.inputs[value] or "input")
-        raise Unknown("a value is read from outside its module")
+            return SpecTap(self.inputs[value] or "input")
+        raise Unsupported("a value is read from outside its module")
 
-    def _before(self, part: Part, flow: int) -> Tap | None:
+    def _before(self, part: WrittenPart, flow: int) -> SpecTap | None:
         """Return the tap that a node begins with, if it does not read the flow."""
         if len(set(part.reads)) > 1 or part.reads[0] == flow:
             return None
@@ -380,27 +406,28 @@ class _Scope:
 
     # ---- items
 
-    def _item(self, part: Part, flow: int) -> Item:
-        if isinstance(part, Joined):
+    def _item(self, part: WrittenPart, flow: int) -> SpecItem:
+        if isinstance(part, JoinedBranches):
             return self._merge(part)
         if isinstance(part, Container):
             return self._container(part)
         if len(part.reads) > 1:
             branches = tuple(
-                Body(() if v == flow else (Line((self._tap(v),)),)) for v in part.reads
+                SpecBody(() if v == flow else (SpecLine((self._tap(v),)),))
+                for v in part.reads
             )
             label = self.tapped.get(part.gives, "")
             name = label or self._unlabelled(part.op.word)
-            return Merge(part.op.word, branches, arguments(part.op), name)
+            return SpecMerge(part.op.word, branches, merge_arguments(part.op), name)
         if part.shared:
-            return Same(self._label(part))
+            return SpecSame(self._label(part))
         label = self._name(part, part.op.word)
         flow = channels(self.writer.shapes[part.reads[0]])
         own = type(part.op) if kind(part.op.word) is None else None
         slots = self._slots(part)
-        return Word(part.op.word, slots, label, flow=int(flow), kind=own)
+        return SpecWord(part.op.word, slots, label, flow=int(flow), kind=own)
 
-    def _slots(self, leaf: Leaf) -> tuple[tuple[str, Any], ...]:
+    def _slots(self, leaf: LayerLeaf) -> tuple[tuple[str, Any], ...]:
         """Return all arguments of a layer; what depends on its input as numbers."""
         op = self._with_bias(leaf)
         slots = {name: getattr(op, name) for name in op.fields}
@@ -408,7 +435,7 @@ class _Scope:
             slots["width"] = int(channels(self.writer.shapes[leaf.gives]))
         return tuple(slots.items())
 
-    def _with_bias(self, leaf: Leaf) -> Layer:
+    def _with_bias(self, leaf: LayerLeaf) -> Layer:
         """Return a layer with a bias as the language's rule has it, if it can be."""
         op = leaf.op
         if "bias" not in op.fields:
@@ -425,62 +452,64 @@ class _Scope:
         value = None if has_bias != cancelled else has_bias
         return op.replace(bias=value)
 
-    def _merge(self, part: Joined) -> Item:
+    def _merge(self, part: JoinedBranches) -> SpecItem:
         leaf = part.leaf
         bodies = []
         for branch in part.branches:
-            bodies.append(Body(tuple(self._branch(branch, part.reads[0]))))
+            bodies.append(SpecBody(tuple(self._branch(branch, part.reads[0]))))
         label = "" if self._end(part) else self.tapped.get(leaf.gives, "")
         if leaf.op.word == "add" and len(bodies) == 2:
             return self._residual(part, bodies, label)
-        return Merge(
+        return SpecMerge(
             leaf.op.word,
             tuple(bodies),
-            arguments(leaf.op),
+            merge_arguments(leaf.op),
             label or self._unlabelled(leaf.op.word),
         )
 
-    def _end(self, part: Part) -> tuple[Item, ...]:
+    def _end(self, part: WrittenPart) -> tuple[SpecItem, ...]:
         """Return what bears the name of a merge, where its own would be in keys."""
         name = self.tapped.get(part.gives, "")
-        inside = name and isinstance(part, Joined) and _has_keys(part)
-        return (Word("identity", (), name),) if inside else ()
+        inside = name and isinstance(part, JoinedBranches) and _has_keys(part)
+        return (SpecWord("identity", (), name),) if inside else ()
 
-    def _residual(self, part: Joined, bodies: Sequence[Body], label: str) -> Item:
+    def _residual(
+        self, part: JoinedBranches, bodies: Sequence[SpecBody], label: str
+    ) -> SpecItem:
         name = label or self._unlabelled("residual")
         shapes = self.writer.shapes
         changes = shapes[part.reads[0]] != shapes[part.gives]
         body, shortcut = bodies
         branches = (body, shortcut) if shortcut.lines else (body,)
-        return Merge("residual", branches, (), name, changes)
+        return SpecMerge("residual", branches, (), name, changes)
 
-    def _branch(self, branch: Sequence[Part], start: int) -> list[Line]:
-        lines: list[Line] = []
+    def _branch(self, branch: Sequence[WrittenPart], start: int) -> list[SpecLine]:
+        lines: list[SpecLine] = []
         flow = start
         for part in branch:
             item = self._item(part, flow)
-            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            follows = isinstance(part, LayerLeaf) and _follows(part.op)
             if lines and follows and _takes(lines[-1], item):
                 lines[-1] = replace(lines[-1], items=(*lines[-1].items, item))
             else:
-                lines.append(Line((item,)))
+                lines.append(SpecLine((item,)))
             flow = part.gives
         return lines
 
-    def _container(self, part: Container) -> Item:
+    def _container(self, part: Container) -> SpecItem:
         if part.shared:
-            return Same(self._label(part))
+            return SpecSame(self._label(part))
         if _is_inline(part):
             scope = _Scope(self.writer, part, self.block, ["input"])
             scope.inputs = {}
             body = scope.body()
             label = "" if self.container.indexed else self._label(part)
             self.names.taken.add(label)
-            return Braces(body, label, part.indexed)
+            return SpecBraces(body, label, part.indexed)
         block = self.writer.block(part)
         label = "" if self.container.indexed else self._own_label(part)
         flow = channels(self.writer.shapes[part.reads[0]])
-        return Word(block.name, (), label, block=True, flow=int(flow))
+        return SpecWord(block.name, (), label, block=True, flow=int(flow))
 
     def _own_label(self, part: Container) -> str:
         """Return a container's label; without weights, it needs none."""
@@ -492,7 +521,7 @@ class _Scope:
 
     # ---- names
 
-    def _label(self, node: Node) -> str:
+    def _label(self, node: LayerTree) -> str:
         """Return a node's name in its container."""
         prefix = f"{self.container.path}." if self.container.path else ""
         return node.path.removeprefix(prefix)
@@ -512,7 +541,7 @@ class _Scope:
         self.names.taken.add(f"{word}_{number}")
         return f"{word}_{number}"
 
-    def _name(self, node: Node, word: str) -> str:
+    def _name(self, node: LayerTree, word: str) -> str:
         """Return the label that a node needs; empty if its counted name is right."""
         if self.container.indexed:
             return ""
@@ -527,14 +556,19 @@ class _Scope:
         return label
 
 
-def _takes(line: Line, item: Item) -> bool:
+def _follows(op: Layer) -> bool:
+    """Return whether a layer stands on the line of what comes before it."""
+    return op.family in _FOLLOW or op.word == "identity"
+
+
+def _takes(line: SpecLine, item: SpecItem) -> bool:
     """Return whether a norm, activation or dropout stands on the line before it."""
     last = line.items[-1]
-    if line.output or isinstance(last, Braces):
+    if line.output or isinstance(last, SpecBraces):
         return False
-    word = item.declared if isinstance(item, Word) else None
+    word = item.declared if isinstance(item, SpecWord) else None
     is_norm = word is not None and word.family == "norm"
-    return not (is_norm and isinstance(last, Word) and last.block)
+    return not (is_norm and isinstance(last, SpecWord) and last.block)
 
 
 def _check_label(label: str, path: str) -> None:
@@ -542,10 +576,10 @@ def _check_label(label: str, path: str) -> None:
     for name in attributes_of(plain):
         reason = refusal(name, "label", LABEL_RESERVED)
         if reason:
-            raise Unknown(f"`{path}` cannot be named: `{name}` {reason}")
+            raise Unsupported(f"`{path}` cannot be named: `{name}` {reason}")
 
 
-def arguments(op: Layer) -> tuple[tuple[str, Any], ...]:
+def merge_arguments(op: Layer) -> tuple[tuple[str, Any], ...]:
     """Return the arguments of a merge that are not its defaults."""
     return tuple(
         (name, getattr(op, name))

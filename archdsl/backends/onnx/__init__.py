@@ -19,10 +19,15 @@ from archdsl.backends.onnx.convert import convert
 from archdsl.backends.onnx.model import (
     InvalidModel,
     assemble,
-    check,
+    check_model,
     with_constants,
 )
-from archdsl.backends.onnx.weights import WrongWeights, drawn, fitting, read
+from archdsl.backends.onnx.weights import (
+    WrongWeights,
+    drawn,
+    needed_tensors,
+    read_tensors,
+)
 from archdsl.ir import Network
 from archdsl.transforms import FOLDING
 
@@ -34,9 +39,9 @@ __all__ = [
     "WrongWeights",
     "drawn",
     "export",
-    "fitting",
+    "needed_tensors",
     "norms",
-    "read",
+    "read_tensors",
 ]
 
 # 18 is the first whose resizing leaves batch and channels alone, and whose norms of
@@ -62,8 +67,8 @@ def export(
         weights: its `state_dict`, as arrays or torch tensors.
         path: the file that it is for, after which that of large weights is named.
         opset: version of the operators, from `OPSETS`.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
@@ -77,13 +82,13 @@ def export(
     need("an ONNX model", "onnx", "onnx")
     if opset not in OPSETS:
         raise ValueError(f"opset is from {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
-    own, given = fitting(network, weights), network
+    own, given = needed_tensors(network, weights), network
     if fold:
         network, own = FOLDING.apply(given), FOLDING.weights(given, own)
     own = {key: value.astype("float32", copy=False) for key, value in own.items()}
     made = convert(network, own, opset=opset, batch=batch, fixed_size=fixed_size)
     lean = assemble(given, made, opset)
-    check(network, made, lean)
+    check_model(network, made, lean)
     model, data = with_constants(lean, made.constants, path)
     return Exported(
         name=network.name,

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from archdsl.backends.onnx.forms import FORMS, name_of
-from archdsl.backends.onnx.graph import Array, Call, FixedSize, Graph, Value
+from archdsl.backends.onnx.graph import (
+    Array,
+    FixedSize,
+    LayerCall,
+    OnnxGraph,
+    OnnxValue,
+)
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.ir import Network, Step
 from archdsl.values import Last, TorchCall, sizes, without_axes
@@ -32,15 +38,15 @@ class Converted:
         values: what the graph computes of the network's steps: names, and the shapes
             that they have for the spec's input.
         free: whether height and width may be any.
-        fixed_by: the layer because of which they may not, and why; empty if they may,
-            or if nobody asked.
+        fixed_by: the layer that prevents this, and why; empty if none does, or if it
+            was not asked for.
     """
 
     nodes: list[NodeProto]
     constants: dict[str, Array]
     inputs: list[tuple[str, list[int | str]]]
     outputs: list[tuple[str, list[int | str]]]
-    values: list[Value]
+    values: list[OnnxValue]
     free: bool
     fixed_by: str = ""
 
@@ -119,14 +125,14 @@ class _Converter:
         self.steps = [step for step in network.steps() if not step.training]
         self.batch: int | str = "batch" if batch is None else batch
         self.free = free
-        self.graph = Graph(weights, opset, names=set(weights))
-        self.values: dict[int, Value] = {}
+        self.graph = OnnxGraph(weights, opset, names=set(weights))
+        self.values: dict[int, OnnxValue] = {}
 
     def run(self) -> Converted:
         for port in self.inputs:
             name = self.graph.fresh(port.name)
             free = self.free and bool(sizes(port.shape))
-            self.values[port.value] = Value(name, port.shape, free)
+            self.values[port.value] = OnnxValue(name, port.shape, free)
         # Inputs and outputs have their names before any layer.
         entries = [self.values[port.value] for port in self.inputs]
         names = {port.name: self.graph.fresh(port.name) for port in self.outputs}
@@ -149,7 +155,7 @@ class _Converter:
             free=any(value.free for value in entries),
         )
 
-    def _step(self, step: Step) -> Value:
+    def _step(self, step: Step) -> OnnxValue:
         form = step.form
         name = self.graph.fresh(step.path)
         first = len(self.graph.nodes)
@@ -170,15 +176,15 @@ class _Converter:
         self,
         step: Step,
         name: str,
-        inputs: Sequence[Value],
+        inputs: Sequence[OnnxValue],
         key: str,
         torch: TorchCall,
-    ) -> Value:
+    ) -> OnnxValue:
         form = FORMS[key]
-        call = Call(self.graph, name, inputs, step.shape, step.path)
+        call = LayerCall(self.graph, name, inputs, step.shape, step.op, step.path)
         call.bind(torch, form.names)
         made = form.emit(call)
-        return Value(made, step.shape, call.free)
+        return OnnxValue(made, step.shape, call.free)
 
     def _name_outputs(
         self, names: Mapping[str, str], entries: set[str]
@@ -201,7 +207,7 @@ class _Converter:
                 given[source] = name
         return given
 
-    def _dimensions(self, value: Value, prefix: str) -> list[int | str]:
+    def _dimensions(self, value: OnnxValue, prefix: str) -> list[int | str]:
         """Return batch and sizes, with names for those that may be any."""
         dimensions: list[int | str] = [self.batch, *map(int, value.shape)]
         if value.free:

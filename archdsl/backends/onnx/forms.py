@@ -9,17 +9,22 @@ number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.onnx.graph import Call
+from archdsl.backends.onnx.graph import LayerCall
 from archdsl.layer import same_pads
 from archdsl.values import Last, TorchForm, without_axes
 
-Emit = Callable[[Call], str]
+Emit = Callable[[LayerCall], str]
+# Gives a bare parameter the axes of a map.
+_VIEW: Final = re.compile(r"\.view\([^)]*\)")
+# An end of a slice that is behind that of any axis.
+_LAST: Final = 2**31 - 1
 
 
-class Form(NamedTuple):
+class OnnxForm(NamedTuple):
     """How a torch callable is written in ONNX.
 
     Attributes:
@@ -31,14 +36,17 @@ class Form(NamedTuple):
     names: tuple[str, ...]
 
 
-FORMS: Final[dict[str, Form]] = {}
+FORMS: Final[dict[str, OnnxForm]] = {}
 
 
 def name_of(form: TorchForm) -> str:
     """Return the name under which a layer's form stands in the table.
 
-    It is that of its module, or else its function without the named arguments.
+    It is that of its module, or else its function without the named arguments. That of
+    a bare parameter is what is done with it.
     """
+    if form.function is not None and "{self}" in form.function:
+        return _VIEW.sub("", form.function)
     if form.module is not None:
         return without_axes(form.module.name)
     text = form.function or ""
@@ -51,7 +59,7 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
     """Enter a function in the table."""
 
     def enter(emit: Emit) -> Emit:
-        FORMS[name] = Form(emit, names)
+        FORMS[name] = OnnxForm(emit, names)
         return emit
 
     return enter
@@ -61,25 +69,42 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 
 
 @_form("nn.Conv", "in_channels", "out_channels")
-def _conv(c: Call) -> str:
-    kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
-    if c.argument("padding", 0) == "same":  # only without a stride
-        pads = [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
-    else:
-        pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
-    return _convolve(c, pads=_begins_and_ends(pads))
+def _conv(c: LayerCall) -> str:
+    pads, mode = _pads_of(c), c.argument("padding_mode", "zeros")
+    if mode == "zeros":
+        return _convolve(c, c.x.name, *_weight_and_bias(c), pads=_begins_and_ends(pads))
+    return _convolve(c, _continued(c, pads, mode), *_weight_and_bias(c))
 
 
 @_form("SameConv", "in_channels", "out_channels")
-def _same_conv(c: Call) -> str:
-    return _convolve(c, **_same(c))
+def _same_conv(c: LayerCall) -> str:
+    return _convolve(c, c.x.name, *_weight_and_bias(c), **_same(c))
 
 
-def _convolve(c: Call, **padding: Any) -> str:
+@_form("StdConv", "in_channels", "out_channels")
+@_form("ScaledStdConv", "in_channels", "out_channels")
+def _standardised(c: LayerCall) -> str:
+    pads = _begins_and_ends(_pads_of(c))
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), pads=pads)
+
+
+@_form("SameStdConv", "in_channels", "out_channels")
+@_form("SameScaledStdConv", "in_channels", "out_channels")
+def _same_standardised(c: LayerCall) -> str:
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), **_same(c))
+
+
+def _pads_of(c: LayerCall) -> list[tuple[int, int]]:
+    kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
+    if c.argument("padding", 0) == "same":  # only without a stride
+        return [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
+    return [(pad, pad) for pad in c.per_axis("padding", 0)]
+
+
+def _convolve(c: LayerCall, *inputs: str, **padding: Any) -> str:
     return c.op(
         "Conv",
-        c.x,
-        *_weight_and_bias(c),
+        *inputs,
         kernel_shape=c.per_axis("kernel_size"),
         strides=c.per_axis("stride", 1),
         dilations=c.per_axis("dilation", 1),
@@ -89,7 +114,7 @@ def _convolve(c: Call, **padding: Any) -> str:
 
 
 @_form("nn.ConvTranspose", "in_channels", "out_channels")
-def _conv_transposed(c: Call) -> str:
+def _conv_transposed(c: LayerCall) -> str:
     return c.op(
         "ConvTranspose",
         c.x,
@@ -104,18 +129,22 @@ def _conv_transposed(c: Call) -> str:
 
 
 @_form("nn.Linear")
-def _linear(c: Call) -> str:
+def _linear(c: LayerCall) -> str:
     if c.x.rank == 2:
         return c.op("Gemm", c.x, *_weight_and_bias(c), transB=1)
     product = c.op("MatMul", c.x, c.weight("weight", lambda w: w.T.copy(), ".T"))
     return c.op("Add", product, c.weight("bias")) if c.has("bias") else product
 
 
-def _weight_and_bias(c: Call) -> list[str]:
+def _weight_and_bias(c: LayerCall) -> list[str]:
     return [c.weight(name) for name in ("weight", "bias") if c.has(name)]
 
 
-def _same(c: Call) -> dict[str, Any]:
+def _bias(c: LayerCall) -> list[str]:
+    return [c.weight("bias")] if c.has("bias") else []
+
+
+def _same(c: LayerCall) -> dict[str, Any]:
     """Return the padding with which a stride gives size / stride outputs."""
     windows = list(
         zip(
@@ -130,7 +159,9 @@ def _same(c: Call) -> dict[str, Any]:
         return {"pads": _begins_and_ends(pads)}
     # Runtimes refuse the first, and compute negative padding for the second.
     if any(d > 1 or k < s for k, s, d in windows):
-        c.fixed("pads by its input's size, with windows that runtimes cannot do it for")
+        c.fixed(
+            "pads by its input's size, with windows for which runtimes cannot do that"
+        )
     return {"auto_pad": "SAME_UPPER"}
 
 
@@ -143,7 +174,7 @@ def _begins_and_ends(pads: Sequence[tuple[int, int]]) -> list[int]:
 
 
 @_form("nn.MaxPool")
-def _max_pool(c: Call) -> str:
+def _max_pool(c: LayerCall) -> str:
     pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
     if not c.argument("ceil_mode", False):
         return _max(c, pads=_begins_and_ends(pads))
@@ -153,15 +184,15 @@ def _max_pool(c: Call) -> str:
 
 
 @_form("SameMaxPool", "kernel_size", "stride", "dilation")
-def _same_max_pool(c: Call) -> str:
+def _same_max_pool(c: LayerCall) -> str:
     return _max(c, **_same(c))
 
 
-def _max(c: Call, **padding: Any) -> str:
+def _max(c: LayerCall, **padding: Any) -> str:
     kernel = c.per_axis("kernel_size")
     x, pads = c.x.name, padding.get("pads", [])
     if any(pad >= k for pad, k in zip(pads, kernel * 2, strict=False)):
-        # Runtimes refuse to pad a pool by its whole window, which dilation can ask for.
+        # Runtimes refuse to pad a pool by its whole window, which dilation can require.
         x = _pad(c, pads, float("-inf"))
         padding["pads"] = [0] * len(pads)
     return c.op(
@@ -175,7 +206,7 @@ def _max(c: Call, **padding: Any) -> str:
 
 
 @_form("nn.AvgPool")
-def _avg_pool(c: Call) -> str:
+def _avg_pool(c: LayerCall) -> str:
     counts = c.argument("count_include_pad", True)
     pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
     if not c.argument("ceil_mode", False):
@@ -195,7 +226,7 @@ def _avg_pool(c: Call) -> str:
     return _average(c, x, _begins_and_ends(whole), 0)
 
 
-def _average(c: Call, x: str, pads: list[int], counts: int, **more: Any) -> str:
+def _average(c: LayerCall, x: str, pads: list[int], counts: int, **more: Any) -> str:
     return c.op(
         "AveragePool",
         x,
@@ -207,11 +238,11 @@ def _average(c: Call, x: str, pads: list[int], counts: int, **more: Any) -> str:
     )
 
 
-def _stride(c: Call) -> tuple[int, ...]:
+def _stride(c: LayerCall) -> tuple[int, ...]:
     return c.per_axis("stride", c.per_axis("kernel_size"))
 
 
-def _reaching(c: Call, pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _reaching(c: LayerCall, pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return padding up to the end of the last window, where that reaches beyond it."""
     found = []
     for n, m, k, s, d, (first, last) in zip(
@@ -228,16 +259,16 @@ def _reaching(c: Call, pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]
 
 
 @_form("nn.AdaptiveAvgPool", "output_size")
-def _adaptive_average(c: Call) -> str:
+def _adaptive_average(c: LayerCall) -> str:
     return _adaptive(c, "AveragePool", "ReduceMean")
 
 
 @_form("nn.AdaptiveMaxPool", "output_size")
-def _adaptive_maximum(c: Call) -> str:
+def _adaptive_maximum(c: LayerCall) -> str:
     return _adaptive(c, "MaxPool", "ReduceMax")
 
 
-def _adaptive(c: Call, pool: str, reduce: str) -> str:
+def _adaptive(c: LayerCall, pool: str, reduce: str) -> str:
     """Return pooling to a given size, for which ONNX only has size 1.
 
     Windows of one size are those of a common pool. Otherwise, each axis is taken apart:
@@ -270,31 +301,31 @@ def _adaptive(c: Call, pool: str, reduce: str) -> str:
 
 
 @_form("nn.BatchNorm", "num_features")
-def _batch_norm(c: Call) -> str:
+def _batch_norm(c: LayerCall) -> str:
     names = ("weight", "bias", "running_mean", "running_var")
     own = [c.weight(name) for name in names]
     return c.op("BatchNormalization", c.x, *own, epsilon=c.argument("eps", 1e-5))
 
 
 @_form("nn.LayerNorm", "normalized_shape")
-def _layer_norm(c: Call) -> str:
+def _layer_norm(c: LayerCall) -> str:
     return _norm_last(c, c.x.name)
 
 
 @_form("LayerNorm", "normalized_shape")
-def _layer_norm_of_map(c: Call) -> str:
+def _layer_norm_of_map(c: LayerCall) -> str:
     last = c.op("Transpose", c.x, perm=[0, *c.axes, 1])
     back = [0, c.x.rank - 1, *(axis - 1 for axis in c.axes)]
     return c.op("Transpose", _norm_last(c, last), perm=back)
 
 
-def _norm_last(c: Call, x: str) -> str:
+def _norm_last(c: LayerCall, x: str) -> str:
     own = _weight_and_bias(c)
     return c.op("LayerNormalization", x, *own, axis=-1, epsilon=c.argument("eps", 1e-5))
 
 
 @_form("nn.InstanceNorm", "num_features")
-def _instance_norm(c: Call) -> str:
+def _instance_norm(c: LayerCall) -> str:
     if c.argument("affine", False):
         own = _weight_and_bias(c)
     else:
@@ -303,7 +334,7 @@ def _instance_norm(c: Call) -> str:
 
 
 @_form("nn.GroupNorm", "num_groups", "num_channels")
-def _group_norm(c: Call) -> str:
+def _group_norm(c: LayerCall) -> str:
     # ONNX has an operator for it, too, but of two meanings, by opset; this one is the
     # same in all of them, and runtimes recognise it.
     groups = c.argument("num_groups")
@@ -320,12 +351,12 @@ def _group_norm(c: Call) -> str:
     return c.op("Add", c.op("Mul", whole, factors), summands)
 
 
-def _ones_and_zeros(c: Call, count: int) -> list[str]:
+def _ones_and_zeros(c: LayerCall, count: int) -> list[str]:
     return [c.constant([n] * int(count), name) for n, name in ((1, "one"), (0, "zero"))]
 
 
 @_form("nn.LocalResponseNorm", "size")
-def _local_response_norm(c: Call) -> str:
+def _local_response_norm(c: LayerCall) -> str:
     size, k = c.argument("size"), c.argument("k", 1.0)
     alpha, beta = c.argument("alpha", 1e-4), c.argument("beta", 0.75)
     plane = len(c.sizes) == 2  # all that runtimes take
@@ -348,23 +379,36 @@ def _local_response_norm(c: Call) -> str:
     return c.op("Div", c.x, c.op("Pow", sums, c.constant(beta, "beta")))
 
 
-@_form("nn.Parameter")
-def _layer_scale(c: Call) -> str:
+@_form("{self} * {0}")
+def _layer_scale(c: LayerCall) -> str:
+    return c.op("Mul", c.x, _own_of_channels(c))
+
+
+@_form("{self} + {0}")
+def _layer_shift(c: LayerCall) -> str:
+    return c.op("Add", c.x, _own_of_channels(c))
+
+
+def _own_of_channels(c: LayerCall) -> str:
+    """Return a bare parameter with the axes that the input's channels have."""
     sizes = (-1, *[1] * len(c.sizes))
     if c.graph.weights[c.key].ndim == 1 and not isinstance(c.x.shape, Last):
-        factors = c.weight("", lambda w: w.reshape(sizes), ".factors")
-    else:
-        factors = c.weight("")
-    return c.op("Mul", c.x, factors)
+        return c.weight("", lambda w: w.reshape(sizes), ".factors")
+    return c.weight("")
 
 
 @_form("Scale", "factor")
-def _scale(c: Call) -> str:
+def _scale(c: LayerCall) -> str:
     return c.op("Mul", c.x, c.constant(c.argument("factor"), "factor"))
 
 
+@_form("Shift", "number")
+def _shift(c: LayerCall) -> str:
+    return c.op("Add", c.x, c.constant(c.argument("number"), "number"))
+
+
 @_form("InputScale")
-def _input_scale(c: Call) -> str:
+def _input_scale(c: LayerCall) -> str:
     import numpy as np
 
     # From ImageNet's mean and deviation to 0.5 and 0.5, as in the kind's torch class.
@@ -383,6 +427,9 @@ def _same_name(type: str) -> Emit:
 
 
 for _torch, _onnx in (
+    ("Abs", "Abs"),
+    ("Reciprocal", "Reciprocal"),
+    ("Sqrt", "Sqrt"),
     ("nn.Hardswish", "HardSwish"),
     ("nn.Mish", "Mish"),
     ("nn.ReLU", "Relu"),
@@ -390,21 +437,31 @@ for _torch, _onnx in (
     ("nn.Sigmoid", "Sigmoid"),
     ("nn.Tanh", "Tanh"),
 ):
-    FORMS[_torch] = Form(_same_name(_onnx), ())
+    FORMS[_torch] = OnnxForm(_same_name(_onnx), ())
+
+
+@_form("Square")
+def _square(c: LayerCall) -> str:
+    return c.op("Mul", c.x, c.x)
+
+
+@_form("Rsqrt")
+def _rsqrt(c: LayerCall) -> str:
+    return c.op("Reciprocal", c.op("Sqrt", c.x))
 
 
 @_form("nn.ELU")
-def _elu(c: Call) -> str:
+def _elu(c: LayerCall) -> str:
     return c.op("Elu", c.x, alpha=c.argument("alpha", 1.0))
 
 
 @_form("nn.LeakyReLU")
-def _leaky_relu(c: Call) -> str:
+def _leaky_relu(c: LayerCall) -> str:
     return c.op("LeakyRelu", c.x, alpha=c.argument("negative_slope", 0.01))
 
 
 @_form("nn.PReLU")
-def _prelu(c: Call) -> str:
+def _prelu(c: LayerCall) -> str:
     over = (-1, *[1] * len(c.sizes))
     return c.op(
         "PRelu", c.x, c.weight("weight", lambda w: w.reshape(over), f".{c.x.rank}d")
@@ -412,22 +469,22 @@ def _prelu(c: Call) -> str:
 
 
 @_form("nn.ReLU6")
-def _relu6(c: Call) -> str:
+def _relu6(c: LayerCall) -> str:
     return c.op("Clip", c.x, c.constant(0, "low"), c.constant(6, "high"))
 
 
 @_form("nn.SiLU")
-def _silu(c: Call) -> str:
+def _silu(c: LayerCall) -> str:
     return c.op("Mul", c.x, c.op("Sigmoid", c.x))
 
 
 @_form("nn.Hardsigmoid")
-def _hard_sigmoid(c: Call) -> str:
+def _hard_sigmoid(c: LayerCall) -> str:
     return c.op("HardSigmoid", c.x, alpha=1 / 6, beta=0.5)
 
 
 @_form("nn.GELU")
-def _gelu(c: Call) -> str:
+def _gelu(c: LayerCall) -> str:
     if c.graph.opset >= 20:
         return c.op("Gelu", c.x)
     error = c.op("Erf", c.op("Div", c.x, c.constant(2**0.5, "root")))
@@ -436,12 +493,18 @@ def _gelu(c: Call) -> str:
 
 
 @_form("nn.Softmax")
-def _softmax(c: Call) -> str:
+def _softmax(c: LayerCall) -> str:
     return c.op("Softmax", c.x, axis=c.argument("dim"))
 
 
+@_form("SpatialSoftmax")
+def _spatial_softmax(c: LayerCall) -> str:
+    row = c.op("Reshape", c.x, c.integers([0, 0, -1], "row"))
+    return c.op("Reshape", c.op("Softmax", row, axis=2), _shape_of_input(c))
+
+
 @_form("SoftmaxOfParts", "of")
-def _softmax_of_parts(c: Call) -> str:
+def _softmax_of_parts(c: LayerCall) -> str:
     count = c.argument("of")
     parts = [0, count, int(c.x.shape[0]) // count, -1]
     parted = c.op("Reshape", c.x, c.integers(parts, "parts"))
@@ -452,16 +515,16 @@ def _softmax_of_parts(c: Call) -> str:
 
 
 @_form("{*+}")
-def _sum(c: Call) -> str:
+def _sum(c: LayerCall) -> str:
     return _chain(c, "Add")
 
 
 @_form("{**}")
-def _product(c: Call) -> str:
+def _product(c: LayerCall) -> str:
     return _chain(c, "Mul")
 
 
-def _chain(c: Call, type: str) -> str:
+def _chain(c: LayerCall, type: str) -> str:
     """Return an operator of two applied to the first two, then the third and so on."""
     total = c.x.name
     for other in c.inputs[1:]:
@@ -470,17 +533,17 @@ def _chain(c: Call, type: str) -> str:
 
 
 @_form("torch.cat([{*,}], 1)")
-def _concat(c: Call) -> str:
+def _concat(c: LayerCall) -> str:
     return c.op("Concat", *c.inputs, axis=1)
 
 
 @_form("torch.cat([{*,}], -1)")
-def _concat_last(c: Call) -> str:
+def _concat_last(c: LayerCall) -> str:
     return c.op("Concat", *c.inputs, axis=-1)
 
 
 @_form("torch.abs({0} - {1})")
-def _difference(c: Call) -> str:
+def _difference(c: LayerCall) -> str:
     return c.op("Abs", c.op("Sub", *c.inputs))
 
 
@@ -488,7 +551,7 @@ def _difference(c: Call) -> str:
 
 
 @_form("nn.Upsample")
-def _upsample(c: Call) -> str:
+def _upsample(c: LayerCall) -> str:
     if c.argument("size") is None:
         factors = (1, 1, *c.per_axis("scale_factor"))
         return _resize(c, "", c.constant(factors, "factors"))
@@ -496,19 +559,19 @@ def _upsample(c: Call) -> str:
 
 
 @_form("F.interpolate({0}, size={1}.shape[2:])")
-def _resize_like(c: Call) -> str:
+def _resize_like(c: LayerCall) -> str:
     if not any(value.free for value in c.inputs):
         return _to_size(c)
     return _resize(c, "", "", _whole(c, c.op("Shape", c.inputs[1], start=2)))
 
 
-def _to_size(c: Call) -> str:
+def _to_size(c: LayerCall) -> str:
     """Return a resize to a size that is known."""
     pairs = list(zip(c.sizes, c.out_sizes, strict=True))
     if c.argument("mode", "nearest") != "nearest":
         c.free = False
         return _resize(c, "", "", _whole(c, c.integers(c.out_sizes, "sizes")))
-    c.fixed("picks pixels by its input's size")
+    c.fixed("selects pixels by its input's size")
     if all(m % n == 0 for n, m in pairs):
         factors = (1, 1, *(m // n for n, m in pairs))
         return _resize(c, "", c.constant(factors, "factors"))
@@ -525,7 +588,7 @@ def _to_size(c: Call) -> str:
     return x
 
 
-def _whole(c: Call, sizes: str) -> str:
+def _whole(c: LayerCall, sizes: str) -> str:
     """Return a whole shape of the output, given the name of its spatial sizes.
 
     Resizing some of the axes alone is allowed, but onnxruntime's optimiser breaks it.
@@ -533,7 +596,7 @@ def _whole(c: Call, sizes: str) -> str:
     return c.op("Concat", c.op("Shape", c.x, end=2), sizes, axis=0)
 
 
-def _resize(c: Call, *how: str) -> str:
+def _resize(c: LayerCall, *how: str) -> str:
     attributes: dict[str, Any] = {}
     if c.argument("mode", "nearest") == "nearest":
         attributes.update(
@@ -551,7 +614,7 @@ def _resize(c: Call, *how: str) -> str:
 
 
 @_form("CenterCrop")
-def _crop(c: Call) -> str:
+def _crop(c: LayerCall) -> str:
     if not any(value.free for value in c.inputs):
         pairs = zip(c.sizes, c.out_sizes, strict=True)
         first = [(n - m) // 2 for n, m in pairs]
@@ -565,31 +628,48 @@ def _crop(c: Call) -> str:
 
 
 @_form("nn.ZeroPad", "padding")
-def _zero_pad(c: Call) -> str:
-    sides = c.argument("padding")
-    # torch begins with the last axis.
-    pairs = list(zip(sides[::2], sides[1::2], strict=True))[::-1]
-    return _pad(c, _begins_and_ends(pairs), 0.0)
+def _zero_pad(c: LayerCall) -> str:
+    return _pad(c, _begins_and_ends(_pairs_of(c)), 0.0)
 
 
 @_form("nn.ReflectionPad", "padding")
-def _reflection_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="reflect")
+def _reflection_pad(c: LayerCall) -> str:
+    return _continued(c, _pairs_of(c), "reflect")
 
 
 @_form("nn.ReplicationPad", "padding")
-def _replication_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="edge")
+def _replication_pad(c: LayerCall) -> str:
+    return _continued(c, _pairs_of(c), "replicate")
 
 
-def _ends_of(c: Call) -> str:
-    """Return the padding at both ends of every axis, as ONNX orders them."""
-    spatial = c.argument("padding")[::-2]
-    whole = [0, 0, *spatial, 0, 0, *spatial]
-    return c.integers(whole, "pads")
+@_form("nn.CircularPad", "padding")
+def _circular_pad(c: LayerCall) -> str:
+    return _continued(c, _pairs_of(c), "circular")
 
 
-def _pad(c: Call, pads: Sequence[int], value: float) -> str:
+def _pairs_of(c: LayerCall) -> list[tuple[int, int]]:
+    """Return the padding before and after each axis; torch begins with the last."""
+    sides = c.argument("padding")
+    return list(zip(sides[::2], sides[1::2], strict=True))[::-1]
+
+
+def _continued(c: LayerCall, pads: Sequence[tuple[int, int]], mode: str) -> str:
+    """Return the input, continued beyond its border."""
+    if mode != "circular":
+        firsts, lasts = zip(*pads, strict=True)
+        whole = c.integers([0, 0, *firsts, 0, 0, *lasts], "pads")
+        return c.op("Pad", c.x, whole, mode="edge" if mode == "replicate" else mode)
+    x = c.x.name
+    for axis, (before, after) in zip(c.axes, pads, strict=True):
+        # Ends behind all positions, whatever the size.
+        head = [_cut(c, x, [-before], [_LAST], [axis])] if before else []
+        tail = [_cut(c, x, [0], [after], [axis])] if after else []
+        if head or tail:
+            x = c.op("Concat", *head, x, *tail, axis=axis)
+    return x
+
+
+def _pad(c: LayerCall, pads: Sequence[int], value: float) -> str:
     """Return the input with padding on its spatial axes."""
     count = len(pads) // 2
     whole = [0, 0, *pads[:count], 0, 0, *pads[count:]]
@@ -597,7 +677,7 @@ def _pad(c: Call, pads: Sequence[int], value: float) -> str:
 
 
 def _cut(
-    c: Call, x: str, first: Sequence[int], last: Sequence[int], axes: Sequence[int]
+    c: LayerCall, x: str, first: Sequence[int], last: Sequence[int], axes: Sequence[int]
 ) -> str:
     """Return some of a tensor, from the first to before the last along each axis."""
     given = (("first", first), ("last", last), ("axes", axes))
@@ -608,19 +688,19 @@ def _cut(
 
 
 @_form("Chunk", "index", "count")
-def _chunk(c: Call) -> str:
+def _chunk(c: LayerCall) -> str:
     size = int(c.x.shape[0]) // c.argument("count")
     start = c.argument("index") * size
     return _cut(c, c.x.name, [start], [start + size], [1])
 
 
 @_form("Slice", "start", "stop")
-def _slice(c: Call) -> str:
+def _slice(c: LayerCall) -> str:
     return _cut(c, c.x.name, [c.argument("start")], [c.argument("stop")], [1])
 
 
 @_form("nn.ChannelShuffle", "groups")
-def _shuffle(c: Call) -> str:
+def _shuffle(c: LayerCall) -> str:
     groups = c.argument("groups")
     parts = [0, groups, int(c.x.shape[0]) // groups, -1]
     parted = c.op("Reshape", c.x, c.integers(parts, "groups"))
@@ -629,13 +709,31 @@ def _shuffle(c: Call) -> str:
 
 
 @_form("GroupSum", "groups")
-def _group_sum(c: Call) -> str:
+def _group_sum(c: LayerCall) -> str:
     size = int(c.shape[0])
     starts = [n * size for n in range(c.argument("groups"))]
     return c.op("Sum", *(_cut(c, c.x.name, [n], [n + size], [1]) for n in starts))
 
 
-def _shape_of_input(c: Call) -> str:
+@_form("ChannelMean", "dim")
+def _channel_mean(c: LayerCall) -> str:
+    axis = c.integers([c.argument("dim")], "axis")
+    return c.op("ReduceMean", c.x, axis, keepdims=1)
+
+
+@_form("L2Pool")
+def _l2_pool(c: LayerCall) -> str:
+    c.free = False
+    return c.op("ReduceL2", c.x, c.integers(c.args, "axes"), keepdims=1)
+
+
+@_form("SumPool")
+def _sum_pool(c: LayerCall) -> str:
+    c.free = False
+    return c.op("ReduceSum", c.x, c.integers(c.args, "axes"), keepdims=1)
+
+
+def _shape_of_input(c: LayerCall) -> str:
     """Return the shape of the input, as a constant where it is known."""
     if c.x.free:
         return c.op("Shape", c.x)
@@ -643,12 +741,12 @@ def _shape_of_input(c: Call) -> str:
 
 
 @_form("nn.PixelShuffle", "upscale_factor")
-def _pixel_shuffle(c: Call) -> str:
+def _pixel_shuffle(c: LayerCall) -> str:
     return c.op("DepthToSpace", c.x, blocksize=c.argument("upscale_factor"), mode="CRD")
 
 
 @_form("nn.PixelUnshuffle", "downscale_factor")
-def _pixel_unshuffle(c: Call) -> str:
+def _pixel_unshuffle(c: LayerCall) -> str:
     factor, channels = c.argument("downscale_factor"), int(c.x.shape[0])
     mixed = c.op("SpaceToDepth", c.x, blocksize=factor)
     # ONNX has the places of a pixel outermost, torch the channels.
@@ -661,25 +759,25 @@ def _pixel_unshuffle(c: Call) -> str:
 
 
 @_form("nn.Flatten")
-def _flatten(c: Call) -> str:
+def _flatten(c: LayerCall) -> str:
     c.fixed("has as many features as its input has pixels")
     return c.op("Flatten", c.x, axis=1)
 
 
 @_form("Reshape")
-def _reshape(c: Call) -> str:
+def _reshape(c: LayerCall) -> str:
     return c.op("Reshape", c.x, c.integers([0, *c.args[1:]], "sizes"))
 
 
 @_form("Permute")
-def _permute(c: Call) -> str:
+def _permute(c: LayerCall) -> str:
     return c.op("Transpose", c.x, perm=c.args)
 
 
 # ---- layers that do nothing in inference -------------------------------------------
 
 
-def _nothing(c: Call) -> str:
+def _nothing(c: LayerCall) -> str:
     return c.x.name
 
 
@@ -689,4 +787,4 @@ for _torch in (
     "nn.Identity",
     "StochasticDepth",
 ):
-    FORMS[_torch] = Form(_nothing, ())
+    FORMS[_torch] = OnnxForm(_nothing, ())

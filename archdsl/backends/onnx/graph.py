@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from archdsl.layer import Layer
 from archdsl.values import Shape, TorchCall, sizes
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class FixedSize(Exception):
 
 
 @dataclass(frozen=True)
-class Value:
+class OnnxValue:
     """A tensor in the graph.
 
     Attributes:
@@ -55,7 +56,7 @@ class Value:
 
 
 @dataclass
-class Graph:
+class OnnxGraph:
     """Nodes and constants, under names that are all different.
 
     Attributes:
@@ -82,7 +83,7 @@ class Graph:
         return found
 
 
-class Call:
+class LayerCall:
     """A layer on its way into the graph, as a call of one torch callable.
 
     Attributes:
@@ -90,6 +91,7 @@ class Call:
         path: of the layer; names of nodes and tensors begin with it.
         inputs: what it reads.
         shape: of its output, for the spec's input.
+        layer: what it is.
         key: the beginning of its tensors' keys.
         args: the positional arguments of the torch call.
         free: whether the output's height and width follow those of the input.
@@ -97,16 +99,18 @@ class Call:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: OnnxGraph,
         path: str,
-        inputs: Sequence[Value],
+        inputs: Sequence[OnnxValue],
         shape: Shape,
+        layer: Layer,
         key: str,
     ) -> None:
         self.graph = graph
         self.path = path
         self.inputs = inputs
         self.shape = shape
+        self.layer = layer
         self.key = key
         self.args: tuple[Any, ...] = ()
         self.free = any(value.free for value in inputs) and bool(sizes(shape))
@@ -114,9 +118,11 @@ class Call:
 
     def bind(self, call: TorchCall, names: Sequence[str]) -> None:
         """Take over the arguments of a torch call; names are of positional ones."""
-        self.args = plain(call.args)
+        self.args = without_expressions(call.args)
         self._arguments = dict(zip(names, self.args, strict=False))
-        self._arguments |= {name: plain(value) for name, value in call.kwargs}
+        self._arguments |= {
+            name: without_expressions(value) for name, value in call.kwargs
+        }
 
     def argument(self, name: str, default: Any = None) -> Any:
         """Return an argument of the torch call."""
@@ -128,7 +134,7 @@ class Call:
         return tuple(value) if isinstance(value, tuple) else (value,) * len(self.sizes)
 
     @property
-    def x(self) -> Value:
+    def x(self) -> OnnxValue:
         """The first input."""
         return self.inputs[0]
 
@@ -158,11 +164,11 @@ class Call:
 
     # ---- what it adds
 
-    def op(self, type: str, *inputs: str | Value, **attributes: Any) -> str:
+    def op(self, type: str, *inputs: str | OnnxValue, **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
         from onnx import helper
 
-        given = [one.name if isinstance(one, Value) else one for one in inputs]
+        given = [one.name if isinstance(one, OnnxValue) else one for one in inputs]
         name = self.graph.fresh(f"{self.path}/{type}")
         self.graph.nodes.append(
             helper.make_node(type, given, [name], name=name, **attributes)
@@ -206,16 +212,27 @@ class Call:
             self.graph.names.add(name)
         return name
 
+    def kernel(self) -> str:
+        """Add the weight that the layer computes from its own, and return its name."""
+        name = self._key("weight.used")
+        if name not in self.graph.constants:
+            shapes = [value.shape for value in self.inputs]
+            keys = {t.name: self._key(t.name) for t in self.layer.tensors(*shapes)}
+            own = {n: self.graph.weights[k].astype("float64") for n, k in keys.items()}
+            self.graph.constants[name] = self.layer.kernel_of(own)[0].astype("float32")
+            self.graph.names.add(name)
+        return name
+
     def _key(self, tensor: str) -> str:
         return f"{self.key}.{tensor}" if tensor else self.key
 
 
-def plain(value: Any) -> Any:
+def without_expressions(value: Any) -> Any:
     """Return an argument without the expressions that its numbers may carry."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, tuple | list):
-        return tuple(plain(part) for part in value)
+        return tuple(without_expressions(part) for part in value)
     if isinstance(value, int):
         return int(value)
     return float(value) if isinstance(value, float) else value

@@ -20,7 +20,7 @@ SUFFIXES_SHOWN: Final = ", ".join(SUFFIXES)
 
 
 class NoImage(ValueError):
-    """A file that is no image, or a folder without any."""
+    """A file that is not an image, or a folder without images."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Preparation:
     def __post_init__(self) -> None:
         channels = self.shape[0]
         if channels not in (1, 3):
-            raise NoImage(f"an image has 1 or 3 channels, and the input {channels}")
+            raise NoImage(f"an image has 1 or 3 channels, but the input has {channels}")
         for name, given in (("mean", self.mean), ("deviation", self.deviation)):
             if given and len(given) != channels:
                 raise NoImage(
-                    f"{len(given)} numbers are given as the {name}, and the input has "
+                    f"{len(given)} numbers are given as the {name}, but the input has "
                     f"{channels} channels"
                 )
 
@@ -57,7 +57,7 @@ class Preparation:
 
         Raises:
             MissingExtra: if pillow is not installed.
-            NoImage: if the file is no image.
+            NoImage: if the file is not an image.
             OSError: if it cannot be read.
         """
         import numpy as np

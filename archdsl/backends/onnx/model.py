@@ -63,7 +63,7 @@ def assemble(network: Network, made: Converted, opset: int) -> ModelProto:
     return model
 
 
-def check(network: Network, made: Converted, model: ModelProto) -> None:
+def check_model(network: Network, made: Converted, model: ModelProto) -> None:
     """Check a model by ONNX's own rules, and its shapes against the network's.
 
     Args:
@@ -170,13 +170,13 @@ def _metadata(network: Network) -> dict[str, str]:
     values = {one.name: str(one.value) for one in network.root.parameters}
     return {
         "archdsl.name": network.name,
-        "archdsl.digest": digest(network),
+        "archdsl.digest": network_digest(network),
         "archdsl.input": ",".join(show_shape(port.shape) for port in network.inputs),
         "archdsl.parameters": json.dumps(values),
     }
 
 
-def digest(network: Network) -> str:
+def network_digest(network: Network) -> str:
     """Return a digest of a network's layers, arguments, connections and names.
 
     It does not depend on the layout of the spec, its comments, or weights.

@@ -11,7 +11,8 @@ from archdsl.backends.onnx.graph import Array
 
 
 class NoClassifier(ValueError):
-    """A file that is no model, or one that does not score the classes of an image."""
+    """A file that is not a model, or a model that does not score the classes of an
+    image."""
 
 
 class Guess(NamedTuple):
@@ -26,7 +27,7 @@ class Guess(NamedTuple):
     probability: float
 
 
-class Model:
+class ImageModel:
     """A model that takes an image and scores classes.
 
     Attributes:
@@ -41,7 +42,7 @@ class Model:
 
         Raises:
             MissingExtra: if onnxruntime is not installed.
-            NoClassifier: if the file is no model, or the model is of another kind.
+            NoClassifier: if the file is not a model, or the model is of another kind.
             OSError: if the file cannot be read.
         """
         runtime: Any = need("running a model", "onnxruntime", "onnxruntime")
@@ -85,7 +86,7 @@ class Model:
         return found[0]
 
 
-def best(scores: Array, most: int) -> list[Guess]:
+def best_classes(scores: Array, most: int) -> list[Guess]:
     """Return the classes with the highest scores, best first.
 
     Scores that are not probabilities become so by a softmax.
@@ -115,7 +116,7 @@ def read_labels(path: Path, count: int | str) -> Sequence[str]:
     try:
         labels = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise NoClassifier(f"{path} is not a text in UTF-8") from None
+        raise NoClassifier(f"{path} is not UTF-8 text") from None
     if isinstance(count, int) and len(labels) != count:
         raise NoClassifier(
             f"{path} has {len(labels):,} lines, and the model {count:,} classes"

@@ -21,7 +21,7 @@ class WrongWeights(ValueError):
     """Weights that do not belong to the network, or a file that holds none."""
 
 
-def read(path: Path) -> dict[str, Array]:
+def read_tensors(path: Path) -> dict[str, Array]:
     """Return the tensors of a file by key.
 
     Args:
@@ -37,10 +37,10 @@ def read(path: Path) -> dict[str, Array]:
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     try:
-        held = checkpoints.read(path)
+        held = checkpoints.read_weights(path)
     except SpecError as error:
         raise WrongWeights(error.diagnostics[0].message) from None
-    return {name: checkpoints.decoded(one) for name, one in held.tensors.items()}
+    return {name: checkpoints.decoded_tensor(one) for name, one in held.tensors.items()}
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
@@ -55,7 +55,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
         raise WrongWeights(f"{path} is not an .npz file of arrays: {error}") from None
 
 
-def fitting(network: Network, given: Mapping[str, Any]) -> dict[str, Array]:
+def needed_tensors(network: Network, given: Mapping[str, Any]) -> dict[str, Array]:
     """Return the tensors that a network needs in evaluation mode.
 
     Args:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from archdsl.files import write
 
-from .file import FORMATS, UnknownFormat, encode, new_figure
+from .file import FORMATS, UnknownFormat, encode_figure, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +27,13 @@ __all__ = [
     "FORMATS",
     "RUNS",
     "Plot",
-    "Subject",
+    "PlottedNetwork",
     "UnknownFormat",
     "plot",
     "plot_runs",
 ]
 
-Data = Mapping[str, Any]
+ChartData = Mapping[str, Any]
 
 CHARTS: Final = (
     "compare",
@@ -48,7 +48,7 @@ CHARTS: Final = (
 RUNS: Final = "runs"
 
 
-class Subject(NamedTuple):
+class PlottedNetwork(NamedTuple):
     """A network that is drawn.
 
     Attributes:
@@ -66,16 +66,16 @@ class Chart(Protocol):
     """The interface of a chart's module."""
 
     def data(self, subject: Any, /) -> dict[str, Any]:
-        """Return the data of one `Subject`, or of one run, that the chart shows.
+        """Return the data of one `PlottedNetwork`, or of one run, that the chart shows.
 
         Raises:
             ValueError: if there is nothing to draw; the message says why.
         """
 
-    def size(self, series: Sequence[Data], /) -> tuple[float, float]:
+    def size(self, series: Sequence[ChartData], /) -> tuple[float, float]:
         """Return width and height in inches."""
 
-    def draw(self, figure: Any, series: Sequence[Data], /) -> None:
+    def draw(self, figure: Any, series: Sequence[ChartData], /) -> None:
         """Draw networks into a matplotlib figure."""
 
 
@@ -95,7 +95,7 @@ class Plot:
     """
 
     show: str
-    data: tuple[Data, ...]
+    data: tuple[ChartData, ...]
 
     def figure(self) -> Figure:
         """Return the matplotlib figure.
@@ -117,7 +117,7 @@ class Plot:
         """
         if format not in FORMATS:
             raise UnknownFormat(format)
-        return encode(self.figure(), format)
+        return encode_figure(self.figure(), format)
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the chart to a file; its suffix decides the format.
@@ -143,7 +143,7 @@ class Plot:
         return self.encode().decode()
 
 
-def plot(subjects: Sequence[Subject], show: str) -> Plot:
+def plot(subjects: Sequence[PlottedNetwork], show: str) -> Plot:
     """Return a chart of some networks.
 
     Args:

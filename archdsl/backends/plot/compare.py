@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import Data, Subject, labels, style
+from . import ChartData, PlottedNetwork, labels, style
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the parameters and MACs, and the network that presets belong to."""
     analysis = subject.analysis
     return {
@@ -18,12 +18,12 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return more room for many names."""
     return (7.5, 5.0) if len(series) <= 25 else (11.0, 8.0)
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a point for each network, and lines through those of one family."""
     axes = figure.subplots()
     families: dict[str, list[tuple[int, int]]] = {}
@@ -52,11 +52,11 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.set_xlim(0, 1.12 * max(1, *(macs for macs, _ in points)))
         axes.set_ylim(0, 1.12 * max(1, *(params for _, params in points)))
     for axis, what in ((axes.xaxis, _MACS), (axes.yaxis, "parameters")):
-        style.units(axis)
+        style.unit_ticks(axis)
         axis.set_label_text(what)
     axes.grid(**style.GRID)
     curves = [sorted(members) for members in families.values()]
-    labels.place(axes, points, [one["name"] for one in series], curves)
+    labels.place_names(axes, points, [one["name"] for one in series], curves)
 
 
 _MACS = "multiply-accumulates for one sample"

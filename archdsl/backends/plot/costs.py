@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from archdsl.values import Shape, sizes
 
-from . import Data, Subject, style
+from . import ChartData, PlottedNetwork, style
 
 VECTORS: Final = "vectors"
 HEADS: Final = "training only"
@@ -18,7 +18,7 @@ _PANELS: Final = (
 )
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the parameters and MACs of the layers that output maps of each size.
 
     A stage consists of the maps that have been halved equally often: `halvings` is the
@@ -64,12 +64,12 @@ def _order(name: str) -> tuple[int, float]:
     return 0, int(under) / int(over)
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return a height for all bars."""
     return 8.5, max(2.2, 1.1 + 0.17 * len(_rows(series)) * (len(series) + 0.6))
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a group of bars for each size, with one bar per network."""
     names = _rows(series)
     panels = figure.subplots(1, len(_PANELS), sharey=True)
@@ -77,7 +77,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         for number, one in enumerate(series):
             _bars(axes, one, key, names, number, len(series))
         axes.set_title(title)
-        style.units(axes.xaxis)
+        style.unit_ticks(axes.xaxis)
         # Room for the figures at the ends of the bars.
         most = max((n[key] for one in series for n in one["stages"]), default=0)
         axes.set_xlim(0, axes.get_xlim()[1] * 1.3 if most else 1)
@@ -91,7 +91,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
     style.legend(figure, panels[0])
 
 
-def _rows(series: Sequence[Data]) -> list[str]:
+def _rows(series: Sequence[ChartData]) -> list[str]:
     """Return the stages of all networks that cost anything, large maps first."""
     found = {
         stage["stage"]
@@ -103,7 +103,7 @@ def _rows(series: Sequence[Data]) -> list[str]:
 
 
 def _bars(
-    axes: Any, one: Data, key: str, names: list[str], number: int, networks: int
+    axes: Any, one: ChartData, key: str, names: list[str], number: int, networks: int
 ) -> None:
     width = 0.8 / networks
     stages = {n["stage"]: n[key] for n in one["stages"] if n["stage"] in names}
@@ -112,7 +112,7 @@ def _bars(
     axes.barh(places, stages.values(), width, label=one["name"], **style.bar(number))
     for place, value in zip(places, stages.values(), strict=True):
         axes.annotate(
-            f"{style.short(value)} ({_share(value, total)})" if value else "0",
+            f"{style.short_number(value)} ({_share(value, total)})" if value else "0",
             (value, place),
             xytext=(3, 0),
             textcoords="offset points",

@@ -8,13 +8,13 @@ from typing import Any, Final
 from archdsl.passes.depth import depths
 from archdsl.values import sizes
 
-from . import Data, Subject, style
+from . import ChartData, PlottedNetwork, style
 
 # For more pixels than this, the axis is logarithmic.
 _LINEAR: Final = 64
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the fields of the maps of each depth.
 
     Of a depth, that is of the convolutions and linear layers on the longest path to
@@ -53,12 +53,12 @@ def data(subject: Subject) -> dict[str, Any]:
     return {"input": max(sizes(analysis.input)), "fields": fields[::-1]}
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return one size."""
     return 7.0, 4.2
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a line for each network, and the size of the input."""
     axes = figure.subplots()
     largest = 0
@@ -97,9 +97,9 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
     else:
-        style.whole(axes.yaxis)
-    style.whole(axes.xaxis)
-    axes.set_title(f"{style.name_of(series)}receptive field")
+        style.whole_ticks(axes.yaxis)
+    style.whole_ticks(axes.xaxis)
+    axes.set_title(f"{style.title_name(series)}receptive field")
     axes.set_xlabel("depth: convolutions and linear layers on the longest path")
     axes.set_ylabel("pixels along one axis")
     axes.grid(**style.GRID)

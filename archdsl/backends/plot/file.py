@@ -70,7 +70,7 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
         yield figure
 
 
-def encode(figure: Any, format: str) -> bytes:
+def encode_figure(figure: Any, format: str) -> bytes:
     """Return a figure in a format, the same bytes in every run.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import Data, Subject, style
+from . import ChartData, PlottedNetwork, style
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the norms of the layers, of all runs; projections are left out.
 
     Raises:
@@ -19,7 +19,7 @@ def data(subject: Subject) -> dict[str, Any]:
         raise ValueError(f"{subject.name} was not run")
     layers = [layer for layer in found.layers if not layer.shortcut]
     if not layers:
-        raise ValueError(f"{subject.name} has no weights that its loss reaches")
+        raise ValueError(f"{subject.name} has no weights that its loss depends on")
     return {
         "batch": found.batch,
         "seeds": list(found.seeds),
@@ -30,12 +30,12 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return one size."""
     return 7.0, 4.2
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a line for each network, and what its runs have between them."""
     axes = figure.subplots()
     for number, one in enumerate(series):
@@ -53,9 +53,9 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
             linewidth=0,
         )
     axes.set_yscale("log")
-    style.numbers(axes.yaxis)
-    style.whole(axes.xaxis)
-    axes.set_title(f"{style.name_of(series)}gradient when training starts")
+    style.number_ticks(axes.yaxis)
+    style.whole_ticks(axes.xaxis)
+    axes.set_title(f"{style.title_name(series)}gradient when training starts")
     axes.set_xlabel("convolutions and linear layers, from the input to the output")
     axes.set_ylabel("norm of the gradient of the weights")
     axes.grid(**style.GRID)

@@ -16,7 +16,7 @@ _MARKER: Final = 4.0
 _NEAR: Final = 9
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """A rectangle, in pixels.
 
     Attributes:
@@ -31,7 +31,7 @@ class Box(NamedTuple):
     right: float
     high: float
 
-    def meets(self, other: Box) -> bool:
+    def meets(self, other: Rectangle) -> bool:
         """Return whether two have a point in common."""
         return (
             self.left < other.right
@@ -40,7 +40,7 @@ class Box(NamedTuple):
             and other.low < self.high
         )
 
-    def within(self, other: Box) -> bool:
+    def within(self, other: Rectangle) -> bool:
         """Return whether it lies in another."""
         return (
             self.left >= other.left
@@ -50,10 +50,10 @@ class Box(NamedTuple):
         )
 
 
-Line = tuple[float, float, float, float]
+Segment = tuple[float, float, float, float]
 
 
-def crosses(line: Line, box: Box) -> bool:
+def crosses(line: Segment, box: Rectangle) -> bool:
     """Return whether a line from x, y to x, y meets a box (Liang & Barsky 1984)."""
     x, y, to_x, to_y = line
     first, last = 0.0, 1.0
@@ -70,7 +70,7 @@ def crosses(line: Line, box: Box) -> bool:
     return first < last
 
 
-def place(
+def place_names(
     axes: Any,
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
@@ -93,11 +93,11 @@ def place(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     pixel = figure.dpi / 72
-    whole = Box(*axes.get_window_extent().extents)
+    whole = Rectangle(*axes.get_window_extent().extents)
     spots = _pixels(axes, points)
     marks = [*spots, *_pixels(axes, others)]
     taken = [_around(x, y, _MARKER * pixel) for x, y in marks]
-    lines: list[Line] = [
+    lines: list[Segment] = [
         (*start, *end)
         for curve in curves
         for start, end in pairwise(_pixels(axes, curve))
@@ -127,7 +127,7 @@ def _write(
     name: str,
     point: tuple[float, float],
     spot: tuple[float, float],
-    box: Box,
+    box: Rectangle,
     pixel: float,
     is_far: bool,
 ) -> None:
@@ -146,8 +146,8 @@ def _write(
     note.set_in_layout(False)
 
 
-def _around(x: float, y: float, radius: float) -> Box:
-    return Box(x - radius, y - radius, x + radius, y + radius)
+def _around(x: float, y: float, radius: float) -> Rectangle:
+    return Rectangle(x - radius, y - radius, x + radius, y + radius)
 
 
 def _free(
@@ -155,10 +155,10 @@ def _free(
     y: float,
     size: tuple[float, float],
     pixel: float,
-    whole: Box,
-    taken: Sequence[Box],
-    lines: Sequence[Line],
-) -> tuple[Box, Line]:
+    whole: Rectangle,
+    taken: Sequence[Rectangle],
+    lines: Sequence[Segment],
+) -> tuple[Rectangle, Segment]:
     """Return the nearest free box for a name, and the line that leads there."""
     own = _around(x, y, _MARKER * pixel)
     others = [box for box in taken if box != own]
@@ -176,14 +176,14 @@ def _free(
     return found or next(_candidates(x, y, size, pixel))
 
 
-def _is_near(line: Line, pixel: float) -> bool:
+def _is_near(line: Segment, pixel: float) -> bool:
     """Return whether a label is so near that no line need lead to it."""
     return abs(line[2] - line[0]) + abs(line[3] - line[1]) <= _NEAR * pixel
 
 
 def _candidates(
     x: float, y: float, size: tuple[float, float], pixel: float
-) -> Iterator[tuple[Box, Line]]:
+) -> Iterator[tuple[Rectangle, Segment]]:
     """Yield boxes around a point, from the nearest to the farthest."""
     width, height = size
     for distance in _DISTANCES:
@@ -196,4 +196,4 @@ def _candidates(
             at_y = y + up * distance * pixel
             left = at_x + (across - 1) / 2 * width
             low = at_y + (up - 1) / 2 * height
-            yield Box(left, low, left + width, low + height), (x, y, at_x, at_y)
+            yield Rectangle(left, low, left + width, low + height), (x, y, at_x, at_y)

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from archdsl.backends.text import show_bytes
 
-from . import Data, Subject, style
+from . import ChartData, PlottedNetwork, style
 
 # Forward and backward pass have equal widths, and the optimiser's step is narrow.
 _STEP: Final = 0.12
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the bytes in use as each layer runs forward and backward."""
     memory = subject.analysis.memory
     return {
@@ -28,17 +28,17 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return one size."""
     return 7.0, 4.2
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a line for each network, its peak marked."""
     axes = figure.subplots()
     unit, word = _unit(max(n["bytes"] for one in series for n in one["timeline"]))
     for number, one in enumerate(series):
-        places = positions(one["timeline"])
+        places = moment_positions(one["timeline"])
         heights = [moment["bytes"] / unit for moment in one["timeline"]]
         look = {**style.line(number), "marker": None, "markevery": None}
         peak = max(one["timeline"], key=lambda moment: moment["bytes"])
@@ -66,7 +66,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
     style.legend(figure, axes)
 
 
-def positions(timeline: Sequence[Data]) -> list[float]:
+def moment_positions(timeline: Sequence[ChartData]) -> list[float]:
     """Return where moments are drawn: forward from 0 to 1, backward from 1 to 2."""
     forward = sum(moment["phase"] == "forward" for moment in timeline)
     backward = len(timeline) - forward - 1
@@ -75,7 +75,7 @@ def positions(timeline: Sequence[Data]) -> list[float]:
     return [*found, 2 + _STEP / 2]
 
 
-def _single(axes: Any, one: Data, unit: int) -> None:
+def _single(axes: Any, one: ChartData, unit: int) -> None:
     """Fill what one network has in memory all the time, and name its peak."""
     low = 0.0
     for number, (key, what) in enumerate(
@@ -93,7 +93,7 @@ def _single(axes: Any, one: Data, unit: int) -> None:
             )
         low += more / unit
     peak = max(one["timeline"], key=lambda moment: moment["bytes"])
-    place = positions(one["timeline"])[one["timeline"].index(peak)]
+    place = moment_positions(one["timeline"])[one["timeline"].index(peak)]
     where = peak["layer"] or "the optimiser's step"
     axes.annotate(
         where,
@@ -112,7 +112,7 @@ def _unit(largest: int) -> tuple[int, str]:
     return 1, "bytes"
 
 
-def _title(series: Sequence[Data]) -> str:
+def _title(series: Sequence[ChartData]) -> str:
     first = series[0]
     setting = f"batch {first['batch']}, {first['dtype']}, {first['optimizer']}"
-    return f"{style.name_of(series)}memory of a training step, {setting}"
+    return f"{style.title_name(series)}memory of a training step, {setting}"

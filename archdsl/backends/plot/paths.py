@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from . import Data, Subject, style
+from . import ChartData, PlottedNetwork, style
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return how many paths have each length.
 
     Raises:
-        ValueError: if there is no path, or if there are too many to tell.
+        ValueError: if there is no path, or if there are too many to count.
     """
     paths = subject.analysis.paths
     if paths.input is None:
         raise ValueError(f"the output of {subject.name} does not depend on its input")
     if paths.lengths is None:
-        raise ValueError(f"{subject.name} has too many paths to tell their lengths")
+        raise ValueError(f"{subject.name} has too many paths to count their lengths")
     return {
         "count": paths.input.number,
         "mean": paths.input.mean,
@@ -27,12 +27,12 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return a height for a panel a network."""
     return 7.0, 1.0 + 1.5 * len(series)
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a panel for each network: the share of its paths by their length."""
     panels = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, one) in enumerate(zip(panels, series, strict=True)):
@@ -46,9 +46,9 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.grid(axis="y", **style.GRID)
         axes.set_axisbelow(True)
-    style.whole(panels[-1].xaxis)
+    style.whole_ticks(panels[-1].xaxis)
     panels[-1].set_xlim(0, max(panels[-1].get_xlim()[1], 1.5))
-    panels[-1].set_xlabel("convolutions and linear layers on the way of the gradient")
+    panels[-1].set_xlabel("convolutions and linear layers on the path of the gradient")
     figure.supylabel("share of the paths", fontsize=9)
 
 
@@ -61,8 +61,8 @@ def _count(number: int) -> str:
     return f"{number // 10 ** (exponent - 2) / 100:.2f}e{exponent} paths"
 
 
-def _mean(one: Data) -> str:
+def _mean(one: ChartData) -> str:
     if len(one["lengths"]) == 1:
         return f"of length {one['lengths'][0][0]}"
     shortest, longest = one["lengths"][0][0], one["lengths"][-1][0]
-    return f"{shortest} to {longest} long, {one['mean']:.1f} in the mean"
+    return f"{shortest} to {longest} long, {one['mean']:.1f} on average"

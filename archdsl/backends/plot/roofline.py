@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from . import Data, Subject, labels, style
+from . import ChartData, PlottedNetwork, labels, style
 
 # Points whose names are written.
 _NAMED: Final = 6
 _MARKERS: Final = {"conv": "o", "linear": "s"}
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the layers that run, with their operations a byte and a second.
 
     Raises:
@@ -56,12 +56,12 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return a height for a panel a network."""
     return 7.5, 4.6 * len(series)
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw a panel for each network: the roof, and a point for each layer."""
     panels = figure.subplots(len(series), 1, squeeze=False)[:, 0]
     for axes, one in zip(panels, series, strict=True):
@@ -71,11 +71,11 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         points = _points(one["layers"])
         slowest = sorted(points, key=lambda at: -_seconds(points[at]))[:_NAMED]
         names = [_name(points[at], one["seconds"]) for at in slowest]
-        labels.place(axes, slowest, names, _roofs(axes, one), list(points))
+        labels.place_names(axes, slowest, names, _roofs(axes, one), list(points))
 
 
-def _panel(axes: Any, one: Data) -> None:
-    kinds: dict[str, list[Data]] = {"conv": [], "linear": [], "other layers": []}
+def _panel(axes: Any, one: ChartData) -> None:
+    kinds: dict[str, list[ChartData]] = {"conv": [], "linear": [], "other layers": []}
     for layer in one["layers"]:
         word = layer["kind"]
         kinds[word if word in kinds else "other layers"].append(layer)
@@ -95,8 +95,8 @@ def _panel(axes: Any, one: Data) -> None:
     axes.set_yscale("log")
     axes.margins(0.15)
     _roof(axes, one)
-    style.units(axes.yaxis, "FLOP/s")
-    style.numbers(axes.xaxis)
+    style.unit_ticks(axes.yaxis, "FLOP/s")
+    style.number_ticks(axes.xaxis)
     axes.set_xlabel("operations for each byte moved")
     axes.set_ylabel("operations a second, at most")
     tf32 = ", TF32" if one["tf32"] else ""
@@ -106,7 +106,7 @@ def _panel(axes: Any, one: Data) -> None:
     axes.grid(**style.GRID)
 
 
-def _roof(axes: Any, one: Data) -> None:
+def _roof(axes: Any, one: ChartData) -> None:
     """Draw what no layer gets above; the limits of the axes stay."""
     for what, dashes, corners in zip(
         ("matrix products", "other operations"),
@@ -125,7 +125,7 @@ def _roof(axes: Any, one: Data) -> None:
         )
 
 
-def _roofs(axes: Any, one: Data) -> list[list[tuple[float, float]]]:
+def _roofs(axes: Any, one: ChartData) -> list[list[tuple[float, float]]]:
     """Return the corners of both roofs, from the left edge of the axes to the right."""
     low, high = axes.get_xlim()
     found = []
@@ -135,9 +135,9 @@ def _roofs(axes: Any, one: Data) -> list[list[tuple[float, float]]]:
     return found
 
 
-def _points(layers: Sequence[Data]) -> dict[tuple[float, float], list[Data]]:
+def _points(layers: Sequence[ChartData]) -> dict[tuple[float, float], list[ChartData]]:
     """Return the layers by their points; those that cover each other have one."""
-    found: dict[str, list[Data]] = {}
+    found: dict[str, list[ChartData]] = {}
     for layer in layers:
         near = f"{layer['intensity']:.1e} {layer['flops_per_second']:.1e}"
         found.setdefault(near, []).append(layer)
@@ -147,11 +147,11 @@ def _points(layers: Sequence[Data]) -> dict[tuple[float, float], list[Data]]:
     }
 
 
-def _seconds(layers: Sequence[Data]) -> float:
+def _seconds(layers: Sequence[ChartData]) -> float:
     return float(sum([layer["seconds"] for layer in layers]))
 
 
-def _name(layers: Sequence[Data], whole: float) -> str:
+def _name(layers: Sequence[ChartData], whole: float) -> str:
     more = f" and {len(layers) - 1} like it" if len(layers) > 1 else ""
     share = 100 * _seconds(layers) / whole
     return f"{layers[0]['name']}{more}: {share:.1f} % of the time"

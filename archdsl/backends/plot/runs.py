@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from . import Data, style
+from . import ChartData, style
 
 # Each panel: its title, what is drawn thin and thick, and the scale.
 _PANELS: Final = (
@@ -35,12 +35,12 @@ def data(run: Path) -> dict[str, Any]:
     return {"epochs": history}
 
 
-def size(series: Sequence[Data]) -> tuple[float, float]:
+def size(series: Sequence[ChartData]) -> tuple[float, float]:
     """Return a size at which the names of all runs find room beside the curves."""
     return 9.0, max(3.6, 0.9 + 0.17 * len(series))
 
 
-def draw(figure: Any, series: Sequence[Data]) -> None:
+def draw(figure: Any, series: Sequence[ChartData]) -> None:
     """Draw curves over epochs, with the name of each run where its curve ends."""
     panels = figure.subplots(1, 2)
     for axes, (title, thin, thick, scale) in zip(panels, _PANELS, strict=True):
@@ -49,22 +49,22 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
             axes.plot(*_curve(one, thick, scale), label=one["name"], **look)
             faint = {**look, "linewidth": 0.6, "marker": "", "alpha": 0.8}
             axes.plot(*_curve(one, thin, scale), **faint)
-        axes.set_title(f"{title} of the test; thin: in training")
+        axes.set_title(f"{title} on test images; thin: in training")
         axes.set_xlabel("epoch")
         axes.grid(**style.GRID)
-        style.whole(axes.xaxis)
+        style.whole_ticks(axes.xaxis)
     _name_ends(figure, panels[1], series)
 
 
 def _curve(
-    one: Data, key: str, scale: float
+    one: ChartData, key: str, scale: float
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Return epochs and values, without the epochs that have none."""
     rows = [row for row in one["epochs"] if row[key] is not None]
     return [row["epoch"] for row in rows], [scale * row[key] for row in rows]
 
 
-def _name_ends(figure: Any, axes: Any, series: Sequence[Data]) -> None:
+def _name_ends(figure: Any, axes: Any, series: Sequence[ChartData]) -> None:
     """Write names to the right of some axes, each led to by a line from its curve."""
     ends = [(one["epochs"][-1]["epoch"], _last(one)) for one in series]
     figure.draw_without_rendering()

@@ -70,12 +70,12 @@ def legend(figure: Any, axes: Any) -> None:
         )
 
 
-def name_of(series: Sequence[Any]) -> str:
+def title_name(series: Sequence[Any]) -> str:
     """Return the start of a title that names a network, if there is one alone."""
     return f"{series[0]['name']}: " if len(series) == 1 else ""
 
 
-def units(axis: Any, unit: str = "") -> None:
+def unit_ticks(axis: Any, unit: str = "") -> None:
     """Let an axis count in k, M and G, or the like of a unit."""
     from matplotlib.ticker import EngFormatter
 
@@ -84,14 +84,14 @@ def units(axis: Any, unit: str = "") -> None:
         _few_decades(axis)
 
 
-def whole(axis: Any) -> None:
+def whole_ticks(axis: Any) -> None:
     """Let an axis have ticks at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def numbers(axis: Any) -> None:
+def number_ticks(axis: Any) -> None:
     """Let an axis count in plain numbers, such as 0.1, 1, 10."""
     axis.set_major_formatter("{x:,g}")
     if axis.get_scale() == "log":
@@ -110,7 +110,7 @@ def _few_decades(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def short(number: float) -> str:
+def short_number(number: float) -> str:
     """Return a number in three digits: ``102.8M``, ``41.0k``, ``512``."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archdsl.backends.spec.parts import Unwritable
-from archdsl.backends.spec.same import difference
+from archdsl.backends.spec.same import network_difference
 from archdsl.backends.spec.spec import SpecText
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
@@ -40,7 +40,7 @@ def write_spec(network: Network) -> str:
             found = error.diagnostics[0]
             reason = reason or f"line {found.span and found.span.line}: {found.message}"
             continue
-        differs = difference(network, again, spec.names)
+        differs = network_difference(network, again, spec.names)
         if not differs:
             return text
         reason = reason or differs

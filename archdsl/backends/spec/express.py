@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from archdsl.backends.spec.parts import ANY, Name
-from archdsl.backends.spec.rows import Differ
-from archdsl.conditions import Comparison, Joined, Not, Test, Truth
+from archdsl.backends.spec.parts import ANY, PartName
+from archdsl.backends.spec.rows import InnerRows, ItemRows, RowsDiffer
+from archdsl.conditions import Joined, Not, Relation, Test, Truth
 from archdsl.elaborate.bind import bind_layer
-from archdsl.elaborate.scope import (
-    BlockRef,
-    BodyRef,
-    Fault,
-    KindRef,
-)
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef
 from archdsl.ir import Named
 from archdsl.layer import Layer
 from archdsl.naming import input_name
@@ -50,7 +46,7 @@ class KindValue:
         """Return whether a layer is of the kind, with these arguments alone."""
         made = self.layer(**dict(self.arguments))
         return type(op) is self.layer and all(
-            same(value, getattr(op, name)) or (name == "bias" and value is None)
+            same_value(value, getattr(op, name)) or (name == "bias" and value is None)
             for name, value in vars(made).items()
         )
 
@@ -85,13 +81,13 @@ def _kind_value(value: KindRef) -> Any:
     )
 
 
-def same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Return whether two values are equal, and of one type."""
     for kind in (bool, float, str, Dims):
         if isinstance(one, kind) != isinstance(other, kind):
             return False
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     return bool(one == other)
 
 
@@ -106,7 +102,7 @@ def poly_of_value(value: Any) -> Poly | None:
 
 
 @dataclass(eq=False)
-class Scope:
+class RowScope:
     """The names that may be used at one place, with their values for each row.
 
     Attributes:
@@ -116,6 +112,8 @@ class Scope:
         taken: all names there are, shared likewise.
         lets: expressions of values with a name; they are the same for all rows.
         level: how many groups stand between this place and its block.
+        entries: for each group that stands between, the expression of the channels that
+            flow into it.
         around: the scope outside of a loop or of braces.
         parents: for each row, the row outside and the number of the round.
         loop: the variable of a loop, which can have a table of values.
@@ -123,6 +121,9 @@ class Scope:
         table: the columns of that table by name, with their values for each row.
         values: what the values with a name are, for each row.
         extra: further parameters that the text asks for; None where there can be none.
+        tests: the conditions that decided what is in a block, for each call of it.
+        entry: what the channels that flow into the block are called where a condition
+            needs a name for them.
     """
 
     count: int
@@ -131,32 +132,45 @@ class Scope:
     taken: set[str]
     lets: dict[str, Poly] = field(default_factory=dict)
     level: int = 0
-    around: Scope | None = None
+    entries: dict[str, Poly] = field(default_factory=dict)
+    around: RowScope | None = None
     parents: list[tuple[int, int]] = field(default_factory=list)
     loop: str = ""
     fixed: bool = True
     table: dict[str, list[Any]] = field(default_factory=dict)
     values: dict[str, list[int]] = field(default_factory=dict)
     extra: dict[str, list[Any]] | None = None
+    tests: Sequence[Mapping[Test, bool]] = ()
+    entry: str = ""
 
-    def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> Scope:
+    def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> RowScope:
         """Return the scope of the rows inside of braces, or of a loop's rounds."""
         names = {n: [v[row] for row, _ in parents] for n, v in self.names.items()}
         if loop:
             names[loop] = [copy for _, copy in parents]
         values = {n: [v[row] for row, _ in parents] for n, v in self.values.items()}
-        return Scope(
+        return RowScope(
             len(parents),
             names,
             self.used,
             self.taken,
             dict(self.lets),
             self.level,
+            dict(self.entries),
             self,
             list(parents),
             loop,
             values=values,
         )
+
+    def within(self, inner: InnerRows, items: ItemRows) -> RowScope:
+        """Return the scope in braces that own their names."""
+        inside = self.inside(inner.parents)
+        inside.level += 1
+        flow = Texts(self, items.channels).flow()
+        if flow is not None:
+            inside.entries[input_name(inside.level)] = flow
+        return inside
 
     def fresh(self, word: str) -> str:
         """Return a name that is not taken, and take it."""
@@ -170,7 +184,7 @@ class Scope:
     def known(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield the names with their values, the nearest first."""
         yield from reversed(self.names.items())
-        scope: Scope | None = self
+        scope: RowScope | None = self
         rows = list(range(self.count))
         while scope is not None:
             for name, values in {**scope.table, **(scope.extra or {})}.items():
@@ -194,7 +208,7 @@ class Scope:
         try:
             for column in self.rounds(values):
                 Texts(self.around, [None] * self.around.count).value(column, word)
-        except Differ:
+        except RowsDiffer:
             return None
         name = self.fresh(word)
         self.table[name] = list(values)
@@ -218,23 +232,28 @@ class Scope:
         for (row, _), value in zip(self.parents, values, strict=True):
             if value is ANY:
                 continue
-            if found[row] is not ANY and not same(found[row], value):
-                raise Differ  # several rounds of a loop
+            if found[row] is not ANY and not same_value(found[row], value):
+                raise RowsDiffer  # several rounds of a loop
             found[row] = value
         return found
 
     @property
-    def is_network(self) -> bool:
-        """Whether this is the body of a network."""
+    def outermost(self) -> RowScope:
+        """The scope of the block's or network's body."""
         scope = self
         while scope.around is not None:
             scope = scope.around
-        return scope.extra is None
+        return scope
+
+    @property
+    def is_network(self) -> bool:
+        """Whether this is in a network, and not in a block."""
+        return self.outermost.extra is None
 
     def loops(self) -> set[str]:
         """Return the variables of the loops around."""
         found: set[str] = set()
-        scope: Scope | None = self
+        scope: RowScope | None = self
         while scope is not None:
             found.add(scope.loop)
             scope = scope.around
@@ -261,6 +280,28 @@ class Scope:
                 return text
         return None
 
+    def decisive(self, chosen: set[int], others: set[int]) -> list[Test]:
+        """Return the conditions of the block that tell rows from others.
+
+        Args:
+            chosen: the rows for which they hold.
+            others: those for which they fail.
+        """
+        rows = list(range(self.count))
+        scope = self
+        while scope.around is not None:
+            rows = [scope.parents[row][0] for row in rows]
+            scope = scope.around
+        if not scope.tests or not chosen or not others:
+            return []
+        calls = [scope.tests[row] for row in rows]
+        return [
+            test
+            for test in calls[min(chosen)]
+            if all(calls[row].get(test) is True for row in chosen)
+            and all(calls[row].get(test) is False for row in others)
+        ]
+
     def rounds(self, values: Sequence[Any]) -> list[list[Any]]:
         """Return what a column has in each round, for each row around the loop."""
         assert self.around is not None
@@ -279,7 +320,7 @@ class Texts:
         flowing: the channels that flow in there, for each row.
     """
 
-    def __init__(self, scope: Scope, flowing: Sequence[int | None]) -> None:
+    def __init__(self, scope: RowScope, flowing: Sequence[int | None]) -> None:
         self.scope = scope
         self.flowing = flowing
 
@@ -305,6 +346,7 @@ class Texts:
             or self._constant(values, rows)
             or self._named(values, rows)
             or self._counted(values, rows)
+            or self._decided(values, rows)
             or self._chosen(values, rows, obvious=True)
             or self._column(values, word)
             or (
@@ -315,14 +357,14 @@ class Texts:
             or self._parameter(values, word)
         )
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found
 
     def _constant(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
         first = values[rows[0]]
-        if all(same(values[row], first) for row in rows):
+        if all(same_value(values[row], first) for row in rows):
             return literal(first)
         return None
 
@@ -357,12 +399,9 @@ class Texts:
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
         """Return a parameter that is a kind, unless only chance makes it this one."""
-        outermost = self.scope
-        while outermost.around is not None:
-            outermost = outermost.around
         for name, known in self.scope.known():
-            everywhere = outermost.names.get(name, ())
-            if all(same(value, values[rows[0]]) for value in everywhere) and all(
+            everywhere = self.scope.outermost.names.get(name, ())
+            if all(same_value(value, values[rows[0]]) for value in everywhere) and all(
                 _alike(known[row], values[row]) for row in rows
             ):
                 return self._use(name)
@@ -411,18 +450,39 @@ class Texts:
             return None  # a table is as short
         yes = [v if row in first else ANY for row, v in enumerate(values)]
         no = [v if row in rest else ANY for row, v in enumerate(values)]
+        try:
+            sides = self._simple(yes), self._simple(no)
+        except RowsDiffer:
+            return None
         # Where the value does not matter, neither does the test.
         others = {row for row in range(self.scope.count) if row not in rest}
         test = self.scope.test(set(first), obvious=obvious) or self.scope.test(
             others, obvious=obvious
         )
-        try:
-            sides = self._simple(yes), self._simple(no)
-        except Differ:
-            return None
         if test is None:
             return None
         return f"{sides[0]} if {test} else {sides[1]}", _TEST
+
+    def _decided(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        """Return one of two expressions, by a condition that the block has."""
+        first = [row for row in rows if _kindred(values[row], values[rows[0]])]
+        rest = [row for row in rows if row not in first]
+        for chosen, others in ((first, rest), (rest, first)):
+            test = self.decision(set(chosen), set(others))
+            if test is None:
+                continue
+            sides = [
+                [v if row in side else ANY for row, v in enumerate(values)]
+                for side in (chosen, others)
+            ]
+            try:
+                yes, no = map(self._simple, sides)
+            except RowsDiffer:
+                continue
+            return f"{yes} if {test} else {no}", _TEST
+        return None
 
     def _by_round(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
         """Return a value for the first round of a loop, and one for the others."""
@@ -446,7 +506,7 @@ class Texts:
     def _side_of(self, values: Sequence[Any], word: str) -> str | None:
         try:
             return self._simple(values)
-        except Differ:
+        except RowsDiffer:
             found = self._parameter(values, word)
             return None if found is None else found[0]
 
@@ -454,7 +514,7 @@ class Texts:
         """Return the name of a further parameter."""
         try:
             name = self.scope.parameter(values, word)
-        except Differ:
+        except RowsDiffer:
             return None
         return None if name is None else self._use(name)
 
@@ -463,7 +523,7 @@ class Texts:
         found = self._computed(values, rows) or self._constant(values, rows)
         found = found or self._named(values, rows)
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found[0]
 
     def _use(self, name: str) -> tuple[str, int]:
@@ -512,9 +572,10 @@ class Texts:
         allowed = {*self.scope.names, *self.scope.lets}
         if poly.names() <= allowed:
             return poly
-        flow = self._flow()
+        flow = self.flow()
         if flow is not None and flow == poly:
             return Poly.name("channels")
+        outer = None if flow is None else self._outside(flow)
         bindings: dict[str, Poly] = {}
         for level in range(self.scope.level + 1):
             own = input_name(level)
@@ -523,7 +584,7 @@ class Texts:
             name = next(
                 (n for n, p in self.scope.lets.items() if p == Poly.name(own)), None
             )
-            if flow is not None and flow == Poly.name(own):
+            if Poly.name(own) in (flow, outer):
                 bindings[own] = Poly.name("channels")
             elif name is not None:
                 bindings[own] = Poly.name(name)
@@ -545,7 +606,15 @@ class Texts:
         found = _replaced(poly, monomial[0])
         return found if found.names() <= {*allowed, "channels"} else None
 
-    def _flow(self) -> Poly | None:
+    def _outside(self, flow: Poly) -> Poly:
+        """Return what flows in, in the words of the block."""
+        for level in range(self.scope.level, 0, -1):
+            own = input_name(level)
+            if flow == Poly.name(own) and own in self.scope.entries:
+                flow = self.scope.entries[own]
+        return flow
+
+    def flow(self) -> Poly | None:
         """Return the expression of the channels that flow in, if rows share it."""
         polys = {
             value.poly if isinstance(value, Sym) else None for value in self.flowing
@@ -562,14 +631,39 @@ class Texts:
         """
         first = tests[0]
         if first is None or any(repr(test) != repr(first) for test in tests):
-            raise Differ
+            raise RowsDiffer
         return self._test(first)
+
+    def decision(self, chosen: set[int], others: set[int]) -> str | None:
+        """Return a condition of the block that tells rows from others, if it can be
+        written here.
+
+        Args:
+            chosen: the rows for which it holds.
+            others: those for which it fails.
+        """
+        scope, used = self.scope, set(self.scope.used)
+        tests = scope.decisive(chosen, others)
+        entry, own = scope.outermost.entry, Poly.name(input_name(0))
+        lets = scope.lets
+        for names in (lets, {entry: own, **lets}) if entry else (lets,):
+            scope.lets = names
+            for test in tests:
+                try:
+                    return self._test(test)
+                except RowsDiffer:
+                    scope.used.intersection_update(used)
+                finally:
+                    scope.lets = lets
+        return None
 
     def _test(self, test: Test) -> str:
         match test:
-            case Comparison(left, op, right):
+            case Relation(left, op, right):
                 return f"{self._side(left)} {op} {self._side(right)}"
             case Truth(name):
+                if name not in self.scope.names:
+                    raise RowsDiffer
                 return self._use(name)[0]
             case Not(inner):
                 return f"not ({self._test(inner)})"
@@ -585,10 +679,10 @@ class Texts:
     def _side(self, side: Poly | float) -> str:
         found = self.poly(side) if isinstance(side, Poly) else literal(side)
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found[0]
 
-    def label(self, names: Sequence[Name]) -> str:
+    def label(self, names: Sequence[PartName]) -> str:
         """Return a label, with expressions in braces where rows differ.
 
         Raises:
@@ -597,7 +691,7 @@ class Texts:
         pieces = [_pieces(name) for name in names]
         first = pieces[0]
         if any(len(one) != len(first) for one in pieces):
-            raise Differ
+            raise RowsDiffer
         text = ""
         for column in zip(*pieces, strict=True):
             if all(
@@ -607,7 +701,7 @@ class Texts:
             elif all(isinstance(piece, int) for piece in column):
                 text += f"{{{self.value(column, 'number')[0]}}}"
             else:
-                raise Differ
+                raise RowsDiffer
         return text
 
     def kind(self, values: Sequence[Layer]) -> str | None:
@@ -621,7 +715,7 @@ class Texts:
         return None
 
 
-def _pieces(name: Name) -> list[str | int]:
+def _pieces(name: PartName) -> list[str | int]:
     """Return a name as texts and numbers."""
     if name.pattern:
         return _by_pattern(name)
@@ -632,7 +726,7 @@ def _pieces(name: Name) -> list[str | int]:
     return found
 
 
-def _by_pattern(name: Name) -> list[str | int]:
+def _by_pattern(name: PartName) -> list[str | int]:
     """Return a name as texts, and the numbers that its pattern computes."""
     groups = [
         "([0-9]+)" if isinstance(p, Poly) else f"({re.escape(p)})" for p in name.pattern
@@ -645,7 +739,7 @@ def _by_pattern(name: Name) -> list[str | int]:
         if isinstance(part, Poly):
             found.append(Sym(int(text), part))
         else:
-            found += _pieces(Name(text))
+            found += _pieces(PartName(text))
     return found
 
 
@@ -675,15 +769,15 @@ def _alike(known: Any, value: Any) -> bool:
     if known is ANY:
         return False
     if isinstance(value, Dims) and _is_count(known):
-        return all(same(known, part) for part in value)
-    return same(known, value)
+        return all(same_value(known, part) for part in value)
+    return same_value(known, value)
 
 
 def _kindred(one: Any, other: Any) -> bool:
     """Return whether one expression can stand for two values."""
     poly, its = poly_of_value(one), poly_of_value(other)
     if poly is None or its is None:
-        return poly is its and same(one, other)
+        return poly is its and same_value(one, other)
     return poly == its
 
 
@@ -736,7 +830,7 @@ def literal(value: Any) -> tuple[str, int]:
         Differ: if it has no text.
     """
     if value is ANY:
-        raise Differ
+        raise RowsDiffer
     if isinstance(value, bool):
         return ("true" if value else "false"), ATOM
     if isinstance(value, int):
@@ -753,7 +847,7 @@ def literal(value: Any) -> tuple[str, int]:
         return show_shape(value), ATOM
     if isinstance(value, tuple):
         return f"[{', '.join(literal(part)[0] for part in value)}]", ATOM
-    raise Differ
+    raise RowsDiffer
 
 
 def _argument(value: Any) -> str:

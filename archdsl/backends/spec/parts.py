@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from archdsl.conditions import Label
+from archdsl.conditions import LabelTemplate
 from archdsl.ir import Group, Network, Parameter, Port, Step
+from archdsl.ir.graph import plain_layer
 from archdsl.layer import Layer
 from archdsl.naming import channels_of_input
-from archdsl.passes.graph import plain
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
 
@@ -30,7 +30,7 @@ class Unwritable(ValueError):
 
 
 @dataclass(eq=False)
-class Name:
+class PartName:
     """The name of a part.
 
     Attributes:
@@ -39,15 +39,15 @@ class Name:
     """
 
     text: str
-    pattern: Label = ()
+    pattern: LabelTemplate = ()
 
 
 @dataclass(eq=False)
-class Item:
+class ChainItem:
     """One element of a chain.
 
     Attributes:
-        key: its form, which items have in common that are written as one.
+        key: its form; items that are written as one have the same form.
         values: what it says, by name; equal forms have the same names.
         channels: the channels that flow in, None where nothing asks for them.
         bodies: what stands in its braces: for each pair of braces, or branch, the
@@ -62,16 +62,16 @@ class Item:
     key: tuple[Any, ...]
     values: dict[str, Any] = field(default_factory=dict)
     channels: int | None = None
-    bodies: list[list[Body]] = field(default_factory=list)
-    name: Name | None = None
-    older: list[Name] = field(default_factory=list)
+    bodies: list[list[ItemChains]] = field(default_factory=list)
+    name: PartName | None = None
+    older: list[PartName] = field(default_factory=list)
     implied: bool = False
     tapped: bool = False
     part: Step | Group | None = None
 
 
 @dataclass(eq=False)
-class Chain:
+class ItemChain:
     """Items joined by arrows.
 
     Attributes:
@@ -79,11 +79,11 @@ class Chain:
         output: for a further output of the network, whether it is for training alone.
     """
 
-    items: list[Item]
+    items: list[ChainItem]
     output: bool | None = None
 
 
-Body = list[Chain]
+ItemChains = list[ItemChain]
 
 
 def own_parameters(group: Group) -> list[Parameter]:
@@ -92,7 +92,7 @@ def own_parameters(group: Group) -> list[Parameter]:
     return [p for p in group.parameters if p.name not in {"in_channels", *inputs}]
 
 
-class Facts:
+class NetworkFacts:
     """What the whole network tells about its parts.
 
     Attributes:
@@ -124,13 +124,15 @@ class Facts:
         """
         if not short.children:
             return True
-        ops = [plain(step.op) for step in short.steps()]
+        ops = [plain_layer(step.op) for step in short.steps()]
         inner = short.children[0]
         is_projection = isinstance(inner, Group) and inner.name == short.name
         if not (is_projection and ops and {"stride", "bias"} <= vars(ops[0]).keys()):
             return False
         on_the_way = main_path(self._producers, body.input, body.output)
-        norms = [plain(step.op) for step in on_the_way if step.op.family == "norm"]
+        norms = [
+            plain_layer(step.op) for step in on_the_way if step.op.family == "norm"
+        ]
         return ops[1:] == norms[:1] and arguments_of(ops[0])["bias"] == (not norms)
 
     def _visit(self, group: Group, block: int, copies: tuple[int, ...]) -> None:
@@ -172,7 +174,7 @@ class _Space:
         self.indexed = indexed
         self.taken: set[str] = set()
         self.counts: dict[str, int] = {}
-        self.labels: dict[str, tuple[int, Item | None]] = {}
+        self.labels: dict[str, tuple[int, ChainItem | None]] = {}
 
     def number(self, word: str, unless: str | None = None) -> str:
         """Return the name of the next part without a label, and count the part.
@@ -209,7 +211,7 @@ class Reader:
 
     def __init__(
         self,
-        facts: Facts,
+        facts: NetworkFacts,
         words: dict[int, str],
         further: dict[int, dict[str, Any]],
         group: Group,
@@ -223,7 +225,7 @@ class Reader:
         self.said: list[Port] = []
         self.entry = group.input
 
-    def body(self) -> Body:
+    def body(self) -> ItemChains:
         """Return all that the block or network says."""
         for port in self.group.ports:
             self.spaces[0].labels[port.name] = port.value, None
@@ -246,7 +248,7 @@ class Reader:
         start: int,
         end: int,
         outer: bool = False,
-    ) -> Body:
+    ) -> ItemChains:
         """Return the chains of what stands in braces.
 
         Args:
@@ -256,7 +258,7 @@ class Reader:
             outer: whether this is the network itself, where outputs are.
         """
         outer = outer and self.is_root
-        chains: Body = []
+        chains: ItemChains = []
         current = start
         segments = list(_segments(children))
         if outer:
@@ -270,19 +272,19 @@ class Reader:
             before = current
             items, current = self._chain(segment, current, outer)
             if port is None:
-                chains.append(Chain(items))
+                chains.append(ItemChain(items))
             else:
-                chains.append(Chain(items, port.training))
+                chains.append(ItemChain(items, port.training))
                 self.said.append(port)
                 current = before
         if current != end:
-            chains.append(Chain([self._tap(end)]))
+            chains.append(ItemChain([self._tap(end)]))
         return chains
 
     def _chain(
         self, segment: _Segment, current: int, outer: bool
-    ) -> tuple[list[Item], int]:
-        items: list[Item] = []
+    ) -> tuple[list[ChainItem], int]:
+        items: list[ChainItem] = []
         for one in segment:
             if isinstance(one, list):
                 flat = [part for inner in one for part in _parts(inner)]
@@ -292,20 +294,20 @@ class Reader:
                     current = start
                 end = flat[-1].output
                 body = self._body(flat, current, end, outer)
-                items.append(Item(("inline",), bodies=[[body]]))
+                items.append(ChainItem(("inline",), bodies=[[body]]))
                 current = end
                 continue
             needed = _entry(one)
             if needed is not None and needed != current:
                 items.append(self._tap(needed))
-            if isinstance(one, Step) and one.op.arity is None and not one.shared:
+            if isinstance(one, Step) and one.op.arity != 1 and not one.shared:
                 items.append(self._bare_merge(one, current))
             else:
                 items.append(self._item(one, outer))
             current = one.output
         return items, current
 
-    def _tap(self, value: int) -> Item:
+    def _tap(self, value: int) -> ChainItem:
         """Return a tap of a value.
 
         Raises:
@@ -313,10 +315,10 @@ class Reader:
         """
         found = self._tap_if_any(value)
         if found is None:
-            raise Unwritable(f"no label stands for the value {value}")
+            raise Unwritable(f"no label refers to the value {value}")
         return found
 
-    def _tap_if_any(self, value: int) -> Item | None:
+    def _tap_if_any(self, value: int) -> ChainItem | None:
         for depth, space in reversed(list(enumerate(self.spaces))):
             inner = self.spaces[depth + 1 :]
             for label, (known, item) in space.labels.items():
@@ -325,9 +327,9 @@ class Reader:
                 if item is not None:
                     item.tapped = True
                 name = item.name if item is not None else None
-                return Item(("tap",), {"path": name or Name(label)})
+                return ChainItem(("tap",), {"path": name or PartName(label)})
         if value == self.entry:
-            return Item(("tap",), {"path": Name("input")})
+            return ChainItem(("tap",), {"path": PartName("input")})
         return None
 
     # ---- outputs
@@ -358,26 +360,26 @@ class Reader:
                 return port
         return None
 
-    def _outputs_before(self, port: Port) -> Body:
+    def _outputs_before(self, port: Port) -> ItemChains:
         """Return the outputs that must be said before one, as they come before it."""
         ports = self.facts.network.outputs[1:]
         before = ports[: ports.index(port)]
         same = [one for one in before if one.training == port.training]
         return list(filter(None, map(self._output, same)))
 
-    def _output(self, port: Port) -> Chain | None:
+    def _output(self, port: Port) -> ItemChain | None:
         """Return the output of a value that is there, if it is not said already."""
         if port in self.said:
             return None
         self.said.append(port)
         tap = self._tap(port.value)
         if tap.values["path"].text.rpartition(".")[2] != port.name:
-            tap.name = Name(port.name)
-        return Chain([tap], port.training)
+            tap.name = PartName(port.name)
+        return ItemChain([tap], port.training)
 
     # ---- parts
 
-    def _item(self, part: Step | Group, outer: bool) -> Item:
+    def _item(self, part: Step | Group, outer: bool) -> ChainItem:
         if part.shared:
             return self._again(part)
         if isinstance(part, Step):
@@ -406,16 +408,16 @@ class Reader:
         part: Group,
         key: tuple[Any, ...],
         values: dict[str, Any],
-        bodies: list[list[Body]],
-    ) -> Item:
+        bodies: list[list[ItemChains]],
+    ) -> ChainItem:
         flowing = channels(part.input_shape) if part.input_shape else None
-        return Item(key, values, flowing, bodies, part=part)
+        return ChainItem(key, values, flowing, bodies, part=part)
 
-    def _named(self, item: Item, part: Step | Group, word: str) -> Item:
+    def _named(self, item: ChainItem, part: Step | Group, word: str) -> ChainItem:
         """Give an item its name, and record what its label stands for."""
         space = self.spaces[-1]
-        item.name = Name(part.name, part.pattern)
-        item.older = [Name(old.name, old.pattern) for old in part.renamed_from]
+        item.name = PartName(part.name, part.pattern)
+        item.older = [PartName(old.name, old.pattern) for old in part.renamed_from]
         if isinstance(part, Step):
             item.implied = not part.labelled and part.name == space.number(word)
         else:
@@ -425,20 +427,20 @@ class Reader:
             space.labels[part.name] = part.output, item
         return item
 
-    def _again(self, part: Step | Group) -> Item:
-        item = Item(("same", part.name), part=part)
+    def _again(self, part: Step | Group) -> ChainItem:
+        item = ChainItem(("same", part.name), part=part)
         for space in self.spaces[-1:]:
             known = space.labels.get(part.name)
             if known is not None and known[1] is not None:
                 known[1].tapped = True
         if part.alias != part.name:
-            item.name = Name(part.alias)
+            item.name = PartName(part.alias)
             self.spaces[-1].claim(part.alias)
             self.spaces[-1].labels[part.alias] = part.output, item
         return item
 
-    def _layer(self, step: Step) -> Item:
-        item = Item(
+    def _layer(self, step: Step) -> ChainItem:
+        item = ChainItem(
             ("layer",), self._arguments(step), channels(step.input_shapes[0]), part=step
         )
         return self._named(item, step, step.op.word)
@@ -449,25 +451,25 @@ class Reader:
             found["bias"] = ANY
         return found
 
-    def _bare_merge(self, step: Step, current: int) -> Item:
+    def _bare_merge(self, step: Step, current: int) -> ChainItem:
         """Return a merge of values that are all there, as code makes them."""
-        branches: list[list[Body]] = [
-            [[Chain([self._tap(value)])] if value != current else []]
+        branches: list[list[ItemChains]] = [
+            [[ItemChain([self._tap(value)])] if value != current else []]
             for value in step.inputs
         ]
         key = "merge", type(step.op), len(branches)
-        item = Item(key, dict(vars(step.op)), None, branches, part=step)
+        item = ChainItem(key, dict(vars(step.op)), None, branches, part=step)
         self.spaces[-1].number(step.op.word)
         return item
 
-    def _block(self, group: Group) -> Item:
+    def _block(self, group: Group) -> ChainItem:
         word = self.words[id(group)]
         values = {p.name: p.value for p in own_parameters(group)}
         values.update(self.further[id(group)])
         item = self._of(group, ("call", word), values, [])
         return self._named(item, group, word)
 
-    def _group(self, group: Group) -> Item:
+    def _group(self, group: Group) -> ChainItem:
         if group.word not in ("", "seq"):
             return self._structure(group, owned=True)
         item = self._of(group, ("braces", group.indexed), {}, [])
@@ -482,17 +484,20 @@ class Reader:
             labels[group.name] = own
         return item
 
-    def _fed(self, group: Group, block: Group) -> Item:
-        """Return the call of a block with several inputs, a branch for each."""
+    def _fed(self, group: Group, last: Step | Group) -> ChainItem:
+        """Return the call of a block with several inputs, a branch for each.
+
+        Or one more of a foreign layer.
+        """
         bodies = [[self._branch(one)] for one in group.children[:-1]]
-        item = self._item(block, False)
+        item = self._item(last, False)
         item.bodies = bodies
         item.channels = channels(group.input_shape)
         return item
 
-    def _structure(self, group: Group, owned: bool = False) -> Item:
-        last = group.children[-1] if group.children else None
-        if isinstance(last, Group) and last.ports:
+    def _structure(self, group: Group, owned: bool = False) -> ChainItem:
+        last = group.children[-1] if group.children else group
+        if last.shared if isinstance(last, Step) else last.ports:
             return self._fed(group, last)
         item = self._of(group, (), {}, [])
         labels = self.spaces[-1].labels
@@ -510,28 +515,31 @@ class Reader:
                 labels[group.name] = own
         return item
 
-    def _merge(self, group: Group, item: Item) -> None:
+    def _merge(self, group: Group, item: ChainItem) -> None:
         *branches, step = group.children or (group,)
-        if not isinstance(step, Step) or step.op.arity is not None:
+        if not isinstance(step, Step) or step.op.arity == 1:
             raise Unwritable(f"{group.path}: a structure ends with a merge")
         item.bodies = [[self._branch(branch)] for branch in branches]
         item.key = "merge", type(step.op), len(branches)
         item.values = dict(vars(step.op))
-        self.spaces[-1].number(step.op.word)
+        if item.name is None and (step.labelled or step.op.tensors(*step.input_shapes)):
+            self._named(item, step, step.op.word)
+        else:
+            self.spaces[-1].number(step.op.word)
 
-    def _branch(self, branch: Step | Group) -> Body:
+    def _branch(self, branch: Step | Group) -> ItemChains:
         if not isinstance(branch, Group):
-            raise Unwritable(f"{branch.path} stands beside branches")
+            raise Unwritable(f"{branch.path} is beside branches")
         if not branch.children and branch.output == branch.input:
             # What a tap reads carries an expression of its own.
             sides = (branch.input_shape, branch.shape)
             flowing, read = (poly_of(channels(shape)) for shape in sides)
             tap = self._tap_if_any(branch.output) if flowing != read else None
             if tap is not None:
-                return [Chain([tap])]
+                return [ItemChain([tap])]
         return self._body(branch.children, branch.input, branch.output)
 
-    def _residual(self, group: Group, item: Item) -> None:
+    def _residual(self, group: Group, item: ChainItem) -> None:
         by_role = {child.role: child for child in _groups(group)}
         if "branch" not in by_role or by_role.keys().isdisjoint(
             ("structure", "shortcut")
@@ -557,9 +565,12 @@ class Reader:
             item.key = "residual", "identity"
         self.spaces[-1].number("add")
 
-    def _projected(self, group: Group, short: Group, item: Item) -> None:
+    def _projected(self, group: Group, short: Group, item: ChainItem) -> None:
         name = f"{_PROJECTION}1" if short.name == _PROJECTION else short.name
-        implied = self.spaces[-1].number(_PROJECTION, unless=name) == name
+        space = self.spaces[-1]
+        if _PROJECTION in space.taken and _PROJECTION not in space.counts:
+            space.counts[_PROJECTION] = 1  # a label has the first one's name
+        implied = space.number(_PROJECTION, unless=name) == name
         before = group.children[0] is short
         item.key = "residual", _mode(short), before
         item.values = {"projection": ANY if implied else short.name}
@@ -574,7 +585,7 @@ def _mode(short: Group) -> str:
     conv = next(
         child for child in _groups(short)[0].children if isinstance(child, Step)
     )
-    stride = poly_of(vars(conv.op)["stride"][0])
+    stride = poly_of(max(vars(conv.op)["stride"]))
     before, after = channels(short.input_shape), channels(short.shape)
     decides = stride.number is None or poly_of(before) != poly_of(after)
     if short.input_shape == short.shape or (stride.number in (None, 1) and decides):
@@ -654,7 +665,7 @@ def _entry(part: Any) -> int | None:
     while isinstance(part, list):
         part = part[0]
     if isinstance(part, Step):
-        return part.inputs[0] if part.op.arity is not None else None
+        return part.inputs[0] if part.op.arity == 1 else None
     entry: int = part.input
     return entry
 

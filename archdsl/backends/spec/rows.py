@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archdsl.backends.spec.parts import Body, Item, Name
+from archdsl.backends.spec.parts import ChainItem, ItemChains, PartName
 
 
-class Differ(Exception):
+class RowsDiffer(Exception):
     """Rows that need different text."""
 
 
@@ -31,7 +31,7 @@ class Case:
 
 
 @dataclass(eq=False)
-class Inner:
+class InnerRows:
     """What stands in braces, or the copies of a repeat.
 
     Attributes:
@@ -46,9 +46,9 @@ class Inner:
     before: list[Chains]
     cases: list[Case]
     after: list[Chains]
-    bodies: list[Body]
+    bodies: list[ItemChains]
 
-    def apart(self) -> Inner:
+    def apart(self) -> InnerRows:
         """Return the same with a case for each copy."""
         copies = sorted({copy for _, copy in self.parents})
         cases = [
@@ -58,11 +58,11 @@ class Inner:
             )
             for copy in copies
         ]
-        return Inner(self.parents, [], cases, [], self.bodies)
+        return InnerRows(self.parents, [], cases, [], self.bodies)
 
 
 @dataclass(eq=False)
-class Items:
+class ItemRows:
     """One item of all rows.
 
     Attributes:
@@ -79,29 +79,29 @@ class Items:
     key: tuple[Any, ...]
     values: dict[str, list[Any]]
     channels: list[int | None]
-    inner: list[Inner]
-    names: list[Name] | None
-    older: list[list[Name]]
+    inner: list[InnerRows]
+    names: list[PartName] | None
+    older: list[list[PartName]]
     implied: bool
-    samples: list[Item]
+    samples: list[ChainItem]
 
 
 @dataclass(eq=False)
 class Chains:
     """One chain of all rows."""
 
-    items: list[Items]
+    items: list[ItemRows]
     output: bool | None
 
 
-def joined(bodies: Sequence[Body]) -> list[Chains]:
+def join_rows(bodies: Sequence[ItemChains]) -> list[Chains]:
     """Return one body for those of several rows.
 
     Raises:
         Differ: if they are of different forms.
     """
     if len({len(body) for body in bodies}) > 1:
-        raise Differ
+        raise RowsDiffer
     return [_chain(chains) for chains in zip(*bodies, strict=True)]
 
 
@@ -111,25 +111,25 @@ def _chain(chains: Sequence[Any]) -> Chains:
         len(one.items) != len(first.items) or one.output != first.output
         for one in chains
     ):
-        raise Differ
+        raise RowsDiffer
     columns = zip(*(one.items for one in chains), strict=True)
     return Chains([_item(items) for items in columns], first.output)
 
 
-def _item(items: Sequence[Item]) -> Items:
+def _item(items: Sequence[ChainItem]) -> ItemRows:
     first = items[0]
     for one in items:
         if one.key != first.key or (one.name is None) != (first.name is None):
-            raise Differ
+            raise RowsDiffer
         if len(one.older) != len(first.older):
-            raise Differ
+            raise RowsDiffer
     words = {item.values.get("word") for item in items}
     names = list(first.values) if len(words) < 2 else ["word"]
     inner = [
         inner_of([item.bodies[place] for item in items])
         for place in range(len(first.bodies))
     ]
-    return Items(
+    return ItemRows(
         first.key,
         {name: [item.values[name] for item in items] for name in names},
         [item.channels for item in items],
@@ -141,7 +141,7 @@ def _item(items: Sequence[Item]) -> Items:
     )
 
 
-def inner_of(copies: Sequence[Sequence[Body]]) -> Inner:
+def inner_of(copies: Sequence[Sequence[ItemChains]]) -> InnerRows:
     """Return what stands in the braces of all rows as one.
 
     Args:
@@ -152,19 +152,19 @@ def inner_of(copies: Sequence[Sequence[Body]]) -> Inner:
     ]
     bodies = [body for own in copies for body in own]
     if not bodies:
-        return Inner(parents, [], [], [], bodies)
+        return InnerRows(parents, [], [], [], bodies)
     try:
-        return Inner(parents, joined(bodies), [], [], bodies)
-    except Differ:
+        return InnerRows(parents, join_rows(bodies), [], [], bodies)
+    except RowsDiffer:
         pass
     least = min(map(len, bodies))
     before = _alike(bodies, range(least))
     after = _alike(bodies, range(-1, -1 - least + len(before), -1))[::-1]
     rest = [body[len(before) : -len(after) or None] for body in bodies]
-    return Inner(parents, before, _cases(rest), after, bodies)
+    return InnerRows(parents, before, _cases(rest), after, bodies)
 
 
-def _alike(bodies: list[Body], places: range) -> list[Chains]:
+def _alike(bodies: list[ItemChains], places: range) -> list[Chains]:
     """Return the statements that all bodies have at some places, up to the first that
     they do not.
     """
@@ -172,12 +172,12 @@ def _alike(bodies: list[Body], places: range) -> list[Chains]:
     for place in places:
         try:
             found.append(_chain([body[place] for body in bodies]))
-        except Differ:
+        except RowsDiffer:
             break
     return found
 
 
-def _cases(bodies: list[Body]) -> list[Case]:
+def _cases(bodies: list[ItemChains]) -> list[Case]:
     """Return as few cases as possible."""
     found: list[Case] = []
     for row in range(len(bodies)):
@@ -185,12 +185,12 @@ def _cases(bodies: list[Body]) -> list[Case]:
             try:
                 found[place] = _case(bodies, [*case.rows, row])
                 break
-            except Differ:
+            except RowsDiffer:
                 continue
         else:
             found.append(_case(bodies, [row]))
     return found
 
 
-def _case(bodies: list[Body], rows: list[int]) -> Case:
-    return Case(rows, joined([bodies[row] for row in rows]))
+def _case(bodies: list[ItemChains], rows: list[int]) -> Case:
+    return Case(rows, join_rows([bodies[row] for row in rows]))

@@ -8,12 +8,14 @@ from typing import Any
 from archdsl.backends.spec.parts import arguments_of
 from archdsl.elaborate.foreign import Foreign
 from archdsl.ir import Group, Network, Port, Step
+from archdsl.ir.graph import plain_layer
 from archdsl.layer import Layer
-from archdsl.passes.graph import plain
 from archdsl.values import Last, Shape
 
 
-def difference(network: Network, other: Network, words: Mapping[str, str]) -> str:
+def network_difference(
+    network: Network, other: Network, words: Mapping[str, str]
+) -> str:
     """Return the first thing in which two networks differ, nothing if they are one.
 
     Compared are names and paths, layers with their arguments, what reads what, shapes,
@@ -132,7 +134,7 @@ class _Comparison:
         yield from self._value(step.path, step.output, other.output)
         same = self.chains.setdefault(step.statement, other.statement)
         if self.chained and same != other.statement:
-            yield f"{step.path}: it stands in another chain"
+            yield f"{step.path}: it is in another chain"
 
 
 def _merge_alone(part: Step | Group) -> Step | Group:
@@ -148,7 +150,10 @@ def _declared(step: Step) -> Any:
     """Return what a spec declares of a foreign layer."""
     if not isinstance(step.op, Foreign):
         return None
-    op, inputs = plain(step.op), tuple([_whole(shape) for shape in step.input_shapes])
+    op, inputs = (
+        plain_layer(step.op),
+        tuple([_whole(shape) for shape in step.input_shapes]),
+    )
     shape = _whole(step.shape)
     facts = op.tensors(*inputs), op.macs(inputs, shape), op.window(inputs, shape)
     return op.torch(inputs, shape), facts

@@ -7,22 +7,23 @@ from typing import Any
 
 from archdsl.backends.spec.express import (
     KindValue,
-    Scope,
+    RowScope,
     known_value,
     literal,
 )
 from archdsl.backends.spec.parts import (
     ANY,
-    Body,
-    Facts,
+    ItemChains,
+    NetworkFacts,
     Reader,
     Unwritable,
     own_parameters,
 )
-from archdsl.backends.spec.rows import Differ, Inner, inner_of
-from archdsl.backends.spec.write import Header, Writer
+from archdsl.backends.spec.rows import InnerRows, RowsDiffer, inner_of
+from archdsl.backends.spec.write import BodyWriter, Header
 from archdsl.elaborate.foreign import Foreign
 from archdsl.ir import Expectation, Group, Initializer, Network
+from archdsl.ir.graph import conditions_of
 from archdsl.naming import LANGUAGE_WORDS
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
@@ -32,7 +33,7 @@ Key = tuple[str, str]
 
 
 # A parameter: its name, its value in each call, and its default.
-Param = tuple[str, list[Any], Any]
+ParamValues = tuple[str, list[Any], Any]
 
 
 class SpecText:
@@ -51,11 +52,11 @@ class SpecText:
         self.merged = merged
         self.names: dict[str, str] = {}
         self.network = network
-        self.facts = Facts(network)
+        self.facts = NetworkFacts(network)
         self.words: dict[int, str] = {}
         self.further: dict[int, dict[str, Any]] = {}
         self.headers: dict[str, Header] = {}
-        self.writer = Writer(self.headers)
+        self.writer = BodyWriter(self.headers)
         self.blocks: list[str] = []
 
     def text(self) -> str:
@@ -66,7 +67,7 @@ class SpecText:
         body = Reader(self.facts, self.words, self.further, root).body()
         try:
             lines, params, _ = self._definition([root], inner_of([[body]]))
-        except Differ:
+        except RowsDiffer:
             raise Unwritable("the network cannot be written") from None
         header = ", ".join(
             f"{name} = {_default(values[0])}" for name, values, _ in params
@@ -98,7 +99,7 @@ class SpecText:
 
     def _block(self, word: str, groups: Sequence[Group]) -> None:
         """Write a block, in as many versions as its calls need."""
-        bodies: dict[Any, tuple[Group, Body]] = {}
+        bodies: dict[Any, tuple[Group, ItemChains]] = {}
         said: dict[int, Any] = {}
         for group in groups:
             body = Reader(self.facts, self.words, self.further, group).body()
@@ -119,7 +120,9 @@ class SpecText:
                 if name in version.extra
             }
 
-    def _versions(self, bodies: Mapping[Any, tuple[Group, Body]]) -> list[_Version]:
+    def _versions(
+        self, bodies: Mapping[Any, tuple[Group, ItemChains]]
+    ) -> list[_Version]:
         """Return definitions that serve all calls, if possible a single one.
 
         Args:
@@ -139,14 +142,14 @@ class SpecText:
         return versions
 
     def _join(
-        self, version: _Version, bodies: Mapping[Any, tuple[Group, Body]]
+        self, version: _Version, bodies: Mapping[Any, tuple[Group, ItemChains]]
     ) -> bool:
         """Let a version serve more calls, if it can."""
         joined = {**version.bodies, **bodies}
         groups = [group for group, _ in joined.values()]
         try:
             made = self._definition(groups, inner_of([[b] for _, b in joined.values()]))
-        except Differ:
+        except RowsDiffer:
             return False
         version.bodies = joined
         version.seen = {deep: row for row, deep in enumerate(joined)}
@@ -183,8 +186,8 @@ class SpecText:
         self.blocks.append(f"{_doc(group.doc)}block {name}{head}{seq} {{\n{body}\n}}")
 
     def _definition(
-        self, groups: Sequence[Group], inner: Inner
-    ) -> tuple[list[str], list[Param], set[str]]:
+        self, groups: Sequence[Group], inner: InnerRows
+    ) -> tuple[list[str], list[ParamValues], set[str]]:
         """Return the statements for calls of a block, the parameters that they use, and
         the names of those that the block does not have in the network.
 
@@ -198,7 +201,14 @@ class SpecText:
         is_block = groups[0].role == "block"
         while True:
             extra: dict[str, list[Any]] | None = {} if is_block else None
-            scope = Scope(len(groups), dict(columns), set(), set(columns), extra=extra)
+            scope = RowScope(
+                len(groups),
+                dict(columns),
+                set(),
+                set(columns),
+                extra=extra,
+                tests=[conditions_of(group) for group in groups],
+            )
             lines = self.writer.body(inner, groups, scope)
             unused = columns.keys() - scope.used
             if not unused:
@@ -230,10 +240,10 @@ class _Version:
 
     def __init__(self) -> None:
         self.word = ""
-        self.bodies: dict[Any, tuple[Group, Body]] = {}
+        self.bodies: dict[Any, tuple[Group, ItemChains]] = {}
         self.seen: dict[Any, int] = {}
         self.lines: list[str] = []
-        self.params: list[Param] = []
+        self.params: list[ParamValues] = []
         self.extra: set[str] = set()
 
 
@@ -285,7 +295,7 @@ def _called(group: Group) -> Iterator[Key]:
                 yield from _called(child)
 
 
-def _deep(body: Body) -> Any:
+def _deep(body: ItemChains) -> Any:
     """Return all that a body says, to find equal ones."""
     return tuple(
         (
@@ -354,6 +364,8 @@ def _op(op: Foreign) -> str:
         default = f" = {param.default.span.text}" if param.default is not None else ""
         params.append(f"{param.name}{type_}{default}")
     head = f"<{', '.join(params)}>" if params else ""
+    if definition.inputs:
+        head += f"({', '.join(name for name, _ in definition.inputs)})"
     lines = [f"{s.name} = {s.value.span.text}" for s in definition.settings]
     return f"op {definition.name}{head} {{\n" + "\n".join(lines) + "\n}"
 

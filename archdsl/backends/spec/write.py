@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from archdsl.backends.spec.express import (
     ATOM,
     LONGEST,
-    Scope,
+    RowScope,
     Texts,
     known_value,
     literal,
     window,
 )
-from archdsl.backends.spec.parts import ANY, Item, arguments_of
-from archdsl.backends.spec.rows import Case, Chains, Differ, Inner, Items
+from archdsl.backends.spec.parts import ANY, ChainItem, arguments_of
+from archdsl.backends.spec.rows import Case, Chains, InnerRows, ItemRows, RowsDiffer
 from archdsl.ir import Group
 from archdsl.layer import Field, Layer
 from archdsl.naming import input_name
@@ -42,7 +42,7 @@ class Header:
     params: tuple[tuple[str, str | None], ...]
 
 
-class Writer:
+class BodyWriter:
     """Writes what stands in the braces of a block or network.
 
     Args:
@@ -52,7 +52,9 @@ class Writer:
     def __init__(self, headers: dict[str, Header]) -> None:
         self.headers = headers
 
-    def body(self, inner: Inner, groups: Sequence[Group], scope: Scope) -> list[str]:
+    def body(
+        self, inner: InnerRows, groups: Sequence[Group], scope: RowScope
+    ) -> list[str]:
         """Return the statements of groups that own names, one for each row."""
         indexed = groups[0].indexed
         lets = _lets(groups)
@@ -62,22 +64,25 @@ class Writer:
         for name in lets:
             scope.values[name] = [int(dict(group.lets)[name]) for group in groups]
         scope.taken.update(lets)
-        written = self.within(inner, scope, indexed)
         own = Poly.name(input_name(scope.level))
+        if scope.tests and own not in lets.values():
+            scope.entry = scope.fresh("inputs")
+            lets = {scope.entry: own, **lets}
+        written = self.within(inner, scope, indexed)
         lines: list[str] = []
-        for name in reversed(lets):
-            poly = scope.lets.pop(name)
+        for name, poly in reversed(lets.items()):
+            scope.lets.pop(name, None)
             if name in scope.used:
                 flowing = [
                     Sym(int(channels(group.input_shape)), own) for group in groups
                 ]
                 found = Texts(scope, flowing).poly(poly)
                 if found is None:
-                    raise Differ
+                    raise RowsDiffer
                 lines.insert(0, f"{name} = {found[0]}")
         return [*lines, *written]
 
-    def within(self, inner: Inner, scope: Scope, indexed: bool) -> list[str]:
+    def within(self, inner: InnerRows, scope: RowScope, indexed: bool) -> list[str]:
         """Return what stands in braces, with an `if` where rows differ."""
         lines = self.statements(inner.before, scope, indexed)
         if inner.cases:
@@ -85,18 +90,18 @@ class Writer:
         return lines + self.statements(inner.after, scope, indexed)
 
     def statements(
-        self, chains: Sequence[Chains], scope: Scope, indexed: bool
+        self, chains: Sequence[Chains], scope: RowScope, indexed: bool
     ) -> list[str]:
         """Return statements."""
         return [self._chain(chain, scope, indexed) for chain in chains]
 
-    def _chain(self, chain: Chains, scope: Scope, indexed: bool) -> str:
+    def _chain(self, chain: Chains, scope: RowScope, indexed: bool) -> str:
         texts = ["".join(item) for item in self._items(chain, scope, indexed)]
         start = {None: "", False: "output ", True: "training output "}[chain.output]
         return start + " -> ".join(texts)
 
     def _items(
-        self, chain: Chains, scope: Scope, indexed: bool
+        self, chain: Chains, scope: RowScope, indexed: bool
     ) -> list[tuple[str, str, str]]:
         """Return the label, what it names, and the older names of each item."""
         return [
@@ -108,19 +113,19 @@ class Writer:
             for items in chain.items
         ]
 
-    def _label(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _label(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         if items.names is None or items.implied or indexed:
             return ""
         text = Texts(scope, items.channels).label(items.names)
         hyphen = "-" in re.sub(r"{.*?}", "", text)
         return f'"{text}": ' if hyphen else f"{text}: "
 
-    def _older(self, items: Items, scope: Scope) -> str:
+    def _older(self, items: ItemRows, scope: RowScope) -> str:
         texts = Texts(scope, items.channels)
         names = [f'"{texts.label(names)}"' for names in items.older]
         return f" renamed from {' or '.join(names)}" if names else ""
 
-    def _core(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _core(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         texts = Texts(scope, items.channels)
         match items.key:
             case ("tap",):
@@ -149,18 +154,18 @@ class Writer:
 
     # ---- layers and calls
 
-    def _layer(self, items: Items, texts: Texts) -> str:
+    def _layer(self, items: ItemRows, texts: Texts) -> str:
         ops = [_op(item) for item in items.samples]
         word = texts.kind(ops)
         if word is not None:
             return word
         if len(set(map(type, ops))) > 1:
-            raise Differ
+            raise RowsDiffer
         kind: type[Layer] = type(ops[0])
         return " ".join([kind.word, *self._arguments(kind, items, texts)])
 
     def _arguments(
-        self, kind: type[Layer], items: Items, texts: Texts
+        self, kind: type[Layer], items: ItemRows, texts: Texts
     ) -> Iterator[str]:
         fields = sorted(kind.fields.values(), key=_place)
         whole = True  # whether all before it are given by place
@@ -180,7 +185,7 @@ class Writer:
         self, field: Field, values: list[Any], texts: Texts, by_place: bool
     ) -> str:
         if any(value is None for value in values):
-            raise Differ
+            raise RowsDiffer
         first = values[0]
         if isinstance(first, str) and all(value == first for value in values):
             text = first
@@ -194,7 +199,7 @@ class Writer:
             return text
         return f"/{text}" if field.position == "/" else f"{field.name}={text}"
 
-    def _call(self, word: str, items: Items, texts: Texts) -> str:
+    def _call(self, word: str, items: ItemRows, texts: Texts) -> str:
         header = self.headers[word]
         given: list[str] = []
         whole = True
@@ -209,34 +214,34 @@ class Writer:
 
     # ---- braces
 
-    def _braces(self, inner: Inner, scope: Scope, indexed: bool) -> str:
+    def _braces(self, inner: InnerRows, scope: RowScope, indexed: bool) -> str:
         inside = scope.inside(inner.parents)
         return _in_braces(self.within(inner, inside, indexed))
 
-    def _owned(self, items: Items, scope: Scope) -> str:
+    def _owned(self, items: ItemRows, scope: RowScope) -> str:
         inner = items.inner[0]
-        inside = scope.inside(inner.parents)
-        inside.level += 1
+        inside = scope.within(inner, items)
         parts = [item.part for item in items.samples]
         groups = [part for part in parts if isinstance(part, Group)]
         return _in_braces(self.body(inner, groups, inside))
 
-    def _branches(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _branches(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         part = items.samples[0].part
-        level = isinstance(part, Group) and part.role == "group"
+        owned = isinstance(part, Group) and part.role == "group"
         texts = []
         for inner in items.inner:
-            inside = scope.inside(inner.parents)
-            inside.level += level
-            texts.append(self.within(inner, inside, indexed and not level))
+            inside = (
+                scope.within(inner, items) if owned else scope.inside(inner.parents)
+            )
+            texts.append(self.within(inner, inside, indexed and not owned))
         return _in_branches(texts)
 
-    def _inputs(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _inputs(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         """Return what flows into a block with several inputs; empty for others."""
         return f" {self._branches(items, scope, indexed)}" if items.inner else ""
 
     def _residual(
-        self, how: Sequence[Any], items: Items, scope: Scope, indexed: bool
+        self, how: Sequence[Any], items: ItemRows, scope: RowScope, indexed: bool
     ) -> str:
         texts = Texts(scope, items.channels)
         options = []
@@ -245,7 +250,7 @@ class Writer:
         names = [name for name in items.values.get("projection", ()) if name is not ANY]
         if names:
             if len(set(names)) > 1:
-                raise Differ
+                raise RowsDiffer
             options.append(f"projection = {names[0]}")
         if how[-1] is True:
             options.append("before = true")
@@ -255,7 +260,7 @@ class Writer:
         head = f"residual<{', '.join(options)}>" if options else "residual"
         return f"{head} {self._branches(items, scope, indexed)}"
 
-    def _guard(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _guard(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         test = Texts(scope, items.channels).test(items.values["test"])
         inner = items.inner[0]
         if not inner.parents:
@@ -266,14 +271,14 @@ class Writer:
 
     # ---- repeats
 
-    def _repeat(self, items: Items, scope: Scope, indexed: bool) -> str:
+    def _repeat(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         inner = items.inner[0]
         if not inner.parents:
             return f"for {scope.fresh('i')} in range({self._count(items, scope)}) {{}}"
         used, taken = set(scope.used), set(scope.taken)
         try:
             return self._rounds(inner, items, scope, indexed)
-        except Differ:
+        except RowsDiffer:
             inner = inner.apart()
             if len(inner.cases) == 1:
                 raise
@@ -281,10 +286,12 @@ class Writer:
             scope.taken.intersection_update(taken)
             return self._rounds(inner, items, scope, indexed)
 
-    def _count(self, items: Items, scope: Scope) -> str:
+    def _count(self, items: ItemRows, scope: RowScope) -> str:
         return Texts(scope, items.channels).value(items.values["count"], "count")[0]
 
-    def _rounds(self, inner: Inner, items: Items, scope: Scope, indexed: bool) -> str:
+    def _rounds(
+        self, inner: InnerRows, items: ItemRows, scope: RowScope, indexed: bool
+    ) -> str:
         loop = next((n for n in _LOOPS if n not in scope.taken), "round")
         inside = scope.inside(inner.parents, scope.fresh(loop))
         inside.fixed = not any(isinstance(n, Sym) for n in items.values["count"])
@@ -294,7 +301,7 @@ class Writer:
         lines = self.within(inner, inside, indexed)
         return self._loop(inside, items, _in_braces(lines))
 
-    def _cases(self, cases: Sequence[Case], scope: Scope, indexed: bool) -> str:
+    def _cases(self, cases: Sequence[Case], scope: RowScope, indexed: bool) -> str:
         """Return an `if` that takes the statements of each row."""
         bodies: dict[str, list[int]] = {}
         for case in cases:
@@ -302,19 +309,43 @@ class Writer:
             body = _in_braces(self.statements(case.chains, rows, indexed))
             bodies.setdefault(body if case.chains else "", []).extend(case.rows)
         text = ""
-        some = [body for body in bodies if body]
-        for body in some:
-            last = body is some[-1] and len(some) == len(bodies)
-            if len(bodies) > 1 and not (last and text):
-                test = scope.test(set(bodies[body]))
-                if test is None:
-                    raise Differ
-                body = f"if {test} {body}"
-            text += f"{' else ' if text else ''}{body}"
+        while any(bodies):
+            body, test = self._next_case(bodies, _flowing(cases, scope), scope)
+            shown = body if len(bodies) == 1 else f"if {test} {body}"
+            text += f"{' else ' if text else ''}{shown}"
+            del bodies[body]
         return text
 
+    def _next_case(
+        self,
+        bodies: Mapping[str, Sequence[int]],
+        flowing: Sequence[int | None],
+        scope: RowScope,
+    ) -> tuple[str, str]:
+        """Return the body to write next, and the test for it.
+
+        Args:
+            bodies: those that are left, with the rows that have them.
+            flowing: the channels that flow in, for each row.
+            scope: the names that may be used.
+
+        Raises:
+            Differ: if no test tells it from the others.
+        """
+        some = [body for body in bodies if body]
+        texts = Texts(scope, flowing)
+        for body in some:
+            rest = {row for b, rows in bodies.items() if b != body for row in rows}
+            test = texts.decision(set(bodies[body]), rest)
+            if test is not None:
+                return body, test
+        test = scope.test(set(bodies[some[0]])) if len(bodies) > 1 else ""
+        if test is None:
+            raise RowsDiffer
+        return some[0], test
+
     def _one_chain(
-        self, chain: Chains, inside: Scope, items: Items, indexed: bool
+        self, chain: Chains, inside: RowScope, items: ItemRows, indexed: bool
     ) -> str:
         """Return a repeated chain, or a loop if its copies say different things."""
         written = self._items(chain, inside, indexed)
@@ -343,7 +374,7 @@ class Writer:
         )
         return f"{text}  x{count}" if count.isdigit() else f"{text}  x({count})"
 
-    def _loop(self, inside: Scope, items: Items, body: str) -> str:
+    def _loop(self, inside: RowScope, items: ItemRows, body: str) -> str:
         """Return a loop, which goes through a table if its rounds need one."""
         around = inside.around
         assert around is not None
@@ -363,6 +394,23 @@ class Writer:
         used = re.search(rf"\b{inside.loop}\b", body) is not None
         target = f"{inside.loop}, {target}" if used else target
         return f"for {target} in [{shown}] {body}"
+
+
+def _flowing(cases: Sequence[Case], scope: RowScope) -> list[int | None]:
+    """Return the channels that flow into statements that only some rows have.
+
+    Those without a statement have the same, as all come from one place of the spec.
+    """
+    found: list[int | None] = [None] * scope.count
+    for case in cases:
+        for row, flows in zip(case.rows, _first_channels(case), strict=True):
+            found[row] = flows
+    known = [flows for flows in found if flows is not None]
+    return [known[0] if flows is None else flows for flows in found] if known else found
+
+
+def _first_channels(case: Case) -> list[int | None]:
+    return case.chains[0].items[0].channels if case.chains else [None] * len(case.rows)
 
 
 def _place(field: Field) -> tuple[int, int]:
@@ -420,7 +468,7 @@ def _in_branches(branches: Sequence[Sequence[str]]) -> str:
     return "{\n" + "\n|\n".join("\n".join(branch) for branch in branches) + "\n}"
 
 
-def _op(item: Item) -> Layer:
+def _op(item: ChainItem) -> Layer:
     """Return the layer of an item: a step's, or that which ends a merge."""
     part = item.part
     while isinstance(part, Group):

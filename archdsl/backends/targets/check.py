@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from archdsl.backends.exported import Exported
 from archdsl.backends.extras import need
 from archdsl.backends.onnx.graph import Array
-from archdsl.backends.targets.program import module_of, refuse_foreign
+from archdsl.backends.targets.program import evaluation_module, refuse_foreign
 from archdsl.ir import Network
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Check(NamedTuple):
     agrees: bool
 
 
-def check(
+def check_export(
     path: Path, made: Exported, network: Network, weights: Mapping[str, Any]
 ) -> Check:
     """Compare an exported file with the emitted module on random inputs.
@@ -58,7 +58,7 @@ def check(
     """
     torch: Any = need("the check of a model", "torch", "torch")
     refuse_foreign(network)
-    module, used = module_of(network, weights, fold=False)
+    module, used = evaluation_module(network, weights, fold=False)
     generator = torch.Generator().manual_seed(_SEED)
     batch = next(iter(made.inputs.values()))[0]
     number = batch if isinstance(batch, int) else 2
@@ -97,7 +97,7 @@ def _distance(found: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
             return float("inf")
         size = float(np.abs(wanted).max()) or 1.0
         difference = float(np.abs(found[name].astype(np.float64) - wanted).max())
-        # A result that is no number is no result.
+        # A result of NaN is a failure.
         worst = max(worst, difference / size if difference == difference else np.inf)
     return worst
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from archdsl.backends.checkpoints import wanted
 from archdsl.backends.exported import Exported, Format
 from archdsl.backends.extras import need
-from archdsl.backends.onnx import fitting, norms
+from archdsl.backends.onnx import needed_tensors, norms
 from archdsl.backends.torch import build
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.ir import Network
@@ -27,15 +27,15 @@ def export(
     fold: bool = True,
     batch: int | None = None,
 ) -> Exported:
-    """Return a network in evaluation mode as a program of torch.export.
+    """Return a network in evaluation mode as a torch.export program.
 
     Height and width are those of the spec.
 
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
 
     Raises:
@@ -64,7 +64,7 @@ def program_of(
     import torch
 
     refuse_foreign(network)
-    module, used = module_of(network, weights, fold=fold)
+    module, used = evaluation_module(network, weights, fold=fold)
     inputs = [torch.zeros(batch or 2, *map(int, p.shape)) for p in network.inputs]
     free = torch.export.Dim("batch", min=1)
     dynamic = tuple({0: free} for _ in inputs) if batch is None else None
@@ -105,12 +105,12 @@ def exported(
         folded=norms(network) - norms(used),
         inputs={port.name: [*first, *map(int, port.shape)] for port in used.inputs},
         outputs={port.name: [*first, *map(int, port.shape)] for port in used.outputs},
-        fixed_by="torch.export is given the spec's input",
+        fixed_by="torch.export is traced with the spec's input",
         model=model,
     )
 
 
-def module_of(
+def evaluation_module(
     network: Network, weights: Mapping[str, Any], *, fold: bool
 ) -> tuple[nn.Module, Network]:
     """Return a network's module in evaluation mode with its weights, in float32.
@@ -125,7 +125,7 @@ def module_of(
     """
     import torch
 
-    own: dict[str, Any] = dict(fitting(network, weights))
+    own: dict[str, Any] = dict(needed_tensors(network, weights))
     used = RemoveDead(inference=True).apply(network)
     if fold:
         used, own = FOLDING.apply(used), FOLDING.weights(used, own)

@@ -92,12 +92,14 @@ def quantise(
 
     Raises:
         MissingExtra: if onnxruntime or pillow is not installed.
-        NoImage: if a file is no image, or the model is larger than 2 GiB.
+        NoImage: if a file is not an image, or the model is larger than 2 GiB.
         OSError: if an image cannot be read.
     """
     runtime: Any = need("an int8 model", "onnxruntime", "onnxruntime")
     if made.data:
-        raise NoImage(f"{made.name} has more than 2 GiB, and cannot become int8")
+        raise NoImage(
+            f"{made.name} has more than 2 GiB, so it cannot be quantised to int8"
+        )
     ((name, shape),) = made.inputs.items()
     batch = shape[0] if isinstance(shape[0], int) else 1
     feeds = _Feeds(name, images, preparation, batch)

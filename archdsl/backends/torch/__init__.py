@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from archdsl.backends.torch.check import check
+from archdsl.backends.torch.check import check_text
 from archdsl.backends.torch.modules import module_of, network_class
 from archdsl.backends.torch.style import Style
-from archdsl.backends.torch.validate import parse, validate
-from archdsl.backends.torch.write import write
+from archdsl.backends.torch.validate import parse_module, validate
+from archdsl.backends.torch.write import write_module
 from archdsl.ir import Network, Step
-from archdsl.passes.recompute import Again
+from archdsl.passes.recompute import RecomputeChoice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ def emit(
     note: str = "",
     *,
     as_modules: bool = False,
-    recompute: Again = False,
+    recompute: RecomputeChoice = False,
     inference: bool = False,
     packed: bool = False,
 ) -> str:
@@ -85,9 +85,9 @@ def emit(
 
         network = Pack().apply(network)
     style = Style(not as_modules, inference, recompute)
-    text = write(network, note, style)
-    tree = parse(text)
-    check(tree, frozenset(foreign_names(network)))
+    text = write_module(network, note, style)
+    tree = parse_module(text)
+    check_text(tree, frozenset(foreign_names(network)))
     validate(tree, network, style)
     return text
 
@@ -129,7 +129,7 @@ def build(
     *,
     allow_foreign: bool = False,
     as_modules: bool = False,
-    recompute: Again = False,
+    recompute: RecomputeChoice = False,
     inference: bool = False,
     packed: bool = False,
 ) -> nn.Module:

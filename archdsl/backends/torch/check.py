@@ -72,7 +72,7 @@ class UnsafeCode(Exception):
     """Emitted text contains a forbidden construct, which is a bug in archdsl."""
 
 
-def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None:
+def check_text(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None:
     """Refuse text that could do more than define and run a network.
 
     Args:
@@ -83,7 +83,7 @@ def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None
         UnsafeCode: naming an offence, imports before others.
     """
     tree = ast.parse(text) if isinstance(text, str) else text
-    nodes = _by_kind(recomputed.without(tree))
+    nodes = _by_kind(recomputed.without_class(tree))
     allowed = _IMPORTS | foreign
     for node in nodes[ast.Import]:
         _check_imports([alias.name for alias in node.names], allowed)

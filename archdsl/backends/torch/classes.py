@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from archdsl import conditions
 from archdsl.backends.torch.layout import flat
@@ -11,17 +12,22 @@ from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Assign,
-    Each,
-    For,
+    Either,
+    ForStatement,
+    IfStatement,
     Invoke,
-    Leaf,
+    LiteralExpr,
+    LoopVariable,
     Make,
-    Node,
-    Own,
+    Maybe,
+    Present,
     Projection,
-    Setting,
+    PyExpression,
+    PyStatement,
+    SelfAttribute,
+    SequenceExpr,
     Shortcut,
-    Statement,
+    StoredNumber,
     Var,
     expressions_in,
     mapped_statements,
@@ -29,7 +35,7 @@ from archdsl.backends.torch.nodes import (
     parts_of,
     polys_in,
 )
-from archdsl.conditions import Label, Test
+from archdsl.conditions import LabelTemplate, Test
 from archdsl.naming import channels_of_input
 from archdsl.symbolic import Poly
 
@@ -37,7 +43,7 @@ from archdsl.symbolic import Poly
 _MOST_BARE: Final = 3
 
 
-class Field(NamedTuple):
+class ConstructorArgument(NamedTuple):
     """A constructor argument: its type and default, as Python text."""
 
     name: str
@@ -52,11 +58,13 @@ class Member(NamedTuple):
         label: its name; empty in a Sequential without names.
         node: the expression that creates it.
         condition: the condition under which it is created; otherwise it is an identity.
+        states: whether it is created, in the instances so far.
     """
 
-    label: Label
-    node: Node | None
+    label: LabelTemplate
+    node: PyExpression | None
     condition: Test | None = None
+    states: frozenset[bool] = frozenset((True,))
 
     @property
     def attr(self) -> str:
@@ -80,10 +88,10 @@ class Loop(NamedTuple):
 
     times: Poly
     counts: frozenset[int]
-    labels: tuple[Label, ...]
-    nodes: tuple[Node, ...]
-    label: Label | None
-    node: Node | None
+    labels: tuple[LabelTemplate, ...]
+    nodes: tuple[PyExpression, ...]
+    label: LabelTemplate | None
+    node: PyExpression | None
 
     @property
     def is_single(self) -> bool:
@@ -106,10 +114,45 @@ class Flag(NamedTuple):
     attr: str
     condition: Test
     states: frozenset[bool]
-    extra: tuple[Member, ...]
+    extra: tuple[ConstructorItem, ...]
 
 
-Item = Member | Loop | Flag
+class Choice(NamedTuple):
+    """Submodules of the calls for which a condition holds, and of the others.
+
+    Attributes:
+        test: the condition on the constructor's arguments.
+        there: the submodules where it holds, in order.
+        otherwise: the other ones.
+    """
+
+    test: Test
+    there: tuple[ConstructorItem, ...]
+    otherwise: tuple[ConstructorItem, ...]
+
+    def of(self, holds: bool) -> tuple[ConstructorItem, ...]:
+        """Return the submodules of the calls for which it holds, or of the others."""
+        return self.there if holds else self.otherwise
+
+    def with_side(self, holds: bool, items: Sequence[ConstructorItem]) -> Choice:
+        """Return the same with other submodules on one side."""
+        if holds:
+            return self._replace(there=tuple(items))
+        return self._replace(otherwise=tuple(items))
+
+
+ConstructorItem = Member | Loop | Flag | Choice
+
+
+def every(items: Iterable[ConstructorItem]) -> Iterator[Member | Loop | Flag]:
+    """Yield items in order, those of both sides of a choice, and what flags need."""
+    for item in items:
+        if isinstance(item, Choice):
+            yield from every((*item.there, *item.otherwise))
+            continue
+        yield item
+        if isinstance(item, Flag):
+            yield from every(item.extra)
 
 
 class Revision:
@@ -141,6 +184,14 @@ class ClassPlan:
         lets: named numbers in the spec, by name.
         kinds: values of the block's parameters for layer kinds.
         again: whether the backward pass runs its instances again.
+        tests: conditions on the constructor's arguments that decide what is in it, with
+            their answers in the calls so far.
+        apart: values of the block's parameters that are no numbers.
+        unrolled: how often parts are repeated that are written one by one.
+        is_divided: whether a condition decides about its code.
+        served: answers and statements of calls that share a divided class.
+        holes: the condition of each submodule that is an identity where calls with
+            other code have nothing.
         calls: the expressions that create an instance.
         promoted: the arguments that replace constants.
         pairs: the arguments that can be tuples.
@@ -154,14 +205,17 @@ class ClassPlan:
         sequential: bool,
         doc: str,
         shape: str,
-        fields: list[Field],
-        items: list[Item],
+        fields: list[ConstructorArgument],
+        items: list[ConstructorItem],
         inputs: list[str],
-        forward: tuple[Statement, ...],
+        forward: tuple[PyStatement, ...],
         out_channels: Poly | None,
         lets: Mapping[str, Poly],
         kinds: tuple[str, ...] = (),
         again: bool = False,
+        tests: Mapping[Test, bool] = MappingProxyType({}),
+        apart: tuple[Any, ...] = (),
+        unrolled: tuple[int, ...] = (),
     ) -> None:
         self.revision = revision
         self.role = role
@@ -177,11 +231,17 @@ class ClassPlan:
         self.lets = lets
         self.kinds = kinds
         self.again = again
+        self.tests = {test: frozenset((held,)) for test, held in tests.items()}
+        self.holes: dict[str, Test] = {}
+        self.apart = apart
+        self.unrolled = unrolled
+        self.is_divided = False
+        self.served: list[tuple[dict[Test, bool], tuple[PyStatement, ...]]] = []
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
         self.pairs: set[str] = set()
-        self._signature: list[Field] = []
+        self._signature: list[ConstructorArgument] = []
         self._signed = -1
 
     def title(self) -> str:
@@ -193,16 +253,14 @@ class ClassPlan:
         """The torch class that it derives from."""
         if self.sequential:
             return "nn.Sequential"
-        loops = any(isinstance(one, For) for one in self.statements())
+        loops = any(isinstance(one, ForStatement) for one in self.statements())
         return "nn.ModuleDict" if loops else "nn.Module"
 
     def targets(self) -> list[ClassPlan]:
         """Return the classes of which it creates instances."""
         found: list[ClassPlan] = []
-        for item in self.items:
-            members = item.extra if isinstance(item, Flag) else (item,)
-            for node in map(shown, members):
-                found += _targets(node) if node is not None else []
+        for node in map(creation, every(self.items)):
+            found += _targets(node) if node is not None else []
         return found
 
     def used(self) -> set[str]:
@@ -213,14 +271,16 @@ class ClassPlan:
         """Return the arguments that `forward` uses, with their attributes."""
         names: dict[str, None] = {}
         for node in expressions_in(self.forward):
-            if isinstance(node, Setting):
+            if isinstance(node, StoredNumber):
                 # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
-        attrs = [item.attr for item in self.items if not isinstance(item, Loop)]
+        for test in _tests_in(self._told(self.forward)) if self.is_divided else ():
+            names |= dict.fromkeys(sorted(conditions.condition_parameters(test)))
+        attrs = [item.attr for item in every(self.items) if not isinstance(item, Loop)]
         taken = {attr.partition(".")[0] for attr in attrs}
         return {n: f"{n}_" if n in taken else n for n in names}
 
-    def signature(self) -> list[Field]:
+    def signature(self) -> list[ConstructorArgument]:
         """Return the constructor's arguments: those that it uses, defaults last."""
         if self._signed != self.revision.number:
             used = self.used()
@@ -229,23 +289,24 @@ class ClassPlan:
             self._signed = self.revision.number
         return self._signature
 
-    def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
+    def select(self, args: Mapping[str, PyExpression]) -> Sequence[Argument]:
         """Return the arguments of a call that the constructor takes."""
         found = []
         signature = self.signature()
         few = sum([not field.default for field in signature]) <= _MOST_BARE
         unnamed = True
         for field in signature:
-            value = args.get(field.name, Leaf(Poly.name(field.name)))
+            value = args.get(field.name, LiteralExpr(Poly.name(field.name)))
             text = flat(value)
             if text == field.default:
                 continue
-            if field.default or not (few or self._says_itself(field, text)):
+            says = few and not isinstance(value, SequenceExpr)
+            if field.default or not (says or self._says_itself(field, text)):
                 unnamed = False
             found.append(Argument("" if unnamed else field.name, value))
         return found
 
-    def _says_itself(self, field: Field, value: str) -> bool:
+    def _says_itself(self, field: ConstructorArgument, value: str) -> bool:
         """Return whether an argument is clear without its name, among many.
 
         It is if it is what it is called. In front, so are the channels in and out, as
@@ -262,12 +323,14 @@ class ClassPlan:
         times or more.
         """
         counts: dict[Poly, int] = {}
-        for item in self.items:
-            node = shown(item)
+        sure = {poly for item in self.items for poly in _sure(item)}
+        for item in every(self.items):
+            node = creation(item)
             if node is None or isinstance(item, Loop | Flag):
                 continue
             for poly in polys_in(node):
-                if poly.number is None and not poly.is_name:
+                plain = poly.number is not None or poly.is_name
+                if not plain and (poly in sure or not poly.divides()):
                     counts[poly] = counts.get(poly, 0) + 1
         names = {p: n for n, p in self.lets.items() if p in counts}
         taken = {field.name for field in self.fields} | set(names.values())
@@ -283,77 +346,216 @@ class ClassPlan:
             names[poly] = name
         return names
 
-    def statements(self) -> tuple[Statement, ...]:
+    def statements(self) -> tuple[PyStatement, ...]:
         """Return `forward` in its final form, when all calls are known."""
         settings = self.settings()
         named = {n: Poly.name(f"self.{attr}") for n, attr in settings.items()}
-        missing, flags = self._holes(), self._flags()
+        missing, flags = self.missing(), self._flags()
 
-        def change(node: Node) -> Node:
+        def change(node: PyExpression) -> PyExpression:
             match node:
-                case Setting():
-                    return Leaf(node.number.substitute(named))
+                case StoredNumber():
+                    return LiteralExpr(node.number.substitute(named))
                 case Projection():
                     if node.name in missing:
                         return node.value
-                    return Invoke(Own(node.name), (Argument("", node.value),))
+                    return Invoke(SelfAttribute(node.name), (Argument("", node.value),))
                 case Shortcut() if len(flags[node.flag]) < 2:
                     value = node.there if True in flags[node.flag] else node.otherwise
                     assert value is not None
                     return value
             return node
 
-        written = mapped_statements(self.forward, change)
+        written = mapped_statements(self._told(self.forward, settings), change)
         return passed_on(self._singled(written))
 
-    def _singled(self, statements: Sequence[Statement]) -> Iterator[Statement]:
+    def _told(
+        self, statements: Sequence[PyStatement], names: Mapping[str, str] | None = None
+    ) -> tuple[PyStatement, ...]:
+        """Return statements with the conditions that decide about them in final form.
+
+        Those that are met by the instances that have some submodules ask for these.
+
+        Args:
+            statements: the statements.
+            names: the attributes that store arguments, by name.
+        """
+        if not self.is_divided:
+            return tuple(statements)
+        optional = {
+            name: at
+            for name, at in optional_members(self.items).items()
+            if name not in self.holes
+        }
+        found: list[PyStatement] = []
+        for one in statements:
+            if not isinstance(one, IfStatement) or isinstance(one.test, Present):
+                found.append(one)
+                continue
+            sides = [self._told(side, names) for side in (one.then, one.otherwise)]
+            for holds, side in ((True, sides[0]), (False, sides[1])):
+                own = {n for n, at in optional.items() if at == (one.test, holds)}
+                used = [n for n in _attributes(side) if n in own]
+                if used:
+                    present = Present(tuple(dict.fromkeys(used)))
+                    found.append(IfStatement(present, side, sides[holds]))
+                    break
+            else:
+                own_names = {n: f"self.{attr}" for n, attr in (names or {}).items()}
+                test = conditions.renamed(one.test, own_names)
+                then, otherwise = sides
+                if not then:
+                    test, then, otherwise = conditions.opposite(test), otherwise, then
+                found.append(IfStatement(test, then, otherwise))
+        return tuple(found)
+
+    def _singled(self, statements: Sequence[PyStatement]) -> Iterator[PyStatement]:
         """Yield statements; a loop over a single submodule is replaced by its body."""
-        loops = [item for item in self.items if isinstance(item, Loop)]
+        loops = [item for item in every(self.items) if isinstance(item, Loop)]
         for one in statements:
             name = loops[0].labels[0] if loops and loops[0].is_single else ()
-            if not isinstance(one, For) or not name or conditions.reads(name):
+            if (
+                not isinstance(one, ForStatement)
+                or not name
+                or conditions.label_parameters(name)
+            ):
                 yield one
                 continue
-            own = Own("".join(map(str, name)))
-            yield from mapped_statements(one.body, _in_place_of(Each(one.layer), own))
+            own = SelfAttribute("".join(map(str, name)))
+            yield from mapped_statements(
+                one.body, _in_place_of(LoopVariable(one.layer), own)
+            )
 
-    def _holes(self) -> set[str]:
+    def answers(self) -> dict[Test, bool]:
+        """Return the conditions that had one answer in all calls so far."""
+        return {t: True in held for t, held in self.tests.items() if len(held) == 1}
+
+    def answer(self, test: Test) -> bool | None:
+        """Return the answer to a condition in all calls so far, if there is one."""
+        return conditions.answer(test, self.answers())
+
+    def missing(self) -> set[str]:
         """Return the names of projections that no instance needs."""
-        return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
+        members = [i for i in every(self.items) if isinstance(i, Member)]
+        return {one.attr for one in members if one.node is None}
 
     def _flags(self) -> dict[str, frozenset[bool]]:
         """Return the values of the flags of optional shortcuts, by attribute name."""
-        return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
+        return {i.attr: i.states for i in every(self.items) if isinstance(i, Flag)}
 
 
-def _in_place_of(old: Node, new: Node) -> Callable[[Node], Node]:
+def _sure(item: ConstructorItem) -> Iterator[Poly]:
+    """Yield the numbers that a constructor computes in any case."""
+    if isinstance(item, Member) and item.node is not None and item.condition is None:
+        stack = [item.node]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, LiteralExpr) and isinstance(node.value, Poly):
+                yield node.value
+            if not isinstance(node, Either | Maybe) or _is_settled(node):
+                stack += parts_of(node)
+
+
+def _is_settled(node: PyExpression) -> bool:
+    return isinstance(node, Maybe) and len(node.states) == 1
+
+
+def _tests_in(statements: Iterable[PyStatement]) -> Iterator[Test]:
+    """Yield the conditions on arguments of the constructor, in order."""
+    for one in statements:
+        if isinstance(one, IfStatement):
+            if not isinstance(one.test, Present):
+                yield one.test
+            yield from _tests_in((*one.then, *one.otherwise))
+
+
+def _attributes(statements: Sequence[PyStatement]) -> Iterator[str]:
+    """Yield the names of the attributes that statements read."""
+    for node in expressions_in(statements):
+        if isinstance(node, SelfAttribute):
+            yield node.name
+
+
+def optional_members(
+    items: Sequence[ConstructorItem],
+) -> dict[str, tuple[Test, bool]]:
+    """Return the submodules that only some instances have, with the condition and
+    whether it holds in these.
+    """
+    found: dict[str, tuple[Test, bool]] = {}
+    for item in items:
+        if isinstance(item, Choice):
+            for holds in (False, True):
+                others = names_of_members(item.of(not holds))
+                for name in names_of_members(item.of(holds)):
+                    if name not in others:
+                        found[name] = item.test, holds
+            found |= optional_members((*item.there, *item.otherwise))
+        elif isinstance(item, Flag):
+            found |= optional_members(item.extra)
+    return found
+
+
+def names_of_members(items: Sequence[ConstructorItem]) -> set[str]:
+    """Return the names of the submodules that some instances have."""
+    members = [one for one in every(items) if isinstance(one, Member)]
+    return {one.attr for one in members if one.node is not None}
+
+
+def choices(items: Sequence[ConstructorItem]) -> Iterator[Choice]:
+    """Yield what depends on conditions."""
+    for item in items:
+        if isinstance(item, Choice):
+            yield item
+            yield from choices((*item.there, *item.otherwise))
+        elif isinstance(item, Flag):
+            yield from choices(item.extra)
+
+
+def _in_place_of(
+    old: PyExpression, new: PyExpression
+) -> Callable[[PyExpression], PyExpression]:
     return lambda node: new if node == old else node
 
 
-def _names_of(item: Item) -> set[str]:
+def _names_of(item: ConstructorItem) -> set[str]:
     """Return the names that the constructor uses to create an item."""
     if isinstance(item, Flag):
-        tested = conditions.names(item.condition) if len(item.states) > 1 else set()
+        tested = (
+            conditions.condition_parameters(item.condition)
+            if len(item.states) > 1
+            else set()
+        )
         return tested.union(*map(_names_of, item.extra))
-    node = shown(item)
+    if isinstance(item, Choice):
+        sides = *item.there, *item.otherwise
+        return conditions.condition_parameters(item.test).union(*map(_names_of, sides))
+    node = creation(item)
     if node is None:
         return set()
     if isinstance(item, Member):
-        tested = conditions.names(item.condition) if item.condition else set()
-        return names_in(node) | tested | conditions.reads(item.label)
+        tested = (
+            conditions.condition_parameters(item.condition) if item.condition else set()
+        )
+        return names_in(node) | tested | conditions.label_parameters(item.label)
     if item.is_single:
-        return names_in(node) | conditions.reads(item.labels[0])
-    rounds = names_in(node) | conditions.reads(item.label or ())
+        return names_in(node) | conditions.label_parameters(item.labels[0])
+    rounds = names_in(node) | conditions.label_parameters(item.label or ())
     return (rounds - {INDEX}) | item.times.names()
 
 
-def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
+def passed_on(statements: Iterable[PyStatement]) -> tuple[PyStatement, ...]:
     """Assign a value that is only copied directly to the variable it is copied to."""
     written = list(statements)
     # Most classes copy nothing, and then it is not needed.
     last: dict[str, int] = {}
-    found: list[Statement] = []
+    found: list[PyStatement] = []
     for place, one in enumerate(written):
+        if isinstance(one, IfStatement):
+            found += _tidied(one)
+            continue
+        if _copies_itself(one):
+            continue
         if isinstance(one, Assign) and isinstance(one.value, Var) and not one.typed:
             before = found[-1] if found else None
             name = one.value.name
@@ -370,7 +572,27 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     return tuple(found)
 
 
-def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
+def _copies_itself(statement: PyStatement) -> bool:
+    """Return whether a statement assigns a variable to itself."""
+    if not isinstance(statement, Assign) or statement.typed:
+        return False
+    return statement.value == Var(statement.target)
+
+
+def _tidied(statement: IfStatement) -> Iterator[IfStatement]:
+    """Yield a condition without statements that do nothing, if it has others."""
+    then, otherwise = (
+        tuple([one for one in side if not _copies_itself(one)])
+        for side in (statement.then, statement.otherwise)
+    )
+    test = statement.test
+    if not then and not isinstance(test, Present):
+        test, then, otherwise = conditions.opposite(test), otherwise, then
+    if then:
+        yield IfStatement(test, then, otherwise)
+
+
+def _last_reads(statements: Sequence[PyStatement]) -> dict[str, int]:
     """Return the index of the last statement that reads each variable."""
     found = {}
     for place, one in enumerate(statements):
@@ -380,9 +602,9 @@ def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
     return found
 
 
-def shown(item: Item) -> Node | None:
+def creation(item: ConstructorItem) -> PyExpression | None:
     """Return the expression that creates an item, as far as it is known."""
-    if isinstance(item, Flag):
+    if isinstance(item, Flag | Choice):
         return None
     if isinstance(item, Member):
         return item.node
@@ -391,7 +613,7 @@ def shown(item: Item) -> Node | None:
     return item.node
 
 
-def general_label(labels: Sequence[Label]) -> Label | None:
+def general_label(labels: Sequence[LabelTemplate]) -> LabelTemplate | None:
     """Return the names of a loop's submodules as a function of the index, if possible.
 
     They must end in consecutive numbers, and be equal before these.
@@ -407,7 +629,7 @@ def general_label(labels: Sequence[Label]) -> Label | None:
     return conditions.label((*head, index))
 
 
-def _number_at_end(label: Label) -> tuple[Label, int] | None:
+def _number_at_end(label: LabelTemplate) -> tuple[LabelTemplate, int] | None:
     """Return a name without the number at its end, and the number."""
     last = label[-1]
     if not isinstance(last, str):
@@ -420,7 +642,7 @@ def _number_at_end(label: Label) -> tuple[Label, int] | None:
     return (*label[:-1], *([text] if text else [])), int(digits)
 
 
-def _targets(node: Node) -> list[ClassPlan]:
+def _targets(node: PyExpression) -> list[ClassPlan]:
     inner = [one for part in parts_of(node) for one in _targets(part)]
     if isinstance(node, Make) and isinstance(node.target, ClassPlan):
         return [node.target, *inner]

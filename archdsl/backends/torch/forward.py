@@ -12,39 +12,41 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
     Attribute,
-    Binary,
+    BinaryExpr,
     Bindings,
-    Call,
-    Each,
-    For,
+    CallExpr,
+    ForStatement,
     Invoke,
-    Leaf,
-    Node,
-    Own,
+    LiteralExpr,
+    LoopVariable,
     Projection,
+    PyExpression,
+    PyStatement,
     Return,
-    Setting,
+    SelfAttribute,
     Shortcut,
-    Statement,
+    StoredNumber,
     Subscript,
     Var,
     node_of,
 )
 from archdsl.backends.torch.templates import fill
 from archdsl.ir import Group, Step
-from archdsl.passes.flow import Op
-from archdsl.passes.written import is_function
 from archdsl.symbolic import Poly
+from archdsl.torch.calls import is_function
+from archdsl.torch.flow import Op
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40
+# Functions of `torch` return tensors by their types and those of `F` do not, but these.
+_TYPED_OTHERWISE: Final = frozenset({"F.relu", "torch.norm"})
 # Names for values without a name in the spec, in order of preference.
 _GENERIC: Final = ("x", "out", "y", "z")
 
 # The target of an operation: a submodule, or a parameter of the class.
-Caller = Callable[[Op], Own | Each]
+Caller = Callable[[Op], SelfAttribute | LoopVariable]
 # A loop whose iterations read and update a variable.
-Loops = Callable[[Op, str], For | None]
+Loops = Callable[[Op, str], ForStatement | None]
 
 
 class _Pending(NamedTuple):
@@ -57,7 +59,7 @@ class _Pending(NamedTuple):
         in_turn: whether it must be computed before anything that follows it.
     """
 
-    value: Node
+    value: PyExpression
     variables: frozenset[str]
     op: Op
     in_turn: bool
@@ -81,7 +83,7 @@ class Forward:
         bindings: Bindings,
         loop: Loops,
     ) -> None:
-        self.statements: list[Statement] = []
+        self.statements: list[PyStatement] = []
         self.inputs = inputs
         self.caller = caller
         self.inplace = inplace
@@ -131,7 +133,7 @@ class Forward:
             self._release(name)
         return waiting
 
-    def read(self, value: int) -> tuple[Node, frozenset[str]]:
+    def read(self, value: int) -> tuple[PyExpression, frozenset[str]]:
         """Return the expression of a value, and the variables it reads."""
         if value in self.pending:
             self.left[value] -= 1
@@ -157,7 +159,7 @@ class Forward:
             self._free.release(name)
 
     def _assign(
-        self, op: Op, value: Node, variables: frozenset[str], avoid: str = ""
+        self, op: Op, value: PyExpression, variables: frozenset[str], avoid: str = ""
     ) -> None:
         name = self._variable(op, variables, avoid)
         self._take(name, op.output)
@@ -218,7 +220,7 @@ class Forward:
         ]
         return len(flat(self._value(op, inputs))) > WIDTH - INDENT - len("return ")
 
-    def _may_wait(self, op: Op, value: Node, follower: Op | None) -> bool:
+    def _may_wait(self, op: Op, value: PyExpression, follower: Op | None) -> bool:
         """Return whether a value is inlined into the expression that reads it."""
         if self.left[op.output] != 1:
             return False
@@ -231,12 +233,12 @@ class Forward:
         reader = self._readers.get(op.output)
         return _is_simple(value) and (reader is None or reader.is_merge)
 
-    def _value(self, op: Op, inputs: Sequence[Node]) -> Node:
+    def _value(self, op: Op, inputs: Sequence[PyExpression]) -> PyExpression:
         if op.optional:
             body = inputs[0]
             for one in op.before:
                 body = self._value(one, [body])
-            there = Binary("+", (body, inputs[1]))
+            there = BinaryExpr("+", (body, inputs[1]))
             return Shortcut(flag_of(self.caller(op)), there, inputs[0])
         if op.hole:
             return Projection(op.hole, inputs[0])
@@ -245,7 +247,9 @@ class Forward:
         args = tuple([Argument("", node) for node in inputs])
         return Invoke(self.caller(op), args)
 
-    def _function(self, op: Op, step: Step, inputs: Sequence[Node]) -> Node:
+    def _function(
+        self, op: Op, step: Step, inputs: Sequence[PyExpression]
+    ) -> PyExpression:
         form = step.form
         assert form.function is not None
         return fill(
@@ -256,11 +260,11 @@ class Forward:
             step.output in self.inplace,
         )
 
-    def _setting(self, value: Any) -> Node:
+    def _setting(self, value: Any) -> PyExpression:
         """Return an argument of a function; the class stores what it depends on."""
         node = node_of(value, self.bindings)
-        number = node.value if isinstance(node, Leaf) else None
-        return Setting(number) if isinstance(number, Poly) else node
+        number = node.value if isinstance(node, LiteralExpr) else None
+        return StoredNumber(number) if isinstance(number, Poly) else node
 
     def _loop(self, op: Op) -> None:
         entry = self.settle(op.reads[0])
@@ -276,7 +280,7 @@ class Forward:
 
     # ---- the end
 
-    def result(self, value: int) -> Node:
+    def result(self, value: int) -> PyExpression:
         """Return the expression of an output, when everything is written."""
         return self.read(value)[0]
 
@@ -336,25 +340,27 @@ class _Numbered:
         return name
 
 
-def flag_of(caller: Own | Each) -> str:
+def flag_of(caller: SelfAttribute | LoopVariable) -> str:
     """Return the name of the attribute that says whether a shortcut exists."""
-    assert isinstance(caller, Own)
+    assert isinstance(caller, SelfAttribute)
     return caller.name
 
 
-def _is_simple(node: Node) -> bool:
+def _is_simple(node: PyExpression) -> bool:
     text = flat(node)
     return text.count("(") <= 1 and len(text) <= _MAX_INLINE
 
 
-def _is_typed(node: Node) -> bool:
+def _is_typed(node: PyExpression) -> bool:
     """Return whether a type checker knows that a value is a tensor; not so for modules'
     outputs.
     """
     match node:
-        case Call():
-            return node.function.startswith("torch.") or node.function == "F.relu"
-        case Binary():
+        case CallExpr():
+            if node.function in _TYPED_OTHERWISE:
+                return node.function.startswith("F.")
+            return node.function.startswith("torch.")
+        case BinaryExpr():
             return _is_typed(node.operands[0])
         case Subscript() | Attribute():
             return _is_typed(node.value)

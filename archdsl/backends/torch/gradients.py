@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.ir import Network, Step
-from archdsl.passes.graph import Node, flatten
+from archdsl.ir.graph import Node, flatten
 
 from . import build
 
@@ -94,7 +94,7 @@ class Gradients(NamedTuple):
         }
 
 
-def gradients(
+def gradient_norms(
     network: Network,
     *,
     batch: int = 8,

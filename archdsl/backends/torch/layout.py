@@ -15,34 +15,37 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
     Attribute,
-    Binary,
-    Call,
-    Each,
+    BinaryExpr,
+    CallExpr,
+    Either,
     Entries,
     First,
-    For,
+    ForStatement,
+    IfStatement,
     InTraining,
     Invoke,
-    Items,
-    Leaf,
+    LiteralExpr,
+    LoopVariable,
     Make,
     Maybe,
-    Node,
-    Own,
+    Present,
     Projection,
-    Range,
+    PyExpression,
+    PyStatement,
     Return,
-    Setting,
+    SelfAttribute,
+    SequenceExpr,
     Shortcut,
+    SliceExpr,
     Star,
-    Statement,
+    StoredNumber,
     Subscript,
     Text,
     Var,
-    arguments_of,
     settled,
+    written_arguments,
 )
-from archdsl.conditions import Comparison, Joined, Label, Not, Number, Test, Truth
+from archdsl.conditions import Joined, LabelTemplate, Not, Number, Relation, Test, Truth
 from archdsl.symbolic import Poly
 
 WIDTH = 88
@@ -56,7 +59,7 @@ _ALONE, _PRODUCT, _SUM, _CONDITION = 3, 2, 1, 0
 def condition_text(test: Test) -> str:
     """Return a condition on the constructor's arguments as text."""
     match test:
-        case Comparison():
+        case Relation():
             return f"{_number_text(test.left)} {test.op} {_number_text(test.right)}"
         case Truth():
             return test.name
@@ -81,17 +84,17 @@ def _number_text(number: Number) -> str:
     return number.text() if isinstance(number, Poly) else repr(number)
 
 
-def quoted(label: Label) -> str:
+def quoted(label: LabelTemplate) -> str:
     """Return a submodule's name as a string of Python."""
     parts = [p if isinstance(p, str) else f"{{{p.text()}}}" for p in label]
     text = "".join(parts)
     return f'"{text}"' if all(isinstance(p, str) for p in label) else f'f"{text}"'
 
 
-def flat(node: Node) -> str:
+def flat(node: PyExpression) -> str:
     """Return an expression on one line."""
     match node:
-        case Leaf():
+        case LiteralExpr():
             return node.value if isinstance(node.value, str) else node.value.text()
         case Text():
             return quoted(node.label)
@@ -99,42 +102,45 @@ def flat(node: Node) -> str:
             return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
         case Star():
             return f"*({flat(node.item)} {_rounds(node)})"
+        case Either():
+            there, otherwise = _operand(node.there, _SUM), flat(node.otherwise)
+            return f"{there} if {condition_text(node.test)} else {otherwise}"
         case Maybe():
             inner = flat(node.node) if node.node is not None else ""
             return f"*([{inner}] if {condition_text(node.test)} else [])"
-        case Var() | Each():
+        case Var() | LoopVariable():
             return node.name
-        case Setting():
+        case StoredNumber():
             return _operand(node, 0)
-        case Own():
+        case SelfAttribute():
             return _own_text(node)
         case Attribute():
             return f"{_operand(node.value, _ALONE)}.{node.name}"
-        case Range():
+        case SliceExpr():
             return _range_text(node)
-        case Binary():
+        case BinaryExpr():
             return _binary_text(node)
         case Projection():
-            return f"{_own_text(Own(node.name))}({flat(node.value)})"
+            return f"{_own_text(SelfAttribute(node.name))}({flat(node.value)})"
         case Shortcut():
             return _shortcut_text(node)
-        case Call() | Make() | Items() | Invoke() | Subscript() | Entries():
+        case CallExpr() | Make() | SequenceExpr() | Invoke() | Subscript() | Entries():
             head, begin, args, end = _bracket(node)
             return f"{head}{begin}{', '.join([_argument(a) for a in args])}{end}"
     assert_never(node)
 
 
-Bracketed = Call | Make | Items | Invoke | Subscript | Entries
+Bracketed = CallExpr | Make | SequenceExpr | Invoke | Subscript | Entries
 
 
 def _bracket(node: Bracketed) -> tuple[str, str, Sequence[Argument], str]:
     """Return what precedes the brackets, their contents, and the brackets."""
     match node:
         case Make():
-            return node.target.title(), "(", arguments_of(node), ")"
-        case Call():
-            return node.function, "(", arguments_of(node), ")"
-        case Items():
+            return node.target.title(), "(", written_arguments(node), ")"
+        case CallExpr():
+            return node.function, "(", written_arguments(node), ")"
+        case SequenceExpr():
             begin, end = node.brackets
             return "", begin, [Argument("", item) for item in node.items], end
         case Invoke():
@@ -157,7 +163,7 @@ def _name_of(argument: Argument) -> str:
     return f"{argument.name}="
 
 
-def _own_text(own: Own) -> str:
+def _own_text(own: SelfAttribute) -> str:
     if own.indexed:
         return f"self[{own.name}]"
     return attribute_text(own.name) or f'self.get_submodule("{own.name}")'
@@ -179,7 +185,7 @@ def _rounds(star: Star) -> str:
     return f"for {index} in range({star.times.text()})"
 
 
-def _range_text(node: Range) -> str:
+def _range_text(node: SliceExpr) -> str:
     """Return a slice, with spaces around the colon if an end is more than a number."""
     low, high = ["" if e is None else flat(e) for e in (node.low, node.high)]
     if all(not end or end.isdigit() for end in (low, high)):
@@ -187,7 +193,7 @@ def _range_text(node: Range) -> str:
     return f"{low + ' ' if low else ''}:{' ' + high if high else ''}"
 
 
-def _binary_text(node: Binary) -> str:
+def _binary_text(node: BinaryExpr) -> str:
     own = _PRODUCT if node.op in ("*", "/") else _SUM
     first, *rest = node.operands
     # Operators are left-associative, and sums of floats depend on the order.
@@ -201,26 +207,26 @@ def _shortcut_text(node: Shortcut) -> str:
     return f"{there} if self.{node.flag} else {otherwise}"
 
 
-def _operand(node: Node, least: int) -> str:
+def _operand(node: PyExpression, least: int) -> str:
     """Return an operand, in brackets if its precedence requires it."""
-    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+    if isinstance(node, LiteralExpr) and isinstance(node.value, Poly):
         return node.value.text(least)
-    if isinstance(node, Setting):
+    if isinstance(node, StoredNumber):
         kept = {name: Poly.name(f"self.{name}") for name in node.number.names()}
         return node.number.substitute(kept).text(least)
-    if isinstance(node, Binary):
+    if isinstance(node, BinaryExpr):
         own = _PRODUCT if node.op in ("*", "/") else _SUM
     else:
-        own = _CONDITION if isinstance(node, Shortcut | First) else _ALONE
+        own = _CONDITION if isinstance(node, Shortcut | First | Either) else _ALONE
     return f"({flat(node)})" if own < least else flat(node)
 
 
 # ---- on many lines -------------------------------------------------------------
 
 
-def spread(node: Node) -> bool:
+def spread(node: PyExpression) -> bool:
     """Return whether an expression must not be written on one line."""
-    if isinstance(node, Call):
+    if isinstance(node, CallExpr):
         args = settled(node.args)
         # A single item has no trailing comma, and so can share the line.
         own = node.spread and (len(args) > 1 or len(node.args) == 1)
@@ -229,7 +235,11 @@ def spread(node: Node) -> bool:
 
 
 def lay_out(
-    node: Node, indent: int, before: str = "", after: str = "", enclosed: bool = False
+    node: PyExpression,
+    indent: int,
+    before: str = "",
+    after: str = "",
+    enclosed: bool = False,
 ) -> list[str]:
     """Return the lines of ``before node after``, indented by a number of spaces.
 
@@ -250,13 +260,15 @@ def lay_out(
             return _lay_out_star(node, indent, before, after)
         case Maybe():
             return _lay_out_maybe(node, indent, before, after)
-        case Binary():
+        case Either():
+            return _lay_out_either(node, indent, before, after, enclosed)
+        case BinaryExpr():
             return _lay_out_binary(node, indent, before, after, enclosed)
         case Shortcut():
             return _lay_out_shortcut(node, indent, before, after, enclosed)
         case Attribute():
             return lay_out(node.value, indent, before, f".{node.name}{after}")
-        case Call() | Make() | Items() | Invoke() | Subscript() | Entries():
+        case CallExpr() | Make() | SequenceExpr() | Invoke() | Subscript() | Entries():
             if method := _method_of_call(node):
                 value, call = method
                 return lay_out(value, indent, before, f"{call}{after}")
@@ -268,7 +280,7 @@ def lay_out(
             return [line]
 
 
-def _method_of_call(node: Node) -> tuple[Node, str] | None:
+def _method_of_call(node: PyExpression) -> tuple[PyExpression, str] | None:
     """Return a call, and the text of the method that is called on its result."""
     if not isinstance(node, Invoke) or not isinstance(node.callee, Attribute):
         return None
@@ -297,7 +309,7 @@ def _lay_out_items(
 
 
 def _lay_out_binary(
-    node: Binary, indent: int, before: str, after: str, enclosed: bool
+    node: BinaryExpr, indent: int, before: str, after: str, enclosed: bool
 ) -> list[str]:
     """Return one operand per line; one of two can break inside its brackets instead."""
     pad, own = " " * indent, _PRODUCT if node.op in ("*", "/") else _SUM
@@ -336,6 +348,22 @@ def _lay_out_shortcut(
     return [f"{pad}{before}(", *inner, f"{pad}){after}"]
 
 
+def _lay_out_either(
+    node: Either, indent: int, before: str, after: str, enclosed: bool
+) -> list[str]:
+    pad = " " * indent
+    if enclosed and not before:
+        return [
+            *lay_out(node.there, indent, enclosed=True),
+            f"{pad}if {condition_text(node.test)}",
+            *lay_out(node.otherwise, indent, "else ", after, enclosed=True),
+        ]
+    inner = [f"{pad}    {flat(node)}"]
+    if len(inner[0]) > WIDTH:
+        inner = _lay_out_either(node, indent + 4, "", "", True)
+    return [f"{pad}{before}(", *inner, f"{pad}){after}"]
+
+
 def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
     """Return a guarded argument on three lines: list, condition and the rest."""
     assert node.node is not None
@@ -360,7 +388,7 @@ def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]
     ]
 
 
-def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str]:
+def lay_out_statements(statements: Sequence[PyStatement], indent: int) -> list[str]:
     """Return the lines of statements, indented by a number of spaces."""
     lines: list[str] = []
     for statement in statements:
@@ -371,14 +399,32 @@ def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str
                 lines += lay_out(statement.value, indent, before)
             case Return():
                 lines += lay_out(statement.value, indent, "return ")
-            case For():
+            case ForStatement():
                 head = f"for {statement.layer} in {statement.over}:"
                 lines.append(f"{' ' * indent}{head}")
                 lines += lay_out_statements(statement.body, indent + 4)
             case InTraining():
                 lines.append(f"{' ' * indent}if self.training:")
                 lines += lay_out_statements(statement.body, indent + 4)
+            case IfStatement():
+                lines += _lay_out_if(statement, indent)
     return lines
+
+
+def _lay_out_if(statement: IfStatement, indent: int) -> list[str]:
+    test, pad = statement.test, " " * indent
+    if isinstance(test, Present):
+        here = [f"self.{name} is not None" for name in test.names]
+        lines = [f"{pad}if {' and '.join(here)}:"]
+    else:
+        lines = lay_out_test(test, indent, "if ", ":")
+    lines += lay_out_statements(statement.then, indent + 4)
+    if not statement.otherwise:
+        return lines
+    if isinstance(statement.then[-1], Return):
+        return [*lines, *lay_out_statements(statement.otherwise, indent)]
+    rest = lay_out_statements(statement.otherwise, indent + 4)
+    return [*lines, f"{pad}else:", *rest]
 
 
 def lay_out_test(test: Test, indent: int, before: str, after: str = "") -> list[str]:

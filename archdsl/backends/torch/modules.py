@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from archdsl.backends.torch.check import UnsafeCode, check
+from archdsl.backends.torch.check import UnsafeCode, check_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,10 +111,16 @@ def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.M
         UnsafeCode: if the text could do more than define a network, or has no class
             with that name.
     """
-    check(text, frozenset(foreign))
+    _check_once(text, foreign)
     module = module_of(text, word, foreign)
     made = {one.__name__: one for one in _classes_of(module)}.get(name)
     if made is None:
         raise UnsafeCode(f"no class {name} in the text")
     instance: nn.Module = made.__new__(made)
     return instance
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _check_once(text: str, foreign: tuple[str, ...]) -> None:
+    """Check a text that passes; each submodule in a pickle or a copy comes with it."""
+    check_text(text, frozenset(foreign))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from archdsl import conditions
-from archdsl.conditions import Label, Test
+from archdsl.conditions import LabelTemplate, Test
 from archdsl.symbolic import Poly, SymFloat, poly_of
 
 INDEX = "i"
@@ -20,7 +20,7 @@ INDEX = "i"
 Bindings = Mapping[str, Poly]
 
 
-class Target(Protocol):
+class ClassRef(Protocol):
     """A class of the emitted module, whose name and parameters are decided last.
 
     Attributes:
@@ -33,7 +33,7 @@ class Target(Protocol):
         """Return the class's name."""
         ...
 
-    def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
+    def select(self, args: Mapping[str, PyExpression]) -> Sequence[Argument]:
         """Return the arguments that the constructor takes, in order."""
         ...
 
@@ -41,7 +41,7 @@ class Target(Protocol):
 # ---- expressions of a constructor ---------------------------------------------
 
 
-class Leaf(NamedTuple):
+class LiteralExpr(NamedTuple):
     """A number with its expression, or text that is written verbatim."""
 
     value: Poly | str
@@ -50,17 +50,17 @@ class Leaf(NamedTuple):
 class Text(NamedTuple):
     """A name as a string, which can depend on parameters."""
 
-    label: Label
+    label: LabelTemplate
 
 
 class Argument(NamedTuple):
     """One argument of a call; a positional one has an empty `name`."""
 
     name: str
-    value: Node
+    value: PyExpression
 
 
-class Call(NamedTuple):
+class CallExpr(NamedTuple):
     """A call of a torch callable; `spread` forces one argument per line."""
 
     function: str
@@ -79,7 +79,7 @@ class Make:
 
     __slots__ = ("args", "target")
 
-    def __init__(self, target: Target, args: tuple[Argument, ...]) -> None:
+    def __init__(self, target: ClassRef, args: tuple[Argument, ...]) -> None:
         self.target = target
         self.args = args
         target.calls.append(self)
@@ -99,17 +99,17 @@ class Make:
         return hash(id(self.target))
 
 
-class Items(NamedTuple):
+class SequenceExpr(NamedTuple):
     """A tuple of at least two items, or a list."""
 
-    items: tuple[Node, ...]
+    items: tuple[PyExpression, ...]
     brackets: tuple[str, str] = ("(", ")")
 
 
 class Star(NamedTuple):
     """``*(item for i in range(count))``."""
 
-    item: Node
+    item: PyExpression
     times: Poly
     indexed: bool
 
@@ -117,8 +117,8 @@ class Star(NamedTuple):
 class First(NamedTuple):
     """One expression in the first iteration of a loop, and another one in the rest."""
 
-    first: Node
-    rest: Node
+    first: PyExpression
+    rest: PyExpression
 
 
 class Maybe(NamedTuple):
@@ -130,9 +130,23 @@ class Maybe(NamedTuple):
         states: its values in the known calls.
     """
 
-    node: Node | None
+    node: PyExpression | None
     test: Test
     states: frozenset[bool]
+
+
+class Either(NamedTuple):
+    """One expression where a condition holds, and another one where it does not.
+
+    Attributes:
+        test: condition on the constructor's arguments.
+        there: the expression where it holds.
+        otherwise: the other one.
+    """
+
+    test: Test
+    there: PyExpression
+    otherwise: PyExpression
 
 
 # ---- expressions of `forward` --------------------------------------------------
@@ -146,14 +160,14 @@ class Var:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class StoredNumber:
     """A number computed from arguments of the constructor, which the class stores."""
 
     number: Poly
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class SelfAttribute:
     """An attribute of the class: a submodule, a parameter or a setting.
 
     Attributes:
@@ -166,7 +180,7 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
-class Each:
+class LoopVariable:
     """The submodule of an iteration of the enclosing loop, in a variable with that
     name.
     """
@@ -178,7 +192,7 @@ class Each:
 class Invoke:
     """A call of a submodule, or of a method."""
 
-    callee: Node
+    callee: PyExpression
     args: tuple[Argument, ...]
 
 
@@ -186,7 +200,7 @@ class Invoke:
 class Attribute:
     """``value.name``."""
 
-    value: Node
+    value: PyExpression
     name: str
 
 
@@ -194,24 +208,24 @@ class Attribute:
 class Subscript:
     """``value[items]``."""
 
-    value: Node
-    items: tuple[Node, ...]
+    value: PyExpression
+    items: tuple[PyExpression, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class SliceExpr:
     """``low:high`` of a subscript."""
 
-    low: Node | None
-    high: Node | None
+    low: PyExpression | None
+    high: PyExpression | None
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryExpr:
     """Operands joined by one left-associative operator."""
 
     op: str
-    operands: tuple[Node, ...]
+    operands: tuple[PyExpression, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +233,7 @@ class Projection:
     """The value of a shortcut: projected, if any instance has a projection."""
 
     name: str
-    value: Node
+    value: PyExpression
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +247,8 @@ class Shortcut:
     """
 
     flag: str
-    there: Node | None
-    otherwise: Node | None
+    there: PyExpression | None
+    otherwise: PyExpression | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,24 +258,25 @@ class Entries:
     items: tuple[Argument, ...]
 
 
-Node = (
-    Leaf
+PyExpression = (
+    LiteralExpr
     | Text
-    | Call
+    | CallExpr
     | Make
-    | Items
+    | SequenceExpr
     | Star
     | First
     | Maybe
+    | Either
     | Var
-    | Setting
-    | Own
-    | Each
+    | StoredNumber
+    | SelfAttribute
+    | LoopVariable
     | Invoke
     | Attribute
     | Subscript
-    | Range
-    | Binary
+    | SliceExpr
+    | BinaryExpr
     | Projection
     | Shortcut
     | Entries
@@ -278,7 +293,7 @@ class Assign:
     """
 
     target: str
-    value: Node
+    value: PyExpression
     typed: bool = False
 
 
@@ -286,11 +301,11 @@ class Assign:
 class Return:
     """``return value``."""
 
-    value: Node
+    value: PyExpression
 
 
 @dataclass(frozen=True, slots=True)
-class For:
+class ForStatement:
     """A loop over the submodules of a class that contains nothing else.
 
     Attributes:
@@ -301,46 +316,68 @@ class For:
 
     over: str
     layer: str
-    body: tuple[Statement, ...]
+    body: tuple[PyStatement, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class InTraining:
     """Statements that only run in training mode."""
 
-    body: tuple[Statement, ...]
+    body: tuple[PyStatement, ...]
 
 
-Statement = Assign | Return | For | InTraining
+class Present(NamedTuple):
+    """Whether a class has some submodules that are None in other instances."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IfStatement:
+    """Statements for instances for which a condition holds, and for the others.
+
+    Attributes:
+        test: condition on arguments of the constructor, which the class stores, or on
+            submodules.
+        then: the statements where it holds.
+        otherwise: the other ones.
+    """
+
+    test: Test | Present
+    then: tuple[PyStatement, ...]
+    otherwise: tuple[PyStatement, ...]
+
+
+PyStatement = Assign | Return | ForStatement | InTraining | IfStatement
 
 
 # ---- making and generalising ---------------------------------------------------
 
 
-def node_of(value: Any, bindings: Bindings) -> Node:
+def node_of(value: Any, bindings: Bindings) -> PyExpression:
     """Return a value of the IR as an expression in the names of a class.
 
     A tuple of equal sizes is written as one of them; a list is written in full.
     """
     if type(value) is int:
-        return Leaf(Poly.constant(value))
+        return LiteralExpr(Poly.constant(value))
     if isinstance(value, str) and value.isidentifier():
-        return Leaf(f'"{value}"')
+        return LiteralExpr(f'"{value}"')
     if isinstance(value, bool | str) or value is None:
-        return Leaf(repr(value))
+        return LiteralExpr(repr(value))
     if isinstance(value, SymFloat):
-        return Leaf(Poly.name(value.name))
+        return LiteralExpr(Poly.name(value.name))
     if isinstance(value, int):
-        return Leaf(poly_of(value).substitute(bindings))
+        return LiteralExpr(poly_of(value).substitute(bindings))
     if isinstance(value, float):
-        return Leaf(repr(float(value)))
+        return LiteralExpr(repr(float(value)))
     items = tuple(node_of(part, bindings) for part in value)
     if isinstance(value, list):
-        return Items(items, ("[", "]"))
-    return items[0] if len(set(items)) == 1 else Items(items)
+        return SequenceExpr(items, ("[", "]"))
+    return items[0] if len(set(items)) == 1 else SequenceExpr(items)
 
 
-def generalise(copies: Sequence[Node]) -> Node | None:
+def generalise(copies: Sequence[PyExpression]) -> PyExpression | None:
     """Return the expression that gives the copies for i = 0, 1, ..., or None.
 
     Numbers must be equal or grow by equal steps.
@@ -348,13 +385,13 @@ def generalise(copies: Sequence[Node]) -> Node | None:
     first = copies[0]
     if any(type(copy) is not type(first) for copy in copies):
         return None
-    if isinstance(first, Leaf):
-        return _leaf([c.value for c in copies if isinstance(c, Leaf)])
-    if isinstance(first, Items):
-        parts = _each([c.items for c in copies if isinstance(c, Items)])
+    if isinstance(first, LiteralExpr):
+        return _leaf([c.value for c in copies if isinstance(c, LiteralExpr)])
+    if isinstance(first, SequenceExpr):
+        parts = _each([c.items for c in copies if isinstance(c, SequenceExpr)])
         return first._replace(items=parts) if parts is not None else None
-    if isinstance(first, Call):
-        calls = [c for c in copies if isinstance(c, Call)]
+    if isinstance(first, CallExpr):
+        calls = [c for c in copies if isinstance(c, CallExpr)]
         if len({(c.function, c.spread) for c in calls}) > 1:
             return None
         args = _arguments([c.args for c in calls])
@@ -370,7 +407,7 @@ def generalise(copies: Sequence[Node]) -> Node | None:
     return first if all(copy == first for copy in copies) else None
 
 
-def _generalise_maybes(copies: list[Maybe]) -> Node | None:
+def _generalise_maybes(copies: list[Maybe]) -> PyExpression | None:
     if len({copy.test for copy in copies}) > 1:
         return None
     known = [copy.node for copy in copies if copy.node is not None]
@@ -391,7 +428,7 @@ def _arguments(copies: list[tuple[Argument, ...]]) -> tuple[Argument, ...] | Non
     return tuple(Argument(n, v) for n, v in zip(names, values, strict=True))
 
 
-def _each(copies: list[tuple[Node, ...]]) -> tuple[Node, ...] | None:
+def _each(copies: list[tuple[PyExpression, ...]]) -> tuple[PyExpression, ...] | None:
     if len({len(copy) for copy in copies}) > 1:
         return None
     parts = [generalise(column) for column in zip(*copies, strict=True)]
@@ -399,27 +436,27 @@ def _each(copies: list[tuple[Node, ...]]) -> tuple[Node, ...] | None:
     return kept if len(kept) == len(parts) else None
 
 
-def _leaf(values: Sequence[Poly | str]) -> Node | None:
+def _leaf(values: Sequence[Poly | str]) -> PyExpression | None:
     """Return an expression for all values: a progression, or a first one and a rest."""
     if all(value == values[0] for value in values):
-        return Leaf(values[0])
+        return LiteralExpr(values[0])
     even = affine(values)
     if len(values) == 2:
         # Two points fit any progression, so only a simple step counts as one.
         step = values[1] - values[0] if even else None  # type: ignore[operator]
         plain = isinstance(step, Poly) and len(step.terms) < 2 and bool(step.names())
-        return even if plain else First(Leaf(values[0]), Leaf(values[1]))
+        return even if plain else First(LiteralExpr(values[0]), LiteralExpr(values[1]))
     if even is not None:
         return even
     if all(value == values[1] for value in values[1:]):
-        return First(Leaf(values[0]), Leaf(values[1]))
+        return First(LiteralExpr(values[0]), LiteralExpr(values[1]))
     return None
 
 
-def affine(values: Sequence[Poly | str]) -> Leaf | None:
+def affine(values: Sequence[Poly | str]) -> LiteralExpr | None:
     """Return the number that gives the items for i = 0, 1, ..., or None."""
     if all(value == values[0] for value in values):
-        return Leaf(values[0])
+        return LiteralExpr(values[0])
     polys = [value for value in values if isinstance(value, Poly)]
     if len(polys) < len(values):
         return None
@@ -427,14 +464,14 @@ def affine(values: Sequence[Poly | str]) -> Leaf | None:
     for number, poly in enumerate(polys):
         if poly != polys[0] + Poly.constant(number) * step:
             return None
-    return Leaf(polys[0] + Poly.name(INDEX) * step)
+    return LiteralExpr(polys[0] + Poly.name(INDEX) * step)
 
 
-def has_first(node: Node) -> bool:
+def has_first(node: PyExpression) -> bool:
     """Return whether the first iteration of a loop differs from the rest."""
     if isinstance(node, First):
         return True
-    if isinstance(node, Call | Make):
+    if isinstance(node, CallExpr | Make):
         return any(has_first(argument.value) for argument in node.args)
     return False
 
@@ -442,44 +479,53 @@ def has_first(node: Node) -> bool:
 # ---- walking -------------------------------------------------------------------
 
 
-def names_in(node: Node) -> set[str]:
+def names_in(node: PyExpression) -> set[str]:
     """Return the names of the constructor that an expression uses."""
     if isinstance(node, Maybe):
         found = names_in(node.node) if node.node is not None else set()
-        return found | (conditions.names(node.test) if len(node.states) > 1 else set())
+        return found | (
+            conditions.condition_parameters(node.test)
+            if len(node.states) > 1
+            else set()
+        )
     if isinstance(node, First):
         return names_in(node.first) | names_in(node.rest) | {INDEX}
-    if isinstance(node, Leaf):
+    if isinstance(node, Either):
+        inner = names_in(node.there) | names_in(node.otherwise)
+        return inner | conditions.condition_parameters(node.test)
+    if isinstance(node, LiteralExpr):
         return node.value.names() if isinstance(node.value, Poly) else set()
     if isinstance(node, Text):
-        return conditions.reads(node.label)
+        return conditions.label_parameters(node.label)
     if isinstance(node, Star):
         return (names_in(node.item) - {INDEX}) | node.times.names()
     return set().union(*map(names_in, parts_of(node)))
 
 
-def parts_of(node: Node) -> Sequence[Node]:
+def parts_of(node: PyExpression) -> Sequence[PyExpression]:
     """Return the direct parts of an expression.
 
     For an instance of a class, those are the arguments that its constructor takes.
     """
     match node:
-        case Leaf() | Var():
+        case LiteralExpr() | Var():
             return ()
-        case Call():
+        case CallExpr():
             return [argument.value for argument in node.args]
         case Entries():
             return [argument.value for argument in node.items]
-        case Text() | Setting() | Own() | Each():
+        case Text() | StoredNumber() | SelfAttribute() | LoopVariable():
             return ()
         case Make():
-            return [argument.value for argument in arguments_of(node)]
-        case Items():
+            return [argument.value for argument in written_arguments(node)]
+        case SequenceExpr():
             return node.items
         case Star():
             return (node.item,)
         case First():
             return node.first, node.rest
+        case Either():
+            return node.there, node.otherwise
         case Maybe():
             return () if node.node is None else (node.node,)
         case Invoke():
@@ -488,27 +534,27 @@ def parts_of(node: Node) -> Sequence[Node]:
             return (node.value,)
         case Subscript():
             return node.value, *node.items
-        case Range():
+        case SliceExpr():
             return [end for end in (node.low, node.high) if end is not None]
-        case Binary():
+        case BinaryExpr():
             return node.operands
         case Shortcut():
             return [one for one in (node.there, node.otherwise) if one is not None]
 
 
-def arguments_of(node: Call | Make) -> Sequence[Argument]:
+def written_arguments(node: CallExpr | Make) -> Sequence[Argument]:
     """Return the arguments of a call as they are written."""
     if isinstance(node, Make):
         return node.target.select(dict(node.args))
     return settled(node.args)
 
 
-def polys_in(node: Node) -> Iterator[Poly]:
+def polys_in(node: PyExpression) -> Iterator[Poly]:
     """Yield the numbers in an expression, in the order in which they are written."""
-    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+    if isinstance(node, LiteralExpr) and isinstance(node.value, Poly):
         yield node.value
     for part in parts_of(node):
-        if isinstance(part, Leaf):
+        if isinstance(part, LiteralExpr):
             if isinstance(part.value, Poly):
                 yield part.value
         else:
@@ -517,21 +563,28 @@ def polys_in(node: Node) -> Iterator[Poly]:
         yield node.times
 
 
-def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
+def mapped(
+    node: PyExpression, change: Callable[[PyExpression], PyExpression]
+) -> PyExpression:
     """Return an expression with a function applied to every part, innermost first."""
     match node:
-        case Call():
-            made: Node = node._replace(args=_mapped_arguments(node.args, change))
+        case CallExpr():
+            made: PyExpression = node._replace(
+                args=_mapped_arguments(node.args, change)
+            )
         case Make():
             made = node.with_args(_mapped_arguments(node.args, change))
         case Entries():
             made = Entries(_mapped_arguments(node.items, change))
-        case Items():
+        case SequenceExpr():
             made = node._replace(items=_each_mapped(node.items, change))
         case Star():
             made = node._replace(item=mapped(node.item, change))
         case First():
             made = First(mapped(node.first, change), mapped(node.rest, change))
+        case Either():
+            sides = mapped(node.there, change), mapped(node.otherwise, change)
+            made = Either(node.test, *sides)
         case Maybe():
             made = node._replace(node=_maybe_mapped(node.node, change))
         case Invoke():
@@ -542,11 +595,11 @@ def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
         case Subscript():
             items = _each_mapped(node.items, change)
             made = Subscript(mapped(node.value, change), items)
-        case Range():
+        case SliceExpr():
             low = _maybe_mapped(node.low, change)
-            made = Range(low, _maybe_mapped(node.high, change))
-        case Binary():
-            made = Binary(node.op, _each_mapped(node.operands, change))
+            made = SliceExpr(low, _maybe_mapped(node.high, change))
+        case BinaryExpr():
+            made = BinaryExpr(node.op, _each_mapped(node.operands, change))
         case Shortcut():
             there = _maybe_mapped(node.there, change)
             made = Shortcut(node.flag, there, _maybe_mapped(node.otherwise, change))
@@ -556,43 +609,53 @@ def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
 
 
 def _mapped_arguments(
-    args: Sequence[Argument], change: Callable[[Node], Node]
+    args: Sequence[Argument], change: Callable[[PyExpression], PyExpression]
 ) -> tuple[Argument, ...]:
     return tuple([Argument(a.name, mapped(a.value, change)) for a in args])
 
 
 def _each_mapped(
-    nodes: Sequence[Node], change: Callable[[Node], Node]
-) -> tuple[Node, ...]:
+    nodes: Sequence[PyExpression], change: Callable[[PyExpression], PyExpression]
+) -> tuple[PyExpression, ...]:
     return tuple([mapped(node, change) for node in nodes])
 
 
-def _maybe_mapped(node: Node | None, change: Callable[[Node], Node]) -> Node | None:
+def _maybe_mapped(
+    node: PyExpression | None, change: Callable[[PyExpression], PyExpression]
+) -> PyExpression | None:
     return None if node is None else mapped(node, change)
 
 
 def mapped_statements(
-    statements: Sequence[Statement], change: Callable[[Node], Node]
-) -> tuple[Statement, ...]:
+    statements: Sequence[PyStatement], change: Callable[[PyExpression], PyExpression]
+) -> tuple[PyStatement, ...]:
     """Return statements with a function applied to every expression."""
-    found: list[Statement] = []
+    found: list[PyStatement] = []
     for statement in statements:
-        if isinstance(statement, For | InTraining):
+        if isinstance(statement, ForStatement | InTraining):
             body = mapped_statements(statement.body, change)
             found.append(replace(statement, body=body))
+        elif isinstance(statement, IfStatement):
+            then = mapped_statements(statement.then, change)
+            otherwise = mapped_statements(statement.otherwise, change)
+            found.append(IfStatement(statement.test, then, otherwise))
         else:
             value = mapped(statement.value, change)
             found.append(replace(statement, value=value))
     return tuple(found)
 
 
-def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
+def expressions_in(statements: Sequence[PyStatement]) -> Iterator[PyExpression]:
     """Yield the expressions of statements, each with all its parts."""
     for statement in statements:
-        if isinstance(statement, For | InTraining):
+        if isinstance(statement, ForStatement | InTraining):
             yield from expressions_in(statement.body)
             continue
-        stack: list[Node] = [statement.value]
+        if isinstance(statement, IfStatement):
+            yield from expressions_in(statement.then)
+            yield from expressions_in(statement.otherwise)
+            continue
+        stack: list[PyExpression] = [statement.value]
         while stack:
             one = stack.pop()
             yield one
@@ -600,13 +663,15 @@ def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
                 stack.extend(reversed(parts))
 
 
-def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:
+def in_variables(node: PyExpression, names: Mapping[Poly, str]) -> PyExpression:
     """Return an expression with some numbers replaced by variables."""
 
-    def change(one: Node) -> Node:
-        if isinstance(one, Leaf) and isinstance(one.value, Poly):
-            return Leaf(Poly.name(names[one.value])) if one.value in names else one
-        if isinstance(one, Maybe):
+    def change(one: PyExpression) -> PyExpression:
+        if isinstance(one, LiteralExpr) and isinstance(one.value, Poly):
+            return (
+                LiteralExpr(Poly.name(names[one.value])) if one.value in names else one
+            )
+        if isinstance(one, Maybe | Either):
             return one._replace(test=conditions.with_names(one.test, names))
         return one
 

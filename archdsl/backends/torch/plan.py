@@ -10,39 +10,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from archdsl import conditions
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     ClassPlan,
-    Field,
+    ConstructorArgument,
     Loop,
     Revision,
+    creation,
     in_order,
     name_classes,
-    shown,
 )
 from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Bindings,
-    Leaf,
+    LiteralExpr,
     Make,
-    Node,
+    PyExpression,
     affine,
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
-from archdsl.backends.torch.sharing import share, without_sums
+from archdsl.backends.torch.scope import ClassScope, is_all_modules, title_of
+from archdsl.backends.torch.sharing import share, unite, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.elaborate.evaluate import type_name
-from archdsl.elaborate.scope import KindRef
+from archdsl.conditions import Test, Truth, substitute
+from archdsl.elaborate.references import KindRef
+from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
+from archdsl.ir.graph import conditions_of, flatten
 from archdsl.naming import channels_of_input, input_name
-from archdsl.passes.flow import Flows, Op, is_chain
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
+from archdsl.torch.flow import Flows, Op, is_chain
+from archdsl.torch.inplace import inplace
 from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 
 
@@ -56,8 +58,8 @@ class Planner:
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
-        looped: blocks of which a call shows that a loop goes on as it begins, and
-            another has too few iterations to show that.
+        looped: blocks for which one call shows that a loop continues as it begins,
+            while another has too few iterations to show it.
     """
 
     def __init__(self, network: Network, style: Style = DEFAULT) -> None:
@@ -75,6 +77,10 @@ class Planner:
         self.flows = Flows(network.root)
         self._revision = Revision()
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
+        # Classes of one block, whatever their code.
+        self._alike: dict[tuple[str, str], list[ClassPlan]] = {}
+        # The conditions of each group, by its identity.
+        self._answers: dict[int, dict[Test, bool]] = {}
         # Blocks need no second plan if only the network's numbers become plain.
         self._made: dict[int, Make] = {}
 
@@ -84,13 +90,13 @@ class Planner:
         plan = self._class(root, 0, [], {})
         self.looped = _looped_elsewhere(self._known)
         if self.looped:
-            self.classes, self._known, self._made = [], {}, {}
+            self.classes, self._known, self._alike, self._made = [], {}, {}, {}
             plan = self._class(root, 0, [], {})
         values = {p.name: p.value for p in root.parameters if isinstance(p.value, int)}
         for name in _entangled(plan) & values.keys():
             self.fixed[name] = Poly.constant(int(values[name]))
         if self.fixed:
-            self.classes, self._known = [], {}
+            self.classes, self._known, self._alike = [], {}, {}
             plan = self._class(root, 0, [], self.fixed)
         self.classes = in_order(plan)
         taken = {*self.helpers, *self.imported.values()}
@@ -100,7 +106,11 @@ class Planner:
         return plan
 
     def _class(
-        self, group: Group, level: int, fields: list[Field], fixed: Bindings
+        self,
+        group: Group,
+        level: int,
+        fields: list[ConstructorArgument],
+        fixed: Bindings,
     ) -> ClassPlan:
         """Return the class of a group, in the names of its constructor.
 
@@ -115,15 +125,20 @@ class Planner:
         bindings: dict[str, Poly] = {**fixed, own: Poly.name(entry)}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
-        fields = _fields(group) if group.role != "group" else fields
-        taken = [Field(entry, "int", "")] if group.role != "network" else []
-        taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
+        asked = self._tests(group) if group.role == "block" else {}
+        fields = _fields(group, asked) if group.role != "group" else fields
+        taken = (
+            [ConstructorArgument(entry, "int", "")] if group.role != "network" else []
+        )
+        taken += [
+            ConstructorArgument(f"outer{n}_channels", "int", "") for n in range(level)
+        ]
         flow = self.flows.of(group)
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
         if group.role == "network" and len(self.network.outputs) > 1:
             sequential = False
-        scope = Scope(self, group, level, bindings, fields, fixed, sequential)
+        scope = ClassScope(self, group, level, bindings, fields, fixed, sequential)
         slots = self.flows.slots(group)
         values, names = slots.numbers, list(slots.names)
         if group.role == "network":
@@ -133,6 +148,13 @@ class Planner:
                 else [port.name for port in self.network.inputs]
             )
         items = scope.items(ops)
+        known = {field.name for field in (*taken, *fields)}
+        tests = {
+            test: held
+            for asked_test, held in (asked or self._tests(group)).items()
+            if conditions.condition_parameters(test := substitute(asked_test, bindings))
+            <= known
+        }
         return ClassPlan(
             self._revision,
             "part" if group.role == "group" else group.role,
@@ -148,9 +170,24 @@ class Planner:
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
             _kinds(group),
             group.path in self.again,
+            tests,
+            tuple([p.value for p in group.parameters if not _is_number(p.value)]),
+            tuple(scope.unrolled),
         )
 
-    def make(self, group: Group, scope: Scope) -> Make:
+    def _tests(self, group: Group) -> dict[Test, bool]:
+        """Return the conditions that decide what is in a group, with their answers."""
+        known = self._answers.get(id(group))
+        if known is None:
+            flags = [p for p in group.parameters if type(p.value) is bool]
+            known = {
+                **conditions_of(group),
+                **{Truth(flag.name): flag.value for flag in flags},
+            }
+            self._answers[id(group)] = known
+        return known
+
+    def make(self, group: Group, scope: ClassScope) -> Make:
         """Return the expression that creates an instance of a class; create the class
         if needed.
         """
@@ -164,11 +201,14 @@ class Planner:
                 _passed(p.value, bindings),
             )
             for p in group.parameters
-            if isinstance(p.value, int | float | Dims)
+            if _is_number(p.value)
         ]
+        if own:
+            named = _named(group, self._tests(group))
+            args += [Argument(n, node_of(value, {})) for n, value in named.items()]
         if group.role == "group":
             args += [
-                Argument(f"outer{n}_channels", Leaf(bindings[input_name(n)]))
+                Argument(f"outer{n}_channels", LiteralExpr(bindings[input_name(n)]))
                 for n in range(inner)
                 if input_name(n) in bindings
             ]
@@ -196,8 +236,8 @@ class Planner:
         return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
-        self, group: Group, plan: ClassPlan, args: Mapping[str, Node]
-    ) -> tuple[ClassPlan, Mapping[str, Node]]:
+        self, group: Group, plan: ClassPlan, args: Mapping[str, PyExpression]
+    ) -> tuple[ClassPlan, Mapping[str, PyExpression]]:
         """Return an existing class that can serve instead of this one, or this one.
 
         The second result has the constants that must be passed to a shared class.
@@ -208,6 +248,13 @@ class Planner:
             if given is not None:
                 return known, given
         self._known[key].append(plan)
+        alike = self._alike.setdefault((title_of(group), plan.word), [])
+        for known in alike if plan.tests else ():
+            given = unite(known, plan, args)
+            if given is not None:
+                self._known[key][-1] = known
+                return known, given
+        alike.append(plan)
         self.classes.append(plan)
         return plan, {}
 
@@ -269,7 +316,12 @@ def _title(group: Group) -> str:
     return group.word
 
 
-def _passed(value: Any, bindings: Bindings) -> Node:
+def _is_number(value: Any) -> bool:
+    """Return whether a parameter becomes an argument of the constructor."""
+    return isinstance(value, int | float | Dims)
+
+
+def _passed(value: Any, bindings: Bindings) -> PyExpression:
     return node_of(tuple(value) if isinstance(value, Dims) else value, bindings)
 
 
@@ -282,7 +334,7 @@ def _entangled(plan: ClassPlan) -> set[str]:
     """
     found: set[str] = set()
     for item in plan.items:
-        node = shown(item)
+        node = creation(item)
         for poly in polys_in(node) if node is not None else ():
             if not poly.is_name:
                 found |= poly.names()
@@ -295,7 +347,24 @@ def _kinds(group: Group) -> tuple[str, ...]:
     return tuple(each.__name__ for each in kinds if each is not None)
 
 
-def _fields(group: Group) -> list[Field]:
+def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:
+    """Return what conditions name besides a block's parameters, with their values."""
+    if not tests:
+        return {}
+    names = set().union(*map(conditions.condition_parameters, tests))
+    names -= {parameter.name for parameter in group.parameters}
+    found: dict[str, int | bool] = {
+        name: value
+        for name, value in group.lets
+        if name in names and poly_of(value).number is not None
+    }
+    truths = {
+        test.name: held for test, held in tests.items() if isinstance(test, Truth)
+    }
+    return {**found, **{name: truths[name] for name in truths if name in names}}
+
+
+def _fields(group: Group, tests: Mapping[Test, bool]) -> list[ConstructorArgument]:
     fields = []
     for parameter in group.parameters:
         value, default = parameter.value, parameter.default
@@ -303,11 +372,13 @@ def _fields(group: Group) -> list[Field]:
             continue
         if group.role == "network":
             default = value
-        if not isinstance(value, int | float | Dims):
+        if not _is_number(value):
             continue
         kind = "int" if isinstance(value, Dims) else type_name(value)
         text = "" if default is None else _default_text(default, kind)
-        fields.append(Field(parameter.name, kind, text))
+        fields.append(ConstructorArgument(parameter.name, kind, text))
+    for name, value in _named(group, tests).items():
+        fields.append(ConstructorArgument(name, type_name(value), ""))
     return fields
 
 

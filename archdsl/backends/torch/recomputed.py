@@ -49,8 +49,8 @@ _IMPORTED: Final = ast.dump(ast.parse(IMPORT).body[0])
 def is_class(node: ast.stmt) -> bool:
     """Return whether a statement is this very class.
 
-    Others are told by their docstrings: printing them takes long, and Python's stack
-    does not hold all that are deep.
+    Other classes are recognised by their docstrings: printing them takes long, and
+    Python's stack does not hold all that are deep.
     """
     if not isinstance(node, ast.ClassDef):
         return False
@@ -62,7 +62,7 @@ def is_import(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and ast.dump(node) == _IMPORTED
 
 
-def without(tree: ast.Module) -> ast.Module:
+def without_class(tree: ast.Module) -> ast.Module:
     """Return a module without the class and its import, if it has the class."""
     if not any(map(is_class, tree.body)):
         return tree

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from archdsl.backends.torch.classes import (
-    Field,
+    ConstructorArgument,
+    ConstructorItem,
     Flag,
-    Item,
     Loop,
     Member,
     general_label,
@@ -20,53 +20,75 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
     Bindings,
-    Call,
-    Each,
+    CallExpr,
     Entries,
     First,
-    For,
+    ForStatement,
     InTraining,
-    Leaf,
+    LiteralExpr,
+    LoopVariable,
     Make,
     Maybe,
-    Node,
-    Own,
+    PyExpression,
+    PyStatement,
     Return,
+    SelfAttribute,
     Star,
-    Statement,
     Var,
     generalise,
     has_first,
     names_in,
     node_of,
 )
-from archdsl.conditions import Label, label, substitute
-from archdsl.ir import Group, Step
+from archdsl.conditions import LabelTemplate, label, substitute
+from archdsl.ir import Group, Network, Step
 from archdsl.naming import input_name
-from archdsl.passes.flow import (
+from archdsl.symbolic import Poly, poly_of
+from archdsl.torch.calls import is_function
+from archdsl.torch.flow import (
     Flow,
+    Flows,
     Op,
-    is_bare,
+    is_own_parameter,
     unrolled,
 )
-from archdsl.passes.written import is_function
-from archdsl.symbolic import Poly, poly_of
 from archdsl.values import TorchCall, channels
 
-if TYPE_CHECKING:
-    from archdsl.backends.torch.plan import Planner
+
+class Plans(Protocol):
+    """What the body of a class asks the plan of the whole module.
+
+    Attributes:
+        network: the network.
+        flows: its data flow, by group.
+        inplace: outputs of the layers that may run in place.
+        again: paths of the parts that the backward pass runs again.
+        looped: blocks whose loops are written as such even for few iterations.
+    """
+
+    network: Network
+    flows: Flows
+    inplace: frozenset[int]
+    again: set[str]
+    looped: frozenset[str]
+
+    def make(self, group: Group, scope: ClassScope) -> Make:
+        """Return the expression that creates an instance of a group's class."""
+
+    def class_of(self, step: Step) -> str:
+        """Return the name of a step's class."""
 
 
-class Scope:
+class ClassScope:
     """The body of one class."""
 
     def __init__(
         self,
-        planner: Planner,
+        planner: Plans,
         group: Group,
         level: int,
         bindings: Bindings,
-        fields: list[Field],
+        fields: list[ConstructorArgument],
         fixed: Bindings,
         sequential: bool,
     ) -> None:
@@ -81,14 +103,16 @@ class Scope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
+        # How often parts are repeated that are written one by one.
+        self.unrolled: list[int] = []
         # Names of the arguments of `forward`.
         self.inputs: Sequence[str] = ("x",)
 
     # ---- submodules
 
-    def items(self, ops: Sequence[Op]) -> list[Item]:
+    def items(self, ops: Sequence[Op]) -> list[ConstructorItem]:
         """Return the submodules that some operations need, in order."""
-        found: list[Item] = []
+        found: list[ConstructorItem] = []
         for op in ops:
             if op.is_loop:
                 found += self._loop_items(op)
@@ -100,11 +124,11 @@ class Scope:
                 found += self._optional(op)
             elif op.again:
                 continue
-            elif not self._is_function(op) or is_bare(op):
+            elif not self._is_function(op) or is_own_parameter(op):
                 found.append(Member(self.label(op), self.node(op)))
         return found
 
-    def label(self, op: Op, looped: bool = False) -> Label:
+    def label(self, op: Op, looped: bool = False) -> LabelTemplate:
         """Return the name of a submodule, with the parameters that it depends on.
 
         Only the constructor knows these, so `forward` must not need the name.
@@ -117,7 +141,7 @@ class Scope:
             [p if isinstance(p, str) else p.substitute(self.bindings) for p in pattern]
         )
 
-    def _optional(self, op: Op) -> list[Item]:
+    def _optional(self, op: Op) -> list[ConstructorItem]:
         test = group_of(op).condition
         assert test is not None
         there = bool(group_of(op).children)
@@ -134,14 +158,16 @@ class Scope:
 
     def _hole(self, op: Op) -> Member:
         shortcut = group_of(op)
-        assert shortcut.condition is not None
-        condition = substitute(shortcut.condition, self.bindings)
+        condition = shortcut.condition
+        if condition is not None:
+            condition = substitute(condition, self.bindings)
+        states = frozenset((bool(shortcut.children),))
         if not shortcut.children:
-            return Member((op.hole,), None, condition)
+            return Member((op.hole,), None, condition, states)
         inner = self.flows.of(shortcut).ops
-        return Member((op.hole,), self.node(inner[0]), condition)
+        return Member((op.hole,), self.node(inner[0]), condition, states)
 
-    def node(self, op: Op) -> Node:
+    def node(self, op: Op) -> PyExpression:
         """Return the expression that creates the submodule of an operation."""
         level, bindings = self.level, self.bindings
         if isinstance(op.node, Step):
@@ -164,20 +190,21 @@ class Scope:
 
     def _sequential(
         self, group: Group, ops: Sequence[Op], level: int, outer: Bindings
-    ) -> Node:
+    ) -> PyExpression:
         """Return a chain as a Sequential, in the names of the enclosing class."""
         entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
-        inner = Scope(
+        inner = ClassScope(
             self.planner, group, level, bindings, self.fields, self.fixed, True
         )
         entries: list[Argument] = []
         for op in ops:
             entries += inner.entries(op)
+        self.unrolled += inner.unrolled
         if group.indexed:
-            return Call("nn.Sequential", tuple(entries), spread=len(entries) > 1)
-        named = Call("OrderedDict", tuple(entries), spread=len(entries) > 1)
-        return Call("nn.Sequential", (Argument("", named),))
+            return CallExpr("nn.Sequential", tuple(entries), spread=len(entries) > 1)
+        named = CallExpr("OrderedDict", tuple(entries), spread=len(entries) > 1)
+        return CallExpr("nn.Sequential", (Argument("", named),))
 
     def entries(self, op: Op) -> list[Argument]:
         """Return the arguments of a Sequential for an operation."""
@@ -198,11 +225,13 @@ class Scope:
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
+        self.unrolled.append(len(op.copies))
         return [a for copy in op.copies for one in copy for a in self.entries(one)]
 
-    def _loop_items(self, op: Op) -> list[Item]:
+    def _loop_items(self, op: Op) -> list[ConstructorItem]:
         if loop := self.loop(op):
             return [loop]
+        self.unrolled.append(len(op.copies))
         return self.items([one for copy in op.copies for one in copy])
 
     def loop(self, op: Op) -> Loop | None:
@@ -221,7 +250,7 @@ class Scope:
         if times.number is not None and len(op.copies) < 2:
             return None
         copies = [[*unrolled(copy)] for copy in op.copies]
-        if any(one.again or is_bare(one) for copy in copies for one in copy):
+        if any(one.again or is_own_parameter(one) for copy in copies for one in copy):
             return None
         modules = [[o for o in copy if not self._is_function(o)] for copy in copies]
         if any(len(copy) != 1 for copy in modules) or self._is_tapped(op):
@@ -236,7 +265,7 @@ class Scope:
         general = loop.node or next(iter(loop.nodes), None)
         return loop if self._goes_on(op, general) else None
 
-    def _goes_on(self, op: Op, general: Node | None) -> bool:
+    def _goes_on(self, op: Op, general: PyExpression | None) -> bool:
         """Return whether what is known of a loop holds for any number of iterations.
 
         A caller can ask for more, and two numbers fit any progression. But if the
@@ -256,7 +285,7 @@ class Scope:
             return first == before
         if first != last:
             return first - before == last - first and not has_first(general)
-        return _is_steady(general, First(Leaf(before), Leaf(first)))
+        return _is_steady(general, First(LiteralExpr(before), LiteralExpr(first)))
 
     def _widths(self, op: Op) -> list[Poly]:
         """Return the channels that enter a loop, and those after each iteration."""
@@ -325,7 +354,7 @@ class Scope:
 
     def forward(
         self, flow: Flow, values: Sequence[int], names: Sequence[str]
-    ) -> tuple[Statement, ...]:
+    ) -> tuple[PyStatement, ...]:
         """Return the statements of `forward`."""
         network = self.planner.network
         is_network = self.group.role == "network"
@@ -371,7 +400,7 @@ class Scope:
         """Return several outputs by name; training-only outputs only in training."""
         ports = list(zip(self.planner.network.outputs, values, strict=True))
         always = [(p.name, v) for p, v in ports if not p.training]
-        main: dict[str, Node] = {n: Var(writer.settle(v)) for n, v in always}
+        main: dict[str, PyExpression] = {n: Var(writer.settle(v)) for n, v in always}
         if len(always) < len(ports):
             begin = len(writer.statements)
             writer.run(training)
@@ -381,30 +410,30 @@ class Scope:
             ]
             inner = *writer.statements[begin:], Return(Entries(tuple(every)))
             writer.statements[begin:] = [InTraining(inner)]
-        result: Node = main[always[0][0]]
+        result: PyExpression = main[always[0][0]]
         if len(always) > 1:
             entries = [Argument(f'"{name}": ', node) for name, node in main.items()]
             result = Entries(tuple(entries))
         writer.statements.append(Return(result))
 
-    def _caller(self, op: Op) -> Own:
+    def _caller(self, op: Op) -> SelfAttribute:
         if op.optional:
-            return Own(self._flag_name(op))
-        return Own(op.node.name, indexed=self.group.indexed)
+            return SelfAttribute(self._flag_name(op))
+        return SelfAttribute(op.node.name, indexed=self.group.indexed)
 
-    def _written(self, op: Op, name: str) -> For | None:
+    def _written(self, op: Op, name: str) -> ForStatement | None:
         """Return a loop over all submodules, if each iteration is the same."""
         layer = "layer"
         while layer in self.inputs:
             layer += "_"
-        found: tuple[Statement, ...] | None = None
+        found: tuple[PyStatement, ...] | None = None
         for copy in op.copies:
             output = copy[-1].output
             writer = Forward(
                 copy,
                 {copy[0].reads[0]: name},
                 [output],
-                lambda _: Each(layer),
+                lambda _: LoopVariable(layer),
                 self.planner.inplace,
                 self.bindings,
                 lambda inner, value: None,
@@ -418,7 +447,7 @@ class Scope:
                 return None
             found = body
         over = "self" if self.group.indexed else "self.values()"
-        return None if found is None else For(over, layer, found)
+        return None if found is None else ForStatement(over, layer, found)
 
 
 # ---- details ----------------------------------------------------------------
@@ -427,7 +456,7 @@ class Scope:
 def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
     """Return whether a chain consists of submodules only, as in a Sequential.
 
-    The chain of a network counts as one if it is to be one.
+    The chain of a network only counts as one if the network is declared with `seq`.
     """
     may = group.role != "network" or group.indexed
     return may and not any(
@@ -440,26 +469,30 @@ def title_of(group: Group) -> str:
     return group.origin or group.word
 
 
-def _is_steady(node: Node, entry: First) -> bool:
+def _is_steady(node: PyExpression, entry: First) -> bool:
     """Return whether iterations only differ in what enters the first one."""
-    if isinstance(node, Call | Make):
+    if isinstance(node, CallExpr | Make):
         return all(_is_steady(argument.value, entry) for argument in node.args)
     return node == entry or INDEX not in names_in(node)
 
 
-def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
+def _module_node(
+    step: Step, name: str, in_place: bool, bindings: Bindings
+) -> PyExpression:
     form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)
     if in_place:
-        first = first._replace(args=(*first.args, Argument("inplace", Leaf("True"))))
+        first = first._replace(
+            args=(*first.args, Argument("inplace", LiteralExpr("True")))
+        )
     if not form.then:
         return first
     parts = [first, *(_call(c, bindings) for c in form.then)]
-    return Call("nn.Sequential", tuple(Argument("", p) for p in parts))
+    return CallExpr("nn.Sequential", tuple(Argument("", p) for p in parts))
 
 
-def _call(call: TorchCall, bindings: Bindings) -> Call:
+def _call(call: TorchCall, bindings: Bindings) -> CallExpr:
     args = [
         Argument(
             "",
@@ -470,4 +503,4 @@ def _call(call: TorchCall, bindings: Bindings) -> Call:
         for value in call.args
     ]
     args += [Argument(name, node_of(value, bindings)) for name, value in call.kwargs]
-    return Call(call.name, tuple(args))
+    return CallExpr(call.name, tuple(args))

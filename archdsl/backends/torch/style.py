@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archdsl.passes.recompute import Again
+from archdsl.passes.recompute import RecomputeChoice
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Style:
 
     in_place: bool = True
     inference: bool = False
-    recompute: Again = False
+    recompute: RecomputeChoice = False
 
 
 DEFAULT = Style()

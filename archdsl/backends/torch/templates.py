@@ -14,13 +14,13 @@ from typing import Any, Final
 from archdsl.backends.torch.nodes import (
     Argument,
     Attribute,
-    Binary,
-    Call,
+    BinaryExpr,
+    CallExpr,
     Invoke,
-    Items,
-    Leaf,
-    Node,
-    Range,
+    LiteralExpr,
+    PyExpression,
+    SequenceExpr,
+    SliceExpr,
     Subscript,
     Var,
     mapped,
@@ -39,11 +39,11 @@ _OPERATORS: Final[Mapping[type[ast.operator], str]] = {
 
 def fill(
     template: str,
-    inputs: Sequence[Node],
-    settings: Sequence[tuple[str, Node]],
-    own: Node | None,
+    inputs: Sequence[PyExpression],
+    settings: Sequence[tuple[str, PyExpression]],
+    own: PyExpression | None,
     inplace: bool,
-) -> Node:
+) -> PyExpression:
     """Return a function of a layer kind, applied to its inputs.
 
     Args:
@@ -53,7 +53,7 @@ def fill(
         own: the value of `{self}`.
         inplace: whether it may overwrite its first input.
     """
-    given: dict[str, Node] = {str(n): one for n, one in enumerate(inputs)}
+    given: dict[str, PyExpression] = {str(n): one for n, one in enumerate(inputs)}
     given["sum"], given["product"] = _joined("+", inputs), _joined("*", inputs)
     given |= settings
     if own is not None:
@@ -61,15 +61,15 @@ def fill(
     tree, places = _read(template)
     extra = [Argument(name, v) for name, v in settings if name not in places]
     if inplace:
-        extra.append(Argument("inplace", Leaf("True")))
+        extra.append(Argument("inplace", LiteralExpr("True")))
     further = tuple(extra)
 
-    def change(node: Node) -> Node:
+    def change(node: PyExpression) -> PyExpression:
         if isinstance(node, Var):
             return given[node.name.removeprefix(_PLACE)] if _is_place(node) else node
-        if isinstance(node, Items):
+        if isinstance(node, SequenceExpr):
             return node._replace(items=_expanded(node.items, inputs))
-        if isinstance(node, Call) and any(a.value == _EVERY for a in node.args):
+        if isinstance(node, CallExpr) and any(a.value == _EVERY for a in node.args):
             values = _expanded([argument.value for argument in node.args], inputs)
             return node._replace(args=tuple([Argument("", one) for one in values]))
         return node
@@ -77,33 +77,35 @@ def fill(
     return mapped(_with_settings(tree, further), change)
 
 
-def _joined(op: str, inputs: Sequence[Node]) -> Node:
-    return Binary(op, tuple(inputs)) if len(inputs) > 1 else inputs[0]
+def _joined(op: str, inputs: Sequence[PyExpression]) -> PyExpression:
+    return BinaryExpr(op, tuple(inputs)) if len(inputs) > 1 else inputs[0]
 
 
-def _is_place(node: Node) -> bool:
+def _is_place(node: PyExpression) -> bool:
     return isinstance(node, Var) and node.name.startswith(_PLACE)
 
 
-def _expanded(items: Sequence[Node], inputs: Sequence[Node]) -> tuple[Node, ...]:
+def _expanded(
+    items: Sequence[PyExpression], inputs: Sequence[PyExpression]
+) -> tuple[PyExpression, ...]:
     """Return the items of a list, with all inputs in place of their placeholder."""
-    found: list[Node] = []
+    found: list[PyExpression] = []
     for item in items:
         found += inputs if item == _EVERY else [item]
     return tuple(found)
 
 
-_EVERY: Final = Leaf("*")
+_EVERY: Final = LiteralExpr("*")
 
 
-def _with_settings(tree: Node, further: tuple[Argument, ...]) -> Node:
+def _with_settings(tree: PyExpression, further: tuple[Argument, ...]) -> PyExpression:
     """Return a call with arguments added after the first input."""
     if not further:
         return tree
     first = Var(f"{_PLACE}0")
 
-    def change(node: Node) -> Node:
-        if isinstance(node, Call):
+    def change(node: PyExpression) -> PyExpression:
+        if isinstance(node, CallExpr):
             places = [n for n, a in enumerate(node.args) if a.value == first]
             if places:
                 at = places[0] + 1
@@ -114,7 +116,7 @@ def _with_settings(tree: Node, further: tuple[Argument, ...]) -> Node:
 
 
 @cache
-def _read(template: str) -> tuple[Node, frozenset[str]]:
+def _read(template: str) -> tuple[PyExpression, frozenset[str]]:
     """Return a template as a tree, and the names of its placeholders."""
     text, places = "", set()
     for piece in template.split("{"):
@@ -128,7 +130,7 @@ def _read(template: str) -> tuple[Node, frozenset[str]]:
     return _node(ast.parse(text, mode="eval").body), frozenset(places)
 
 
-def _node(tree: ast.expr) -> Node:
+def _node(tree: ast.expr) -> PyExpression:
     """Convert Python's syntax tree to one of `nodes`.
 
     Raises:
@@ -143,32 +145,32 @@ def _node(tree: ast.expr) -> Node:
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
             return _literal(-value)  # type: ignore[operator]
         case ast.Tuple(elts=items):
-            return Items(tuple([_node(item) for item in items]))
+            return SequenceExpr(tuple([_node(item) for item in items]))
         case ast.List(elts=items):
-            return Items(tuple([_node(item) for item in items]), ("[", "]"))
+            return SequenceExpr(tuple([_node(item) for item in items]), ("[", "]"))
         case ast.Attribute(value=value, attr=name):
             return Attribute(_node(value), name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return Binary(_OPERATORS[type(op)], (_node(left), _node(right)))
+            return BinaryExpr(_OPERATORS[type(op)], (_node(left), _node(right)))
         case ast.Subscript(value=value, slice=ast.Tuple(elts=items)):
             return Subscript(_node(value), tuple([_node(item) for item in items]))
         case ast.Subscript(value=value, slice=item):
             return Subscript(_node(value), (_node(item),))
         case ast.Slice(lower=low, upper=high, step=None):
             ends = [None if end is None else _node(end) for end in (low, high)]
-            return Range(ends[0], ends[1])
+            return SliceExpr(ends[0], ends[1])
         case ast.Call(func=function):
             return _call(tree, function)
         case _:
             raise TypeError(f"a layer's function uses {type(tree).__name__}")
 
 
-def _call(tree: ast.Call, function: ast.expr) -> Node:
+def _call(tree: ast.Call, function: ast.expr) -> PyExpression:
     args = [Argument("", _node(arg)) for arg in tree.args]
     args += [Argument(k.arg or "", _node(k.value)) for k in tree.keywords]
     name = _dotted(function)
     if name.partition(".")[0] in ("F", "torch", "nn"):
-        return Call(name, tuple(args))
+        return CallExpr(name, tuple(args))
     return Invoke(_node(function), tuple(args))
 
 
@@ -180,5 +182,5 @@ def _dotted(tree: ast.expr) -> str:
     return tree.id if isinstance(tree, ast.Name) else ""
 
 
-def _literal(value: Any) -> Leaf:
-    return Leaf(f'"{value}"' if isinstance(value, str) else repr(value))
+def _literal(value: Any) -> LiteralExpr:
+    return LiteralExpr(f'"{value}"' if isinstance(value, str) else repr(value))

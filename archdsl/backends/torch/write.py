@@ -11,12 +11,14 @@ from typing import Any
 
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
+    Choice,
     ClassPlan,
+    ConstructorItem,
     Flag,
-    Item,
     Loop,
     Member,
-    shown,
+    creation,
+    every,
 )
 from archdsl.backends.torch.layout import (
     WIDTH,
@@ -29,11 +31,11 @@ from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Attribute,
-    Call,
+    CallExpr,
     Invoke,
-    Leaf,
+    LiteralExpr,
     Maybe,
-    Node,
+    PyExpression,
     Star,
     Text,
     in_variables,
@@ -42,7 +44,14 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.conditions import Label, reads, with_names
+from archdsl.backends.torch.unpacking import cut_once
+from archdsl.conditions import (
+    LabelTemplate,
+    Test,
+    label_parameters,
+    opposite,
+    with_names,
+)
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.naming import containers_of
@@ -50,7 +59,7 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network, note: str = "", style: Style = DEFAULT) -> str:
+def write_module(network: Network, note: str = "", style: Style = DEFAULT) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
@@ -132,9 +141,11 @@ def _import_from(origin: str, names: list[str]) -> list[str]:
 
 
 def _main(network: Network, plan: ClassPlan) -> list[str]:
-    inputs = [Call("torch.randn", tuple(_sizes(port.shape))) for port in network.inputs]
+    inputs = [
+        CallExpr("torch.randn", tuple(_sizes(port.shape))) for port in network.inputs
+    ]
     always = [port for port in network.outputs if not port.training]
-    run = Call("network", tuple([Argument("", made) for made in inputs]))
+    run = CallExpr("network", tuple([Argument("", made) for made in inputs]))
     lines = [
         "",
         "",
@@ -147,18 +158,18 @@ def _main(network: Network, plan: ClassPlan) -> list[str]:
     return [
         *lines,
         *lay_out(items, 4, "for name, output in ", ":"),
-        *lay_out(_printed(Leaf("output.shape"), Leaf("name")), 8),
+        *lay_out(_printed(LiteralExpr("output.shape"), LiteralExpr("name")), 8),
     ]
 
 
 def _sizes(shape: Shape) -> list[Argument]:
-    return [Argument("", Leaf(str(int(n)))) for n in (1, *shape)]
+    return [Argument("", LiteralExpr(str(int(n)))) for n in (1, *shape)]
 
 
-def _printed(shape: Node, *before: Node) -> Call:
+def _printed(shape: PyExpression, *before: PyExpression) -> CallExpr:
     """Return a call that prints a shape as a tuple."""
-    shown = Call("tuple", (Argument("", shape),))
-    return Call("print", tuple([Argument("", node) for node in (*before, shown)]))
+    shown = CallExpr("tuple", (Argument("", shape),))
+    return CallExpr("print", tuple([Argument("", node) for node in (*before, shown)]))
 
 
 def _class(
@@ -230,7 +241,7 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     if plan.sequential and not any(_has_name(item) for item in plan.items):
         entries = [e for item in plan.items if (e := _entry(item, variables))]
         shown_args = tuple(settled([Argument("", entry) for entry in entries]))
-        call = Call("super().__init__", shown_args, spread=len(shown_args) > 1)
+        call = CallExpr("super().__init__", shown_args, spread=len(shown_args) > 1)
         return [*lines, *assigned, *_with_list(call, "", plan, declared=False)]
     lines += ["        super().__init__()", *assigned]
     lines += [f"        self.{attr} = {n}" for n, attr in plan.settings().items()]
@@ -242,23 +253,28 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
                 containers.add(container)
                 lines.append(f"        {attribute_text(container)} = nn.ModuleDict()")
         lines += _item(item, variables, plan, declared)
-        declared = declared or _needs_list(shown(item))
+        declared = declared or _needs_list(creation(item))
     return [*lines, *_initialisation(network)]
 
 
-def _containers(item: Item) -> list[str]:
+def _containers(item: ConstructorItem) -> list[str]:
     """Return what the dots in a submodule's label end, from the outermost on."""
+    if isinstance(item, Choice):
+        both = *item.there, *item.otherwise
+        return [name for one in both for name in _containers(one)]
     return containers_of(item.attr) if isinstance(item, Member) else []
 
 
-def _needs_list(node: Node | None) -> bool:
+def _needs_list(node: PyExpression | None) -> bool:
     """Return whether some arguments of a call are conditional."""
-    if not isinstance(node, Call):
+    if not isinstance(node, CallExpr):
         return False
     return any(isinstance(argument.value, Maybe) for argument in settled(node.args))
 
 
-def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list[str]:
+def _with_list(
+    call: CallExpr, before: str, plan: ClassPlan, declared: bool, indent: int = 8
+) -> list[str]:
     """Return a call whose arguments are first collected in a list, if some are
     conditional.
 
@@ -266,8 +282,9 @@ def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list
     it has been.
     """
     args = settled(call.args)
+    pad = " " * indent
     if not _needs_list(call):
-        return lay_out(call, 8, before)
+        return lay_out(call, indent, before)
     typed = "" if declared else ": list[nn.Module]"
     name = "layers"
     while any(field.name == name for field in plan.fields):
@@ -276,39 +293,48 @@ def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list
     for tested, group in groupby(args, lambda a: isinstance(a.value, Maybe)):
         nodes = [argument.value for argument in group]
         if tested:
-            lines += [] if lines else [f"        {name}{typed} = []"]
-            for node in nodes:
-                lines += _appended(node, name)
+            lines += [] if lines else [f"{pad}{name}{typed} = []"]
+            for _, alike in groupby(nodes, _test_of):
+                lines += _appended([*alike], name, indent)
         elif lines and len(nodes) == 1:
-            lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), 8)
+            lines += lay_out(
+                CallExpr(f"{name}.append", (Argument("", nodes[0]),)), indent
+            )
         else:
             opening = f"{name} +=" if lines else f"{name}{typed} ="
-            lines.append(f"        {opening} [")
+            lines.append(f"{pad}{opening} [")
             for node in nodes:
-                lines += lay_out(node, 12, "", ",")
-            lines.append("        ]")
-    return [*lines, f"        {before}{call.function}(*{name})"]
+                lines += lay_out(node, indent + 4, "", ",")
+            lines.append(f"{pad}]")
+    return [*lines, f"{pad}{before}{call.function}(*{name})"]
 
 
-def _appended(node: Node, name: str) -> list[str]:
-    assert isinstance(node, Maybe) and node.node is not None
-    return [
-        *lay_out_test(node.test, 8, "if ", ":"),
-        *lay_out(Call(f"{name}.append", (Argument("", node.node),)), 12),
-    ]
+def _test_of(node: PyExpression) -> Test | None:
+    return node.test if isinstance(node, Maybe) else None
 
 
-def _has_name(item: Item) -> bool:
+def _appended(nodes: Sequence[PyExpression], name: str, indent: int) -> list[str]:
+    """Return the lines that append what depends on one condition to a list."""
+    lines: list[str] = []
+    for node in nodes:
+        assert isinstance(node, Maybe) and node.node is not None
+        lines += [] if lines else lay_out_test(node.test, indent, "if ", ":")
+        call = CallExpr(f"{name}.append", (Argument("", node.node),))
+        lines += lay_out(call, indent + 4)
+    return lines
+
+
+def _has_name(item: ConstructorItem) -> bool:
     if isinstance(item, Loop):
         return bool(item.labels or item.label)
-    return isinstance(item, Flag) or bool(item.label)
+    return isinstance(item, Flag | Choice) or bool(item.label)
 
 
-def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
+def _entry(item: ConstructorItem, variables: Mapping[Poly, str]) -> PyExpression | None:
     """Return the argument of a Sequential for an item."""
-    if isinstance(item, Flag):
+    if isinstance(item, Flag | Choice):
         return None
-    node = shown(item)
+    node = creation(item)
     if node is None:
         return None
     # Of one copy alone nothing says that others would differ.
@@ -329,7 +355,12 @@ def _signature_lines(name: str, args: Sequence[str], returned: str) -> list[str]
 
 
 def _item(
-    item: Item, variables: Mapping[Poly, str], plan: ClassPlan, declared: bool
+    item: ConstructorItem,
+    variables: Mapping[Poly, str],
+    plan: ClassPlan,
+    declared: bool,
+    indent: int = 8,
+    typed: str = "",
 ) -> list[str]:
     """Return the lines that create a submodule, or several similar ones.
 
@@ -338,55 +369,120 @@ def _item(
         variables: numbers that are in variables.
         plan: plan of the class.
         declared: whether the type of the list of conditional arguments is declared.
+        indent: indentation of the lines.
+        typed: the type of the attribute, with a colon before it.
     """
     if isinstance(item, Flag):
         lines: list[str] = []
         for one in item.extra:
-            lines += _item(one, variables, plan, declared)
+            lines += _item(one, variables, plan, declared, indent)
         if len(item.states) > 1:
             test = with_names(item.condition, variables)
-            lines += lay_out_test(test, 8, f"self.{item.attr} = ")
+            lines += lay_out_test(test, indent, f"self.{item.attr} = ")
         return lines
+    if isinstance(item, Choice):
+        return _choice(item, variables, plan, declared, indent)
     if isinstance(item, Loop):
-        return _loop(item)
+        return _loop(item, indent)
     if item.node is None:
         return []
     node = in_variables(item.node, variables)
+    own = attribute_text(item.attr)
     if item.condition is None:
-        own = attribute_text(item.attr)
-        if isinstance(node, Call) and own and not reads(item.label):
-            return _with_list(node, f"{own} = ", plan, declared)
-        return _submodule(item.label, node)
+        if isinstance(node, CallExpr) and own and not label_parameters(item.label):
+            return _with_list(node, f"{own}{typed} = ", plan, declared, indent)
+        return _submodule(item.label, node, indent, typed)
     test = with_names(item.condition, variables)
-    own, typed = attribute_text(item.attr), "" if "." in item.attr else ": nn.Module"
     return [
-        f"        {own}{typed} = nn.Identity()",
-        *lay_out_test(test, 8, "if ", ":"),
-        *lay_out(node, 12, f"{own} = "),
+        _declared(item.attr, indent),
+        *lay_out_test(test, indent, "if ", ":"),
+        *lay_out(node, indent + 4, f"{own} = "),
     ]
 
 
-def _submodule(label: Label, node: Node) -> list[str]:
-    if not reads(label) and (own := attribute_text("".join(map(str, label)))):
-        return lay_out(node, 8, f"{own} = ")
-    return lay_out(_added(label, node), 8)
+def _declared(name: str, indent: int, hole: bool = True) -> str:
+    """Return the line that declares a submodule which not all instances have."""
+    kind, value = "nn.Module", "nn.Identity()"
+    if not hole:
+        kind, value = "nn.Module | None", "None"
+    typed = "" if "." in name else f": {kind}"
+    return f"{' ' * indent}{attribute_text(name)}{typed} = {value}"
 
 
-def _added(label: Label, node: Node) -> Call:
+def _choice(
+    item: Choice,
+    variables: Mapping[Poly, str],
+    plan: ClassPlan,
+    declared: bool,
+    indent: int,
+) -> list[str]:
+    """Return the lines that create the submodules of some calls, and of the others.
+
+    An identity is registered when it is declared, so one that comes after other
+    submodules is created beside them.
+    """
+    sides = [tuple(filter(_creates, side)) for side in (item.there, item.otherwise)]
+    test = with_names(item.test, variables)
+    if not any(sides):
+        return []
+    if not sides[0]:
+        sides, test = [sides[1], ()], opposite(test)
+    names = [[one.attr for one in every(s) if isinstance(one, Member)] for s in sides]
+    lines: list[str] = []
+    for place, name in ((p, n) for p, own in enumerate(names) for n in own):
+        if name in names[1 - place] or plan.sequential:
+            continue
+        hole = name in plan.holes
+        if not hole or (not sides[1] and name == names[0][0]):
+            lines.append(_declared(name, indent, hole))
+        else:
+            none = Member((name,), CallExpr("nn.Identity", ()))
+            sides[1 - place] = (*sides[1 - place], none)
+    typed = {one.attr for one in sides[1] if isinstance(one, Member)}
+    lines += lay_out_test(test, indent, "if ", ":")
+    for place, side in enumerate(sides):
+        if place and side:
+            lines.append(f"{' ' * indent}else:")
+        for one in side:
+            # Where a submodule is made in two ways, its type is that of both.
+            both = not place and isinstance(one, Member) and one.attr in typed
+            kind = ": nn.Module" if both else ""
+            lines += _item(one, variables, plan, declared, indent + 4, kind)
+    return lines
+
+
+def _creates(item: ConstructorItem) -> bool:
+    """Return whether an item creates anything: no instance needs some projections."""
+    if isinstance(item, Choice):
+        return any(map(_creates, (*item.there, *item.otherwise)))
+    return not isinstance(item, Member) or item.node is not None
+
+
+def _submodule(
+    label: LabelTemplate, node: PyExpression, indent: int, typed: str = ""
+) -> list[str]:
+    if not label_parameters(label) and (
+        own := attribute_text("".join(map(str, label)))
+    ):
+        return lay_out(node, indent, f"{own}{typed} = ")
+    return lay_out(_added(label, node), indent)
+
+
+def _added(label: LabelTemplate, node: PyExpression) -> CallExpr:
     args = (Argument("", Text(label)), Argument("", node))
-    return Call("self.add_module", args)
+    return CallExpr("self.add_module", args)
 
 
-def _loop(item: Loop) -> list[str]:
-    node = shown(item)
+def _loop(item: Loop, indent: int) -> list[str]:
+    node = creation(item)
     if node is None:
         return []
     if item.is_single:
-        return _submodule(item.labels[0], node)
+        return _submodule(item.labels[0], node, indent)
     assert item.label is not None
     return [
-        f"        for {INDEX} in range({item.times.text()}):",
-        *lay_out(_added(item.label, node), 12),
+        f"{' ' * indent}for {INDEX} in range({item.times.text()}):",
+        *lay_out(_added(item.label, node), indent + 4),
     ]
 
 
@@ -400,7 +496,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
             returned = f"Tensor | {returned}"
     inputs = [f"{name}: Tensor" for name in plan.inputs]
     head = _signature_lines("forward", inputs, returned)
-    return ["", *head, *lay_out_statements(plan.statements(), 8)]
+    return ["", *head, *lay_out_statements(cut_once(plan.statements()), 8)]
 
 
 # ---- how parameters start ---------------------------------------------------
@@ -480,15 +576,15 @@ def _initializer(initializer: Initializer, guarded: bool) -> list[str]:
     return lay_out(call, 16)
 
 
-def _starting(initializer: Initializer, tensor: str) -> Call:
+def _starting(initializer: Initializer, tensor: str) -> CallExpr:
     """Return the call that initialises a tensor."""
     function = SCHEMES[initializer.scheme].function
     arguments = dict(initializer.arguments)
     if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:
         function = _CONSTANTS[float(arguments.pop("val"))]
     args = [Argument(name, _value(value)) for name, value in arguments.items()]
-    return Call(f"nn.init.{function}", (Argument("", Leaf(tensor)), *args))
+    return CallExpr(f"nn.init.{function}", (Argument("", LiteralExpr(tensor)), *args))
 
 
-def _value(value: Any) -> Leaf:
-    return Leaf(f'"{value}"' if isinstance(value, str) else repr(value))
+def _value(value: Any) -> LiteralExpr:
+    return LiteralExpr(f'"{value}"' if isinstance(value, str) else repr(value))

@@ -1,26 +1,26 @@
 """Training: from a network, images and a recipe to weights."""
 
 from . import sharding, states
-from .data import Data, load
-from .loop import Options, Stopped, Trainer, Watch
+from .data import Data, load_data
+from .loop import LoopOptions, Stopped, Trainer, Watch
 from .prepare import Start, classes_of, trainer
-from .recipe import Recipe, parse, shipped
-from .scaling import Scale
+from .recipe import Recipe, parse_recipe, shipped_recipe
+from .scaling import ImageScale
 
 __all__ = [
     "Data",
-    "Options",
+    "ImageScale",
+    "LoopOptions",
     "Recipe",
-    "Scale",
     "Start",
     "Stopped",
     "Trainer",
     "Watch",
     "classes_of",
-    "load",
-    "parse",
+    "load_data",
+    "parse_recipe",
     "sharding",
-    "shipped",
+    "shipped_recipe",
     "states",
     "trainer",
 ]

@@ -35,14 +35,18 @@ def blame(
         "gradients with `clip_norm`"
     )
     if not images.isfinite().all():
-        return Diagnostic("A1106", message, label="an image holds such numbers")
+        return Diagnostic(
+            "A1106", message, label="an image has values that are not finite"
+        )
     notes = []
     broken = [
         name for name, one in module.named_parameters() if not one.isfinite().all()
     ]
     if broken:
         more = f" and those of {len(broken) - 1:,} more" if len(broken) > 1 else ""
-        notes.append(f"weights are not finite since the step before: {broken[0]}{more}")
+        notes.append(
+            f"these weights were not finite after the step before: {broken[0]}{more}"
+        )
     path = _first(module, {step.path for step in network.steps()}, again)
     if path is None:
         notes.append("the outputs of all modules are finite, so it is the loss itself")

@@ -30,7 +30,7 @@ SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".t
 # Without images of its own for the test, this share of the data is held out for it.
 HELD_OUT: Final = 10
 HELD_OUT_NOTE: Final = (
-    "{root} has no parts to train and to test with: a tenth is held out to test with"
+    "{root} is not split into training and test images: a tenth is held out for testing"
 )
 MAX_CLASSES: Final = 1_000_000
 # What the parts are called.
@@ -40,7 +40,7 @@ _SYNTHETIC: Final = (1024, 256)
 _DIGITS_HELD_OUT: Final = 360
 
 
-class Items(Protocol):
+class ImageItems(Protocol):
     """Images in an order, each read when it is asked for."""
 
     labels: Sequence[int]
@@ -71,15 +71,15 @@ class Data(NamedTuple):
     """
 
     name: str
-    train: Items
-    test: Items
+    train: ImageItems
+    test: ImageItems
     classes: tuple[str, ...]
     shape: Shape | None
     notes: tuple[str, ...] = ()
     root: Path | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "classes": len(self.classes),
             "train": len(self.train.labels),
@@ -87,12 +87,12 @@ class Data(NamedTuple):
         }
 
 
-def refuse(message: str, help: str | None = None, code: str = "A1104") -> SpecError:
+def unusable(message: str, help: str | None = None, code: str = "A1104") -> SpecError:
     """Return the error for data that cannot be used."""
     return SpecError([Diagnostic(code, message, help=help)])
 
 
-def load(name: str, shape: Shape, classes: int) -> Data:
+def load_data(name: str, shape: Shape, classes: int) -> Data:
     """Return the data that the user names.
 
     Args:
@@ -126,8 +126,8 @@ def load(name: str, shape: Shape, classes: int) -> Data:
     elif path.is_dir():
         data = folder(path, mode)
     else:
-        raise refuse(
-            f"there are no data `{name}`",
+        raise unusable(
+            f"there is no data `{name}`",
             "give `digits`, `synthetic`, `torchvision:SET:FOLDER`, an .npz file, or a "
             "folder of images or shards",
         )
@@ -147,8 +147,8 @@ def check_channels(shape: Shape) -> None:
         SpecError: if it takes neither 1 nor 3 channels.
     """
     if shape[0] not in (1, 3):
-        raise refuse(
-            f"images have 1 or 3 channels, and the network takes {show_shape(shape)}",
+        raise unusable(
+            f"images have 1 or 3 channels, but the network takes {show_shape(shape)}",
             code="A1105",
         )
 
@@ -156,15 +156,15 @@ def check_channels(shape: Shape) -> None:
 def _check(data: Data, shape: Shape, classes: int) -> None:
     if data.shape is not None and data.shape != shape:
         found, wanted = show_shape(data.shape), show_shape(shape)
-        raise refuse(
-            f"images of {data.name} are {found}, and the network takes {wanted}",
+        raise unusable(
+            f"images of {data.name} are {found}, but the network takes {wanted}",
             f"build it for them: `--input {found}`",
             "A1105",
         )
     if data.shape is None:
         check_channels(shape)
     if len(data.classes) != classes:
-        raise refuse(
+        raise unusable(
             f"{data.name} has {len(data.classes):,} classes, and the network has "
             f"{classes:,} outputs",
             f"where it has such a parameter: `-D classes={len(data.classes)}`",
@@ -238,14 +238,14 @@ def arrays(path: Path, shape: Shape) -> Data:
     for key in ("images", "labels"):
         if key not in held:
             known = ", ".join(f"`{name}`" for name in held) or "nothing"
-            raise refuse(f"{path} has no array `{key}`", f"it holds {known}")
+            raise unusable(f"{path} has no array `{key}`", f"it holds {known}")
     images = _images(path, "images", held["images"], shape)
     labels = _labels(path, "labels", held["labels"], len(images))
     notes: tuple[str, ...] = ()
     if "test_images" in held and "test_labels" in held:
         test_images = _images(path, "test_images", held["test_images"], shape)
         if test_images.shape[1:] != images.shape[1:]:
-            raise refuse(f"{path}: `test_images` differ in size from `images`")
+            raise unusable(f"{path}: `test_images` differ in size from `images`")
         test_labels = _labels(
             path, "test_labels", held["test_labels"], len(test_images)
         )
@@ -257,7 +257,7 @@ def arrays(path: Path, shape: Shape) -> Data:
             Arrays(images[part], [labels[n] for n in part], path.name)
             for part in (kept, out)
         )
-        notes = (f"{path} has no `test_images`: a tenth is held out to test with",)
+        notes = (f"{path} has no `test_images`: a tenth is held out for testing",)
     top = max(max(train.labels), max(test.labels, default=0))
     classes = tuple(str(number) for number in range(top + 1))
     height, width, channels = images.shape[1:]
@@ -271,22 +271,22 @@ def _npz(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             size = sum(item.file_size for item in archive.infolist())
         if size > MAX_BYTES:
-            raise refuse(
+            raise unusable(
                 f"{path} holds {size:,} bytes, more than {MAX_BYTES:,}",
-                "train with a folder of images, which are read one by one",
+                "use a folder of images, which are read one by one",
                 "A0911",
             )
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise refuse(f"{path} cannot be read: {reason}") from None
+        raise unusable(f"{path} cannot be read: {reason}") from None
     except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
-        raise refuse(f"{path} is no file of arrays: {reason}") from None
+        raise unusable(f"{path} is not a file of arrays: {reason}") from None
     except MemoryError:
-        raise refuse(
-            f"{path} claims an array that does not fit", code="A0911"
+        raise unusable(
+            f"{path} declares an array that does not fit into it", code="A0911"
         ) from None
 
 
@@ -295,14 +295,14 @@ def _images(path: Path, key: str, images: Any, shape: Shape) -> Any:
     import numpy as np
 
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise refuse(f"{path}: `{key}` holds {images.dtype}, not bytes or floats")
+        raise unusable(f"{path}: `{key}` holds {images.dtype}, not bytes or floats")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise refuse(f"{path}: `{key}` holds numbers that are not finite")
+        raise unusable(f"{path}: `{key}` holds numbers that are not finite")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or not images.size:
         sizes = " x ".join(map(str, images.shape))
-        raise refuse(
+        raise unusable(
             f"{path}: `{key}` is {sizes}", "images are N x height x width x channels"
         )
     if images.shape[1:] == shape:
@@ -313,17 +313,17 @@ def _images(path: Path, key: str, images: Any, shape: Shape) -> Any:
 
 def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise refuse(f"{path}: `{key}` is not a row of whole numbers")
+        raise unusable(f"{path}: `{key}` is not a one-dimensional array of integers")
     if len(labels) != number:
-        raise refuse(f"{path}: {len(labels):,} labels for {number:,} images")
+        raise unusable(f"{path}: {len(labels):,} labels for {number:,} images")
     if labels.size and not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
         limit = f"fewer than {MAX_CLASSES:,}"
-        raise refuse(f"{path}: `{key}` are classes from 0, {limit}")
+        raise unusable(f"{path}: `{key}` are classes from 0, {limit}")
     return [int(label) for label in labels]
 
 
 def held_out(number: int) -> tuple[list[int], list[int]]:
-    """Return which of so many are to train, and which to test with."""
+    """Return which of a number of images are for training, and which for testing."""
     order = list(range(number))
     random.Random(0).shuffle(order)
     cut = number - max(number // HELD_OUT, 1)
@@ -363,7 +363,7 @@ def synthetic(shape: Shape, classes: int) -> Data:
         Noise(shape, classes, train, test),
         tuple(map(str, range(classes))),
         shape,
-        ("the images are random: nothing can be learnt but to know them by heart",),
+        ("the images are random, so a network can only memorise them",),
     )
 
 
@@ -406,7 +406,7 @@ def folder(root: Path, mode: str = "RGB") -> Data:
         _, others, targets = _listed(root / test, classes)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise refuse(f"{root} cannot be read: {reason}") from None
+        raise unusable(f"{root} cannot be read: {reason}") from None
     return Data(
         str(root),
         Files(paths, labels, mode),
@@ -439,14 +439,16 @@ def _listed(
     )
     if classes is None:
         if len(found) < 2:
-            raise refuse(
+            raise unusable(
                 f"{root} has no folders of two classes or more",
                 "the images of each class are in a folder of its name",
             )
         classes = tuple(found)
     elif set(found) - set(classes):
         new = min(set(found) - set(classes))
-        raise refuse(f"{root} has a class `{new}`, and the images to train with do not")
+        raise unusable(
+            f"{root} has a class `{new}`, and the images to train with do not"
+        )
     numbers = {name: number for number, name in enumerate(classes)}
     paths: list[str] = []
     labels: list[int] = []
@@ -459,7 +461,7 @@ def _listed(
         paths += files
         labels += [numbers[name]] * len(files)
         if len(paths) > MAX_FILES:
-            raise refuse(f"{root} has more than {MAX_FILES:,} images", code="A0911")
+            raise unusable(f"{root} has more than {MAX_FILES:,} images", code="A0911")
     if not paths:
-        raise refuse(f"{root} has no images", f"they end in {', '.join(SUFFIXES)}")
+        raise unusable(f"{root} has no images", f"they end in {', '.join(SUFFIXES)}")
     return classes, paths, labels

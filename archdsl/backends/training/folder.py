@@ -17,9 +17,9 @@ from archdsl.backends.spec import Unwritable, write_spec
 from archdsl.ir import Network
 from archdsl.limits import MAX_FILE_BYTES
 
-from .data import Data, refuse
+from .data import Data, unusable
 from .recipe import Recipe
-from .scaling import Scale
+from .scaling import ImageScale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ _PARTS: Final = {
     "recipe": "the recipe",
     "data": "the data",
     "seed": "the seed",
-    "start": "the weights to begin with, or the layers that keep theirs",
+    "start": "the initial weights, or the frozen layers",
 }
 
 
@@ -71,7 +71,7 @@ class Run(NamedTuple):
     seed: int
     start: dict[str, Any]
     classes: tuple[str, ...]
-    scale: Scale
+    scale: ImageScale
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, without the spec."""
@@ -80,12 +80,12 @@ class Run(NamedTuple):
         return held
 
 
-def about(
+def run_info(
     network: Network,
     text: str,
     recipe: Recipe,
     data: Data,
-    scale: Scale,
+    scale: ImageScale,
     seed: int,
     start: Mapping[str, Any],
 ) -> Run:
@@ -103,7 +103,7 @@ def about(
     return Run(
         network.name,
         _spec(network),
-        digest(text),
+        module_digest(text),
         recipe.model_dump(mode="json", exclude={"about", "source"}),
         data.about(),
         seed,
@@ -120,12 +120,12 @@ def _spec(network: Network) -> str:
         return network.root.span.source.text
 
 
-def digest(text: str) -> str:
+def module_digest(text: str) -> str:
     """Return what tells a network from others: a digest of its module's text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(run: Path, what: Run, text: str) -> None:
+def write_run(run: Path, what: Run, text: str) -> None:
     """Write what a run is about.
 
     Args:
@@ -153,16 +153,16 @@ def check_same(run: Path, what: Run) -> None:
         held = json.loads((run / ABOUT).read_bytes())
         pairs = [(name, held[name]) for name in _PARTS]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise refuse(f"{run / ABOUT} cannot be read", code="A1107") from None
+        raise unusable(f"{run / ABOUT} cannot be read", code="A1107") from None
     new = json.loads(json.dumps(what.as_dict()))
     for name, old in pairs:
         if old == new[name]:
             continue
         key, before, now = _difference("", old, new[name])
         detail = f" (`{key}` was {before} and is {now})" if key else ""
-        raise refuse(
+        raise unusable(
             f"{_PARTS[name]} of the run in {run} differs{detail}",
-            "go on with the same command, or write to another folder",
+            "use the same command, or write to another folder",
             "A1107",
         )
 
@@ -215,9 +215,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         help = "give folders that `archdsl train` has written"
-        raise refuse(f"{path} cannot be read: {reason}", help, "A1107") from None
+        raise unusable(f"{path} cannot be read: {reason}", help, "A1107") from None
     except (ValueError, TypeError, csv.Error):
-        raise refuse(f"{path} holds no metrics of a run", code="A1107") from None
+        raise unusable(f"{path} holds no metrics of a run", code="A1107") from None
 
 
 def _number(key: str, text: str) -> int | float | None:

@@ -10,18 +10,18 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends import torch as emitting
-from archdsl.backends.checkpoints import read
+from archdsl.backends.checkpoints import read_weights
 from archdsl.backends.images import BadImage, open_image
 from archdsl.backends.text import align
 from archdsl.ir import Network
 
-from .data import Data, check_channels, mode_of, refuse
-from .loader import Batch, Loader, Order
-from .loop import evaluate, processor_of
+from .data import Data, check_channels, mode_of, unusable
+from .loader import Batch, ImageLoader, SampleOrder
+from .loop import evaluate_module, processor_of
 from .measures import Measures
 from .prepare import classes_of, load_weights, scale_of, usual_scale
 from .recipe import Images
-from .scaling import Scale
+from .scaling import ImageScale
 from .views import Views
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Seeing(NamedTuple):
         test_crop: share of the shorter side that is looked at.
     """
 
-    scale: Scale
+    scale: ImageScale
     test_crop: float
 
 
@@ -93,8 +93,8 @@ class Judged(NamedTuple):
             ("loss", f"{found.loss:.4f}"),
             (
                 "calibration error",
-                f"{_percent(found.calibration_error)}  mean distance of confidence and "
-                "accuracy",
+                f"{_percent(found.calibration_error)}  mean difference between "
+                "confidence and accuracy",
             ),
         ]
         parts = [align(rows), self._classes(everything)]
@@ -110,7 +110,7 @@ class Judged(NamedTuple):
             # Those with the most to gain.
             shown = sorted(classes, key=lambda one: _or_one(one[1].recall))[:_SHOWN]
         rows: list[tuple[str, ...]] = [
-            ("class", "images", "precision", "recall", "most often taken for")
+            ("class", "images", "precision", "recall", "most often confused with")
         ]
         for number, one in shown:
             row = list(self.measures.confusion[number])
@@ -129,7 +129,9 @@ class Judged(NamedTuple):
         lines = align(rows, right=(1, 2, 3))
         if len(shown) < len(classes):
             rest = len(classes) - len(shown)
-            lines.append(f"and {rest:,} more, which are found more often: --classes")
+            lines.append(
+                f"and {rest:,} more with a higher recall; --classes shows them"
+            )
         return lines
 
     def _confusion(self) -> list[str]:
@@ -193,7 +195,7 @@ def judge(
     module.to(device)
     bad: dict[str, str] = {}
     images = Images(test_crop=seeing.test_crop)
-    loader = Loader(data, shape, images, Order(batch, 0), workers)
+    loader = ImageLoader(data, shape, images, SampleOrder(batch, 0), workers)
 
     def placed(batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         for one in batches:
@@ -203,10 +205,10 @@ def judge(
                 images = seeing.scale.of(one.images.to(device)).contiguous()
                 yield images, one.labels.to(device)
 
-    tally = evaluate(module, placed(loader.testing()), classes, confusion=True)
+    tally = evaluate_module(module, placed(loader.testing()), classes, confusion=True)
     measures = tally.measures()
     if not measures.images:
-        raise refuse(f"{data.name} has no images that can be read")
+        raise unusable(f"{data.name} has no images that can be read")
     return Judged(data, measures, seeing, bad)
 
 
@@ -278,7 +280,7 @@ def _shown(name: object) -> str:
 
 def _notes(weights: Path) -> dict[str, Any]:
     """Return what `archdsl train` has written beside weights, empty if nothing is."""
-    read(weights)  # which says what is wrong with it, if something is
+    read_weights(weights)  # which says what is wrong with it, if something is
     if weights.suffix != ".safetensors":
         return {}
     from safetensors import safe_open
@@ -305,8 +307,9 @@ def _check_classes(weights: Path, notes: Mapping[str, Any], data: Data) -> None:
             ),
             f"{len(trained)} and {len(data.classes)} of them",
         )
-        raise refuse(
-            f"{weights} was trained for other classes than {data.name} has: {first}",
+        raise unusable(
+            f"{weights} was trained for classes other than those of {data.name}: "
+            f"{first}",
             code="A1105",
         )
 
@@ -321,7 +324,7 @@ def _seeing(
 ) -> Seeing:
     """Return how images are shown: as the user says, the weights say, or as usual."""
     found = _noted(notes.get("images")) or usual()
-    scale = Scale(mean or found.scale.mean, std or found.scale.std)
+    scale = ImageScale(mean or found.scale.mean, std or found.scale.std)
     _check_scale(scale, channels)
     return Seeing(scale, found.test_crop if crop is None else crop)
 
@@ -338,13 +341,17 @@ def _noted(notes: Any) -> Seeing | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     sound = all(map(math.isfinite, (*mean, *std, crop))) and 0 < crop <= 1
-    return Seeing(Scale(mean, std), crop) if sound and all(s > 0 for s in std) else None
+    return (
+        Seeing(ImageScale(mean, std), crop)
+        if sound and all(s > 0 for s in std)
+        else None
+    )
 
 
-def _check_scale(scale: Scale, channels: int) -> None:
+def _check_scale(scale: ImageScale, channels: int) -> None:
     for name, given in scale._asdict().items():
         if len(given) != channels:
-            raise refuse(
+            raise unusable(
                 f"the {name} has {len(given)} numbers, and the network takes "
                 f"{channels} channels",
                 code="A1105",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from archdsl.backends.images import BadImage
 from archdsl.values import Shape
 
-from .data import Data, Items
+from .data import Data, ImageItems
 from .recipe import Images
 from .views import Views
 
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     gone: tuple[str, ...] = ()
 
 
-class Order(NamedTuple):
+class SampleOrder(NamedTuple):
     """How images are spread over steps and processes.
 
     Attributes:
@@ -75,7 +75,7 @@ class Order(NamedTuple):
 class _Shown:
     """Images as the network is shown them, by their number."""
 
-    def __init__(self, items: Items, views: Views, seed: int, epoch: int) -> None:
+    def __init__(self, items: ImageItems, views: Views, seed: int, epoch: int) -> None:
         self.items = items
         self.views = views
         self.seed = seed
@@ -112,7 +112,7 @@ def _together(found: Sequence[tuple[str, Any]]) -> Batch:
     )
 
 
-class Loader(NamedTuple):
+class ImageLoader(NamedTuple):
     """Reads the images of a data set.
 
     Attributes:
@@ -127,7 +127,7 @@ class Loader(NamedTuple):
     data: Data
     shape: Shape
     images: Images
-    order: Order
+    order: SampleOrder
     workers: int = 0
     pinned: bool = False
 

@@ -29,13 +29,13 @@ from archdsl.values import Shape
 from . import folder, sharding, states
 from .blame import blame
 from .board import Board, has_tensorboard
-from .data import Data, refuse
-from .loader import Batch, Loader, Order
+from .data import Data, unusable
+from .loader import Batch, ImageLoader, SampleOrder
 from .measures import Measures, Tally
-from .mixing import Mixed, mix, mixes
-from .optimizing import Rates, make_average, make_optimizer
+from .mixing import Mixed, mix_images, mixes
+from .optimizing import LearningRates, make_average, make_optimizer
 from .recipe import Recipe
-from .scaling import Scale
+from .scaling import ImageScale
 from .trackers import Tracker
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 600.0
 
 
-class Options(NamedTuple):
+class LoopOptions(NamedTuple):
     """How a run is carried out, which does not change its result.
 
     Attributes:
@@ -94,7 +94,7 @@ class Stopped(Exception):
 
     Attributes:
         step: steps that were done.
-        asked: whether it was to stop after so many steps.
+        asked: whether it stopped after a given number of steps.
     """
 
     def __init__(self, step: int, *, asked: bool) -> None:
@@ -124,9 +124,9 @@ class Trainer:
         module: nn.Module,
         data: Data,
         recipe: Recipe,
-        scale: Scale,
+        scale: ImageScale,
         run: Path,
-        options: Options,
+        options: LoopOptions,
         watch: Watch,
         frozen: tuple[str, ...] = (),
     ) -> None:
@@ -135,12 +135,14 @@ class Trainer:
         self.fabric = _fabric(options, recipe, network)
         self.is_first = self.fabric.global_rank == 0
         shape: Shape = network.inputs[0].shape
-        order = Order(
+        order = SampleOrder(
             recipe.batch, options.seed, self.fabric.global_rank, self.fabric.world_size
         )
         _check_spread(recipe, self.fabric.world_size)
         pinned = self.fabric.device.type == "cuda"
-        self.loader = Loader(data, shape, recipe.images, order, options.workers, pinned)
+        self.loader = ImageLoader(
+            data, shape, recipe.images, order, options.workers, pinned
+        )
         self.module = module
         self._frozen = frozen
         for one in _below(module, frozen):
@@ -172,7 +174,9 @@ class Trainer:
         self._model = self.fabric.setup_module(ready)
         optimizer = make_optimizer(self.module, self.recipe.optimizer)
         self._optimizer = self.fabric.setup_optimizers(optimizer)
-        self._rates = Rates(self._optimizer.optimizer, self.recipe, self.loader.steps())
+        self._rates = LearningRates(
+            self._optimizer.optimizer, self.recipe, self.loader.steps()
+        )
         ema = self.recipe.ema
         self._average = None if ema is None else make_average(self.module, ema)
 
@@ -231,7 +235,7 @@ class Trainer:
         draw = Random(f"{self.options.seed} step {self.step} {self.fabric.global_rank}")
         torch.manual_seed(draw.getrandbits(63))
         images, labels = self._placed(batch)
-        mixed = mix(images, labels, self.recipe.images, draw)
+        mixed = mix_images(images, labels, self.recipe.images, draw)
         size = len(mixed.labels)
         parts = _parts(mixed, self.recipe.accumulate)
         for place, part in enumerate(parts):
@@ -323,12 +327,12 @@ class Trainer:
     def test(self) -> Measures:
         """Return how well the module does on the images to test with."""
         batches = self.loader.testing()
-        tally = evaluate(
+        tally = evaluate_module(
             self.trained(), self._tested(batches), len(self.data.classes), self.fabric
         )
         found = tally.measures(self._total if self.fabric.world_size > 1 else None)
         if not found.images:
-            raise refuse(f"no image of {self.data.name} to test with can be read")
+            raise unusable(f"no test image of {self.data.name} can be read")
         return found
 
     def _tested(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -376,7 +380,7 @@ class Trainer:
         self.save()
 
     def _track(self, metrics: dict[str, Any]) -> None:
-        """Send an epoch's metrics to the trackers; without them, the run goes on."""
+        """Send an epoch's metrics to the trackers; if they fail, the run continues."""
         for one in self._trackers:
             try:
                 one.send(metrics, self.epoch)
@@ -385,7 +389,7 @@ class Trainer:
 
     def _untracked(self, one: Tracker, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        self.watch.say(f"note: {one.name} did not take the metrics: {reason}")
+        self.watch.say(f"note: {one.name} did not accept the metrics: {reason}")
 
     def close(self) -> None:
         """End what the engine, TensorBoard and the trackers hold open."""
@@ -500,9 +504,9 @@ class Trainer:
         """
         if state.get("shard", False) is not self.options.shard:
             what = "without" if self.options.shard else "with"
-            raise refuse(
+            raise unusable(
                 f"the state in {self.run} was written {what} --shard",
-                "go on as the run began",
+                "resume as the run was started",
                 "A1107",
             )
         try:
@@ -519,7 +523,7 @@ class Trainer:
             self.bad = dict(state["bad"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise refuse(
+            raise unusable(
                 f"the state in {self.run} is not of this run: {reason}", code="A1107"
             ) from None
 
@@ -531,9 +535,9 @@ class Trainer:
         root = self.data.root
         if batch.gone and root is not None and not root.is_dir():
             self.save()
-            raise refuse(
+            raise unusable(
                 f"the folder {root} is gone; the run is saved at step {self.step:,}",
-                "when it is back, go on with --resume",
+                "when it is back, continue with --resume",
             )
         for name in batch.gone:
             self.bad.setdefault(name, "the file is gone")
@@ -546,7 +550,7 @@ class Trainer:
         """
         if not len(batch.labels):
             name = (*[name for name, _ in batch.bad], *batch.gone)[0]
-            raise refuse(f"no image of a step could be read, the first being {name}")
+            raise unusable(f"no image of a step could be read; the first is {name}")
 
     def _line(self) -> str:
         loss = self._sums[0] / self._sums[2] if self._sums[2] else 0.0
@@ -573,7 +577,7 @@ def peak_bytes(processor: str) -> int | None:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def evaluate(
+def evaluate_module(
     module: nn.Module,
     batches: Iterator[tuple[Tensor, Tensor]],
     classes: int,
@@ -637,24 +641,24 @@ def _parts(mixed: Mixed, number: int) -> list[Mixed]:
 
 def _check_spread(recipe: Recipe, world: int) -> None:
     if recipe.batch % (world * recipe.accumulate):
-        raise refuse(
+        raise unusable(
             f"a batch of {recipe.batch} cannot be spread over {world} processes in "
             f"{recipe.accumulate} parts",
-            f"take a multiple of {world * recipe.accumulate}: `--set batch=...`",
+            f"use a multiple of {world * recipe.accumulate}: `--set batch=...`",
             "A1105",
         )
 
 
 def _check_sharded(recipe: Recipe, world: int) -> None:
     if world == 1:
-        raise refuse(
-            "weights are spread over several processes, and there is one",
+        raise unusable(
+            "weights are spread over several processes, but there is only one",
             "start them by torchrun, or leave --shard out",
             "A1105",
         )
     if recipe.ema is not None:
-        raise refuse(
-            "of sharded weights no average is made",
+        raise unusable(
+            "sharded weights cannot be averaged",
             "leave --shard or `ema` out",
             "A1105",
         )
@@ -671,11 +675,11 @@ def processor_of(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise refuse("torch sees no GPU", "leave `--on` out, or give `--on cpu`")
+        raise unusable("torch sees no GPU", "leave `--on` out, or give `--on cpu`")
     return name
 
 
-def _fabric(options: Options, recipe: Recipe, network: Network) -> Any:
+def _fabric(options: LoopOptions, recipe: Recipe, network: Network) -> Any:
     """Return the engine, with the processes of `torchrun` if it started this one.
 
     Raises:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Mixed(NamedTuple):
-    """Images of which each may hold a second one.
+    """Images each of which may be mixed with a second one.
 
     Attributes:
         images: N x channels x height x width.
@@ -33,7 +33,7 @@ def mixes(how: Images) -> bool:
     return bool(how.mixup or how.cutmix)
 
 
-def mix(images: Tensor, labels: Tensor, how: Images, draw: Random) -> Mixed:
+def mix_images(images: Tensor, labels: Tensor, how: Images, draw: Random) -> Mixed:
     """Return a batch with each image mixed with the one before it.
 
     Sources: mixup, Zhang et al. 2018, equation 1; CutMix, Yun et al. 2019, equations 1

@@ -1,6 +1,6 @@
 """Optimizer, schedule and average of weights that a recipe asks for.
 
-All are torch's, but for LAMB, which is timm's.
+All are torch's, except for LAMB, which is timm's.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _lamb() -> Any:
     ).Lamb
 
 
-class Rates:
+class LearningRates:
     """Sets the learning rate of each step.
 
     Args:

@@ -139,8 +139,8 @@ def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
     found = align(rows)
     if known.largest_batch is not None and known.batch > known.largest_batch:
         found.append(
-            "note: a step needs more memory than there is: take smaller batches, "
-            "--recompute, or parts, `--set accumulate=2`"
+            "note: a step needs more memory than there is: use smaller batches, "
+            "--recompute, or `--set accumulate=2`"
         )
     return found
 

@@ -25,16 +25,16 @@ _TOKEN: Final = re.compile(
 )
 
 
-class Place(NamedTuple):
+class KeyPlace(NamedTuple):
     """Where a key stands, and its value; a table has no value."""
 
     key: Span
     value: Span
 
 
-def places(source: Source) -> dict[Path, Place]:
+def places(source: Source) -> dict[Path, KeyPlace]:
     """Return the places of all tables and keys of a valid TOML text, by their paths."""
-    found: dict[Path, Place] = {}
+    found: dict[Path, KeyPlace] = {}
     table: Path = ()
     text, at = source.text, 0
     while at < len(text):
@@ -42,7 +42,7 @@ def places(source: Source) -> dict[Path, Place]:
         if head is not None:
             table = _parts(head[1])
             span = Span(source, head.start(1), head.end(1))
-            found.setdefault(table, Place(span, span))
+            found.setdefault(table, KeyPlace(span, span))
             at = _end(text, head.end())
         elif key is not None:
             end = _end(text, key.end())
@@ -51,8 +51,8 @@ def places(source: Source) -> dict[Path, Place]:
             span = Span(source, key.start(1), key.end(1))
             held = Span(source, key.end(), key.end() + len(value))
             for length in range(len(table) + 1, len(path)):
-                found.setdefault(path[:length], Place(span, held))
-            found[path] = Place(span, held)
+                found.setdefault(path[:length], KeyPlace(span, held))
+            found[path] = KeyPlace(span, held)
             at = end
         else:
             at = _end(text, at)

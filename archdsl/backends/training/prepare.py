@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends import torch as emitting
-from archdsl.backends.checkpoints import match, read, state_dict, wanted
+from archdsl.backends.checkpoints import match, read_weights, state_dict, wanted
 from archdsl.ir import Network
 from archdsl.values import Shape
 
 from . import folder, states
-from .data import Data, refuse
-from .loop import Options, Trainer, Watch
+from .data import Data, unusable
+from .loop import LoopOptions, Trainer, Watch
 from .recipe import Images, Recipe
-from .scaling import Scale
+from .scaling import ImageScale
 from .views import check_views
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Mean and deviation of ImageNet's colours, as torchvision's networks take them.
-_IMAGENET: Final = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_IMAGENET: Final = ImageScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # The means of these.
-_GREY: Final = Scale((0.449,), (0.226,))
+_GREY: Final = ImageScale((0.449,), (0.226,))
 
 
 class Start(NamedTuple):
@@ -41,7 +41,7 @@ class Start(NamedTuple):
     freeze: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "weights": None if self.weights is None else str(self.weights),
             "except": list(self.leave_out),
@@ -57,14 +57,14 @@ def classes_of(network: Network) -> tuple[Shape, int]:
     """
     outputs = [port for port in network.outputs if not port.training]
     if len(network.inputs) != 1 or len(network.inputs[0].shape) != 3:
-        raise refuse(
+        raise unusable(
             f"{network.name} does not take one image, so it cannot be trained here",
             "train the module that `archdsl compile` writes in a loop of your own",
             "A1105",
         )
     wrong = [port for port in network.outputs if len(port.shape) != 1]
     if len(outputs) != 1 or wrong:
-        raise refuse(
+        raise unusable(
             f"{network.name} does not give one score for each class, so it cannot be "
             "trained here",
             "train the module that `archdsl compile` writes in a loop of your own",
@@ -73,7 +73,7 @@ def classes_of(network: Network) -> tuple[Shape, int]:
     main = outputs[0].shape[0]
     for port in network.outputs:
         if port.shape[0] != main:
-            raise refuse(
+            raise unusable(
                 f"the head `{port.name}` has {port.shape[0]:,} outputs, and the main "
                 f"output {main:,}",
                 code="A1105",
@@ -81,19 +81,19 @@ def classes_of(network: Network) -> tuple[Shape, int]:
     return tuple(int(size) for size in network.inputs[0].shape), int(main)
 
 
-def usual_scale(channels: int) -> Scale:
+def usual_scale(channels: int) -> ImageScale:
     """Return what is done to the numbers of images in files, if nothing says it."""
     if channels == 3:
         return _IMAGENET
-    return Scale(_GREY.mean * channels, _GREY.std * channels)
+    return ImageScale(_GREY.mean * channels, _GREY.std * channels)
 
 
-def scale_of(data: Data, channels: int, how: Images) -> Scale:
+def scale_of(data: Data, channels: int, how: Images) -> ImageScale:
     """Return what is done to the numbers of images: the recipe's, or the data's own."""
     import numpy as np
 
     if how.mean is not None and how.std is not None:
-        return Scale(how.mean, how.std)
+        return ImageScale(how.mean, how.std)
     images = getattr(data.train, "images", None)
     if images is None:
         return usual_scale(channels)
@@ -108,7 +108,7 @@ def scale_of(data: Data, channels: int, how: Images) -> Scale:
     mean = sums / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     std[std == 0] = 1.0  # a channel of one value
-    return Scale(tuple(map(float, mean)), tuple(map(float, std)))
+    return ImageScale(tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def trainer(
@@ -116,7 +116,7 @@ def trainer(
     data: Data,
     recipe: Recipe,
     run: Path,
-    options: Options,
+    options: LoopOptions,
     watch: Watch,
     start: Start,
     *,
@@ -145,7 +145,9 @@ def trainer(
     check_views(data, shape, recipe.images)
     text = emitting.emit(network)
     scale = scale_of(data, shape[0], recipe.images)
-    what = folder.about(network, text, recipe, data, scale, options.seed, start.about())
+    what = folder.run_info(
+        network, text, recipe, data, scale, options.seed, start.about()
+    )
     # One that ended before its first state leaves nothing to go on with.
     has_run = resume and states.exist(run)
     if has_run:
@@ -162,10 +164,10 @@ def trainer(
     if found is not None:
         made.load(found.state)
         for path in found.broken:
-            watch.say(f"{path} is broken; going on from {found.path.name}")
-        watch.say(f"going on after step {made.step:,}")
+            watch.say(f"{path} is damaged; continuing from {found.path.name}")
+        watch.say(f"continuing after step {made.step:,}")
     if made.is_first and not has_run:
-        folder.begin(run, what, text)
+        folder.write_run(run, what, text)
     return made, what
 
 
@@ -185,19 +187,19 @@ def load_weights(
 
     Raises:
         MissingExtra: if the package that reads it is not installed.
-        SpecError: if it is no checkpoint, or one of another network.
+        SpecError: if it is not a checkpoint, or one of another network.
     """
     try:
-        found = match(network, read(weights), leave_out=leave_out)
+        found = match(network, read_weights(weights), leave_out=leave_out)
     except ValueError as error:
-        raise refuse(str(error), code="A1105") from None
+        raise unusable(str(error), code="A1105") from None
     if not found.complete:
         lacking = [one.key for one in found.missing]
         lacking += [one.tensor.key for one in found.reshaped]
-        raise refuse(
+        raise unusable(
             f"{weights} does not fit {network.name}: {lacking[0]} and "
             f"{len(lacking) - 1:,} more",
-            "`archdsl weights` says what fits; `train` can leave parts out by --except",
+            "`archdsl weights` says what fits; with --except, `train` leaves parts out",
             "A1105",
         )
     module.load_state_dict(state_dict(found), strict=False)
@@ -207,4 +209,4 @@ def _check_frozen(network: Network, paths: Sequence[str]) -> None:
     keys = [one.key for one in wanted(network)]
     for path in paths:
         if not any(key.startswith(f"{path}.") for key in keys):
-            raise refuse(f"the network has no weights at `{path}`", code="A1105")
+            raise unusable(f"the network has no weights at `{path}`", code="A1105")

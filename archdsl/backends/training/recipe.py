@@ -18,12 +18,12 @@ from archdsl.limits import MAX_FILE_BYTES
 from archdsl.resources import recipes
 from archdsl.source import Source, Span
 
-from .places import Path, Place, places
+from .places import KeyPlace, Path, places
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 def _tuple(value: Any) -> Any:
@@ -107,15 +107,15 @@ class Average(_Table):
     """
 
     decay: Annotated[float, Field(gt=0, lt=1)]
-    every: Count = 1
+    every: PositiveCount = 1
 
 
 class Images(_Table):
     """What is done to images.
 
     Attributes:
-        pad: zeros to put around an image, of which then a random part of the first
-            size is taken (He et al. 2015, section 4.2).
+        pad: zeros to put around an image before a random crop of its original size (He
+            et al. 2015, section 4.2).
         crop: least and largest share of the shorter side that a random part has, which
             is scaled to the network's input (Simonyan & Zisserman 2014, section 3.1).
         resized_crop: the same of the area, with proportions of 3/4 to 4/3 (Szegedy et
@@ -174,9 +174,9 @@ class Recipe(_Table):
 
     about: str = ""
     source: str = ""
-    epochs: Count
-    batch: Count
-    accumulate: Count = 1
+    epochs: PositiveCount
+    batch: PositiveCount
+    accumulate: PositiveCount = 1
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     auxiliary_weight: Annotated[float, Field(ge=0, le=100)] = 0.3
     clip_norm: Positive | None = None
@@ -218,16 +218,16 @@ class _Read(NamedTuple):
     """A recipe's values, and where each stands."""
 
     values: dict[str, Any]
-    at: dict[Path, Place]
+    at: dict[Path, KeyPlace]
 
 
-def shipped(name: str) -> Source | None:
+def shipped_recipe(name: str) -> Source | None:
     """Return the text of a shipped recipe, None if there is none of that name."""
     path = recipes().get(name)
     return None if path is None else Source(name, path.read_text(encoding="utf-8"))
 
 
-def parse(source: Source, changes: Sequence[str] = ()) -> Recipe:
+def parse_recipe(source: Source, changes: Sequence[str] = ()) -> Recipe:
     """Return the recipe of a text.
 
     Args:
@@ -395,7 +395,7 @@ def _contradictions(
     for (table, key), kinds in _ONLY.items():
         held = tables[table]
         if key in held.model_fields_set and held.kind not in kinds:
-            message = f"`{table}.{key}` is not for {held.kind}, but for {kinds[0]}"
+            message = f"`{table}.{key}` applies to {kinds[0]}, not to {held.kind}"
             yield wrong((table, key), message, "take it out")
     schedule, images = recipe.schedule, recipe.images
     if schedule.kind == "step" and bool(schedule.milestones) == bool(schedule.every):

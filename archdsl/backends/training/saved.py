@@ -16,7 +16,7 @@ from .data import (
     TRAIN,
     Data,
     held_out,
-    refuse,
+    unusable,
 )
 
 # What `save_to_disk` writes, of several splits or of one.
@@ -66,7 +66,7 @@ def saved(root: Path, mode: str = "RGB") -> Data:
         held = library.load_from_disk(str(root))
     except Exception as error:  # a broken folder may raise anything in its readers
         reason = " ".join(str(error).split())
-        raise refuse(f"{root} cannot be read: {reason}") from None
+        raise unusable(f"{root} cannot be read: {reason}") from None
     notes: tuple[str, ...] = ()
     if isinstance(held, dict):
         train = next((held[name] for name in TRAIN if name in held), None)
@@ -75,8 +75,8 @@ def saved(root: Path, mode: str = "RGB") -> Data:
         )
         if train is None or test is None:
             known = ", ".join(f"`{name}`" for name in held) or "none"
-            message = f"{root} lacks splits to train and to test with"
-            raise refuse(message, f"those are `train` and `test`; it has {known}")
+            message = f"{root} lacks a split for training or testing"
+            raise unusable(message, f"those are `train` and `test`; it has {known}")
     else:
         kept, out = held_out(len(held))
         train, test = held.select(kept), held.select(out)
@@ -95,9 +95,9 @@ def saved(root: Path, mode: str = "RGB") -> Data:
     ]
     for part in parts:
         if not part.labels:
-            raise refuse(f"{root} has no images")
+            raise unusable(f"{root} has no images")
         if not 0 <= min(part.labels) <= max(part.labels) < len(classes):
-            raise refuse(f"{root} has rows without a class")
+            raise unusable(f"{root} has rows without a class")
     return Data(str(root), parts[0], parts[1], classes, None, notes, root)
 
 
@@ -112,6 +112,6 @@ def _columns(library: Any, root: Path, table: Any) -> tuple[str, str]:
                 for name, of in table.features.items()
             )
             message = f"{root} has {len(names) or 'no'} columns of {words}, not one"
-            raise refuse(message, f"its columns are {known}")
+            raise unusable(message, f"its columns are {known}")
         found += names
     return found[0], found[1]

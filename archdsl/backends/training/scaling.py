@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Scale(NamedTuple):
+class ImageScale(NamedTuple):
     """What turns numbers of images into those that the network takes.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.recompute import parts
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def strategy(network: Network, world: int) -> Any:
         from torch.distributed.fsdp import fully_shard
 
         over: Any = mesh["data_parallel"]
-        for unit in units(network, module):
+        for unit in gathered_blocks(network, module):
             fully_shard(unit, mesh=over)
         fully_shard(module, mesh=over)
         return module
@@ -33,7 +33,7 @@ def strategy(network: Network, world: int) -> Any:
     return make(shard, data_parallel_size=world, tensor_parallel_size=1)
 
 
-def units(network: Network, module: nn.Module) -> list[nn.Module]:
+def gathered_blocks(network: Network, module: nn.Module) -> list[nn.Module]:
     """Return the blocks that are gathered one by one: those that could be recomputed.
 
     What stands outside of them is gathered with the whole. So are blocks that share
@@ -42,7 +42,7 @@ def units(network: Network, module: nn.Module) -> list[nn.Module]:
     found: dict[nn.Module, set[int]] = {}
     for part in parts(flatten(network)):
         unit = module.get_submodule(part.path)
-        # Only what is called as a module can be told when to gather.
+        # FSDP gathers weights when a module is called, so only modules can be sharded.
         if not type(unit).__module__.startswith("torch."):
             found[unit] = {id(one) for one in unit.parameters()}
     return [

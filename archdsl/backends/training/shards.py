@@ -1,8 +1,8 @@
 """Images in tar files, as WebDataset writes them.
 
 A sample is some files of one name: an image, and `.cls` with the number of its class.
-The tar files are read once for where everything lies, and images from there in any
-order, so a run that reads shards goes on as exactly as any other.
+The tar files are read once to index their members. Images are then read in any order,
+so a run on shards can be resumed as exactly as any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .data import (
     TRAIN,
     Data,
     held_out,
-    refuse,
+    unusable,
 )
 
 SUFFIX: Final = ".tar"
@@ -123,7 +123,7 @@ def shards(root: Path, paths: Sequence[Path], mode: str = "RGB") -> Data:
         classes = _classes(root, max((*first.labels, *second.labels)) + 1)
     except (OSError, tarfile.TarError) as error:
         reason = " ".join(str(error).split()).lower()
-        raise refuse(f"the shards in {root} cannot be read: {reason}") from None
+        raise unusable(f"the shards in {root} cannot be read: {reason}") from None
     folder = root if root.is_dir() else root.parent
     return Data(str(root), first, second, classes, None, notes, folder)
 
@@ -144,11 +144,12 @@ def _read(paths: Sequence[Path], mode: str) -> Shards:
             labels.append(label)
             if len(samples) > MAX_FILES:
                 message = f"{path.parent} has more than {MAX_FILES:,} images"
-                raise refuse(message, code="A0911")
+                raise unusable(message, code="A0911")
     if not samples:
-        raise refuse(
+        raise unusable(
             f"{paths[0]} has no images",
-            f"a sample is a file that ends in {', '.join(SUFFIXES)}, and one in .cls",
+            f"a sample is a file that ends in {', '.join(SUFFIXES)}, with one that "
+            "ends in .cls",
         )
     return Shards(paths, samples, labels, mode)
 
@@ -189,7 +190,7 @@ def _parts(name: str) -> tuple[str, str]:
 def _known(path: Path, key: str, label: bytes | None) -> int:
     text = (label or b"").strip()
     if not text.isdigit() or int(text) >= MAX_CLASSES:
-        raise refuse(
+        raise unusable(
             f"{path}: `{key}` has no class",
             f"`{key}.cls` holds a number from 0, below {MAX_CLASSES:,}",
         )
@@ -204,5 +205,5 @@ def _classes(root: Path, number: int) -> tuple[str, ...]:
     names = tuple(path.read_bytes().decode(errors="replace").splitlines())
     if len(names) < number:
         message = f"{path} names {len(names):,} classes, and the shards have {number:,}"
-        raise refuse(message)
+        raise unusable(message)
     return names

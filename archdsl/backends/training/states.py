@@ -1,4 +1,4 @@
-"""States of a run on disk, from which it goes on exactly where it was."""
+"""States of a run on disk, from which it resumes exactly where it stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT: Final = 2
 _NAME: Final = re.compile(r"step-(\d{9,})\.pt")
 
 
-class Found(NamedTuple):
+class FoundState(NamedTuple):
     """A state that was read.
 
     Attributes:
@@ -51,7 +51,7 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def newest(run: Path) -> Found | None:
+def newest(run: Path) -> FoundState | None:
     """Return the newest state that is whole, None if there is none.
 
     Nothing in a file is run: torch reads tensors, numbers, texts and their containers.
@@ -60,7 +60,7 @@ def newest(run: Path) -> Found | None:
     for path in _all(run):
         state = _read(path)
         if state is not None:
-            return Found(path, state, tuple(broken))
+            return FoundState(path, state, tuple(broken))
         broken.append(path)
     return None
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from archdsl import files
 from archdsl.backends.extras import need_working
 
-from .data import refuse
+from .data import unusable
 
 TRACKERS: Final = ("wandb", "mlflow")
 # The variable that says where a tracker sends metrics.
@@ -22,7 +22,7 @@ _HELD: Final = "trackers.json"
 class Tracker:
     """Sends the metrics of a run to Weights & Biases or MLflow.
 
-    Their own settings say where. A run that goes on does so there, too.
+    Their own settings say where. A resumed run also continues there.
 
     Args:
         name: one of `TRACKERS`.
@@ -54,9 +54,9 @@ class Tracker:
             )
         except Exception as error:  # of the tracker's own kinds
             reason = " ".join(str(error).split())
-            raise refuse(
+            raise unusable(
                 f"{name} does not start: {reason}",
-                f"its own settings say where metrics go, such as `{_SETTINGS[name]}`",
+                f"check its own settings, such as `{_SETTINGS[name]}`",
                 "A1107",
             ) from None
 

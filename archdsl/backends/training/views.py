@@ -13,7 +13,7 @@ from typing import Any, Final
 from archdsl.backends.extras import need
 from archdsl.values import Shape
 
-from .data import Data, refuse
+from .data import Data, unusable
 from .recipe import Images
 from .vision import library
 
@@ -43,14 +43,14 @@ def check_views(data: Data, shape: Shape, images: Images) -> None:
     if images.policy != "none":
         _policy(images.policy)
     if images.lighting and shape[0] != 3:
-        raise refuse(
-            f"`images.lighting` is about red, green and blue, and the network takes "
+        raise unusable(
+            "`images.lighting` needs red, green and blue, but the network takes "
             f"{shape[0]} channels",
             "set it to 0: `--set images.lighting=0`",
             "A1105",
         )
     if images.mean is not None and len(images.mean) != shape[0]:
-        raise refuse(
+        raise unusable(
             f"`images.mean` has {len(images.mean)} numbers, and the network takes "
             f"{shape[0]} channels",
             code="A1105",
@@ -59,13 +59,15 @@ def check_views(data: Data, shape: Shape, images: Images) -> None:
         return
     height, width = shape[1:]
     if images.pad and images.pad > 4 * max(height, width):
-        raise refuse(f"`images.pad` is far larger than {width}x{height}", code="A1105")
+        raise unusable(
+            f"`images.pad` is far larger than {width}x{height}", code="A1105"
+        )
     first = data.train.image(0)
     if str(first.dtype) == "uint8" and first.shape[2] in (1, 3):
         return
     for name in ("crop", "resized_crop", "colour", "policy", "lighting"):
         if getattr(images, name) not in (None, 0.0, "none"):
-            raise refuse(
+            raise unusable(
                 f"`images.{name}` needs images of bytes with 1 or 3 channels, and "
                 f"{data.name} has {first.dtype} with {first.shape[2]}",
                 code="A1105",

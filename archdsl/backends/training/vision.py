@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.extras import need_working
-from archdsl.backends.images import decoded
+from archdsl.backends.images import decoded_image
 from archdsl.diagnostics import did_you_mean
 
 from .data import (
@@ -19,7 +19,7 @@ from .data import (
     Arrays,
     Data,
     held_out,
-    refuse,
+    unusable,
 )
 
 PREFIX: Final = "torchvision:"
@@ -99,7 +99,9 @@ class Pictures:
 
     def image(self, index: int) -> Any:
         """Return an image as Pillow's."""
-        return decoded(lambda: self.held[self.places[index]][0].convert(self.mode))
+        return decoded_image(
+            lambda: self.held[self.places[index]][0].convert(self.mode)
+        )
 
     def name(self, index: int) -> str:
         """Return what a message calls it."""
@@ -141,7 +143,7 @@ def of_torchvision(name: str, mode: str) -> Data:
     if kind not in _SETS or not root:
         known = did_you_mean(kind, _SETS) or f"known are {', '.join(_SETS)}"
         help = known if kind not in _SETS else f"write `{PREFIX}{kind}:FOLDER`"
-        raise refuse(f"`{name}` names no data set of torchvision in a folder", help)
+        raise unusable(f"`{name}` names no data set of torchvision in a folder", help)
     make = getattr(library(f"`{PREFIX}{kind}`", "datasets"), kind)
     how = _SETS[kind]
     held = [_held(make, root, part) for part in how.parts]
@@ -178,9 +180,9 @@ def _held(make: Any, root: str, part: Mapping[str, Any]) -> Any:
         kind = make.__name__
         reason = " ".join(str(error).split()) or type(error).__name__
         if "not found" not in reason.lower():
-            raise refuse(f"{kind} in {root} cannot be read: {reason}") from None
-        raise refuse(
-            f"{kind} is not in {root}, or not as torchvision has downloaded it",
+            raise unusable(f"{kind} in {root} cannot be read: {reason}") from None
+        raise unusable(
+            f"{kind} is not in {root}, or not in the form that torchvision downloads",
             f"`torchvision.datasets.{kind}({root!r}, download=True)` downloads it",
         ) from None
 
@@ -199,13 +201,13 @@ def _classes(kind: str, held: Any, labels: Sequence[Sequence[int]]) -> tuple[str
         SpecError: if a part has no images, or one of another class.
     """
     if not all(labels):
-        raise refuse(f"{kind} has no images")
+        raise unusable(f"{kind} has no images")
     top = max(map(max, labels)) + 1
     found: Any = getattr(held, "classes", None)
     found = found or getattr(held, "categories", range(top))
     names = tuple(one[0] if isinstance(one, tuple) else str(one) for one in found)
     if top > len(names) or min(map(min, labels)) < 0:
-        raise refuse(f"{kind} has images of no class")
+        raise unusable(f"{kind} has images without a class")
     return names
 
 

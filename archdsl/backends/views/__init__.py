@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-Facts = Mapping[str, Any]
+ViewFacts = Mapping[str, Any]
 Total = tuple[str, str, str]
 
 # In the order in which they are printed; the first one is the default.
@@ -51,13 +51,13 @@ class View(Protocol):
 
     COLUMNS: tuple[Column, ...]
 
-    def cells(self, layer: Facts, /) -> tuple[str, ...]:
+    def cells(self, layer: ViewFacts, /) -> tuple[str, ...]:
         """Return the cells of a layer."""
 
-    def group(self, layers: Sequence[Facts], /) -> tuple[str, ...]:
+    def group(self, layers: Sequence[ViewFacts], /) -> tuple[str, ...]:
         """Return the cells of a block with these layers."""
 
-    def totals(self, facts: Facts, /) -> list[Total]:
+    def totals(self, facts: ViewFacts, /) -> list[Total]:
         """Return the network's totals: name, figure and convention of each."""
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from archdsl.backends.text import show_bytes, show_count
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (
     Column("MACs", share="macs"),
@@ -33,12 +33,12 @@ _OPS: Final = (
 )
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return MACs, operations by purpose, bytes, their ratio and backward MACs."""
     return group([layer])
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return the sums of the same, and the ratio of the sums."""
     read = sum(layer["bytes_read"] for layer in layers)
     written = sum(layer["bytes_written"] for layer in layers)
@@ -53,12 +53,12 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     )
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the network's totals: for one sample, then for the batch after a gap."""
     return [*_sample(facts["costs"]), ("", "", ""), *_batch(facts["costs"])]
 
 
-def _sample(costs: Facts) -> list[Total]:
+def _sample(costs: ViewFacts) -> list[Total]:
     """Return the totals for one sample."""
     heads, training = costs["auxiliary"], costs["mode"] == "train"
 
@@ -86,7 +86,7 @@ def _sample(costs: Facts) -> list[Total]:
     ]
 
 
-def _batch(costs: Facts) -> list[Total]:
+def _batch(costs: ViewFacts) -> list[Total]:
     """Return the totals for the batch."""
     once = costs["ops_per_batch"]
     more = f", plus {once:,} for statistics, once per batch" if once else ""

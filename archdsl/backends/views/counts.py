@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from archdsl.backends.text import show_count
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (Column("MACs", share="macs"), Column("counted", share="count"))
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return MACs, and the tool's count."""
     return show_count(layer["macs"]), show_count(layer["count"] or 0)
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return the sums of both."""
     return (
         show_count(sum(layer["macs"] for layer in layers)),
@@ -24,7 +24,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     )
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the totals of both, with the tool's convention."""
     rows = [("MACs", f"{facts['macs']:,}", "of convolutions and linear layers")]
     count = facts["count"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from archdsl.backends.text import per_axis, show_field, show_local
+from archdsl.backends.text import show_field, show_local, show_per_axis
 from archdsl.values import PLACES, show_shape
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (
     Column("receptive field", short="field", right=False, moves=True, of_last=True),
@@ -26,18 +26,18 @@ COLUMNS = (
 _MOST_JOINS: Final = 8
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return the field, its interval, its range over paths, its share and remarks."""
     field = layer["receptive_field"]
     return (*(_field(field) if field else ("-",) * 4), _remark(layer))
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return nothing: a block sees what its last layer does."""
     return ("",) * len(COLUMNS)
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the network's field, the inputs it accepts, and what it leaves unread."""
     field, smallest = facts["receptive_field"], facts["smallest_input"]
     rows = list(_main(field)) if field else [("receptive field", "-", _NO_MAP)]
@@ -51,16 +51,16 @@ def totals(facts: Facts) -> list[Total]:
 _NO_MAP: Final = "there is no feature map"
 
 
-def _field(field: Facts) -> tuple[str, ...]:
+def _field(field: ViewFacts) -> tuple[str, ...]:
     size, paths = show_field(field), _paths(field)
     share = f"{_bound(field)}{_percent(field['share'])}"
     if field["whole"]:
         return size, "", paths, share
-    jump, interval = per_axis(field["jump"]), _interval(field["interval"])
+    jump, interval = show_per_axis(field["jump"]), _interval(field["interval"])
     return f"{size} /{jump}", interval, paths, share
 
 
-def _bound(field: Facts) -> str:
+def _bound(field: ViewFacts) -> str:
     return "" if field["exact"] else "<= "
 
 
@@ -69,22 +69,22 @@ def _interval(interval: Sequence[Sequence[int] | None]) -> str:
     return " x ".join(texts if len(set(texts)) > 1 else texts[:1])
 
 
-def _paths(field: Facts) -> str:
+def _paths(field: ViewFacts) -> str:
     """Return the sizes along the narrowest and widest path, with bounds marked."""
-    low, high = per_axis(field["minimum"]), per_axis(field["maximum"])
+    low, high = show_per_axis(field["minimum"]), show_per_axis(field["maximum"])
     if not field["paths_exact"]:
         return f">= {low} to <= {high}" if field["exact"] else f"<= {high}"
     return low if low == high else f"{low} to {high}"
 
 
-def _remark(layer: Facts) -> str:
+def _remark(layer: ViewFacts) -> str:
     """Return what a layer leaves unread, or how its inputs are misaligned."""
     read, joined = layer["coverage"], layer["alignment"]
     remarks = []
     if read and read["share"] < 1:
         remarks.append(f"reads {show_shape(read['reads'])} of {show_shape(read['of'])}")
     if joined:
-        remarks.append(f"joins maps offset by {per_axis(joined['offset'])}")
+        remarks.append(f"joins maps offset by {show_per_axis(joined['offset'])}")
     return ", ".join(remarks)
 
 
@@ -97,11 +97,12 @@ def _percent(share: float) -> str:
 # ---- totals ---------------------------------------------------------------------
 
 
-def _main(field: Facts) -> Iterator[Total]:
+def _main(field: ViewFacts) -> Iterator[Total]:
     note = "of a unit of the last feature map"
     if not field["whole"]:
         note = (
-            f"of a unit of the last feature map; units are {per_axis(field['jump'])} "
+            "of a unit of the last feature map; units are "
+            f"{show_per_axis(field['jump'])} "
             f"apart, the first sees {_interval(field['interval'])}"
         )
     yield "receptive field", show_field(field), note
@@ -109,7 +110,7 @@ def _main(field: Facts) -> Iterator[Total]:
         yield (
             "  local paths",
             show_local(field),
-            "leaving out global pooling and the like",
+            "without global pooling and the like",
         )
     yield "single paths", _paths(field), "along the narrowest path and the widest one"
     yield (
@@ -119,14 +120,14 @@ def _main(field: Facts) -> Iterator[Total]:
     )
 
 
-def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
+def _smallest(smallest: ViewFacts, *, several: bool) -> Iterator[Total]:
     notes = [_why(failure) for failure in smallest["below"] if failure]
     note = notes[0] if notes else "no layer needs more"
     yield "smallest input", show_shape(smallest["size"]), note
     if smallest["built"] != smallest["size"]:
         note = "the smallest that `--input` accepts; auxiliary heads are built, too"
         if several:
-            note = "the smallest that can be built, with the other inputs in proportion"
+            note = "the smallest that can be built, with the other inputs scaled along"
         yield "  to build", show_shape(smallest["built"]), note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
@@ -136,22 +137,22 @@ def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
         yield "largest input", largest, notes[0]
 
 
-def _steps(smallest: Facts) -> Total:
+def _steps(smallest: ViewFacts) -> Total:
     """Return the steps in which fitting sizes repeat."""
     notes = [_why(failure) for failure in smallest["between"] if failure][:1]
     if set(smallest["run"]) != {1}:
-        notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
+        notes.insert(0, f"{show_per_axis(smallest['run'])} sizes in a row fit")
     known = None not in smallest["step"]
-    step = f"of {per_axis(smallest['step'])}" if known else "none known"
+    step = f"of {show_per_axis(smallest['step'])}" if known else "none known"
     return "  in steps", step, "; ".join(notes)
 
 
-def _why(failure: Facts) -> str:
+def _why(failure: ViewFacts) -> str:
     size = show_shape(failure["size"])
     return f"{size} fails at {failure['layer']}: {failure['message']}"
 
 
-def _coverage(coverage: Facts) -> Total:
+def _coverage(coverage: ViewFacts) -> Total:
     axes = coverage["dropped"]
     lost = [
         f"{name}s {_runs(runs)}"
@@ -170,7 +171,7 @@ def _runs(runs: Sequence[Sequence[int]]) -> str:
     return ", ".join(texts if len(texts) < 5 else [*texts[:3], "..."])
 
 
-def _joins(joins: Sequence[Facts]) -> list[Total]:
+def _joins(joins: Sequence[ViewFacts]) -> list[Total]:
     """Return the layers that join misaligned maps, after a gap."""
     if not joins:
         return []
@@ -178,18 +179,18 @@ def _joins(joins: Sequence[Facts]) -> list[Total]:
         (
             "misaligned",
             str(len(joins)),
-            "layers join maps whose units look at different places",
+            "layers join maps whose units have fields with different centres",
         )
     ]
     for join in joins[:_MOST_JOINS]:
-        offset = f"by {per_axis(join['offset'])}"
+        offset = f"by {show_per_axis(join['offset'])}"
         rows.append((f"  {join['layer']}", offset, _places(join["branches"])))
     if len(joins) > _MOST_JOINS:
         rows.append(("  ...", "", f"and {len(joins) - _MOST_JOINS} more"))
     return [("", "", ""), *rows]
 
 
-def _places(branches: Sequence[Facts]) -> str:
+def _places(branches: Sequence[ViewFacts]) -> str:
     """Return the centres of the first units of branches."""
     placed = [b for b in branches if any(n is not None for n in b["centre"])]
     texts = []

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archdsl.backends.text import (
-    per_axis,
     show_bytes,
     show_count,
     show_field,
     show_local,
+    show_per_axis,
 )
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (
     Column("params", share="params"),
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return parameters, MACs and receptive field."""
     return (
         show_count(layer["params"]),
@@ -33,7 +33,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
     )
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return the sums of parameters and MACs."""
     return (
         show_count(sum(layer["params"] for layer in layers)),
@@ -42,20 +42,20 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     )
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the sizes of the network, and its memory after a gap."""
     return [*_sizes(facts), ("", "", ""), *_memory(facts["memory"])]
 
 
-def _field(field: Facts | None) -> str:
+def _field(field: ViewFacts | None) -> str:
     if field is None:
         return "-"
     if field["whole"]:
         return show_field(field)
-    return f"{show_field(field)} /{per_axis(field['jump'])}"
+    return f"{show_field(field)} /{show_per_axis(field['jump'])}"
 
 
-def _sizes(facts: Facts) -> list[Total]:
+def _sizes(facts: ViewFacts) -> list[Total]:
     extra = facts["auxiliary"]
     notes = ["not counting buffers"]
     if facts["trainable"] != facts["params"]:
@@ -87,7 +87,7 @@ def _sizes(facts: Facts) -> list[Total]:
     ]
 
 
-def _heads(facts: Facts, figure: str) -> str:
+def _heads(facts: ViewFacts, figure: str) -> str:
     """Return the share of auxiliary heads, which only run in training."""
     share = facts["auxiliary"][figure]
     if facts["mode"] == "train":
@@ -102,10 +102,10 @@ def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
     elif field["whole"]:
         yield "receptive field", show_field(field), "of a unit of the last feature map"
         if field["local"] is not None:
-            note = "leaving out global pooling and the like"
+            note = "without global pooling and the like"
             yield "  local paths", show_local(field), note
     else:
-        jump = per_axis(field["jump"])
+        jump = show_per_axis(field["jump"])
         start = ", ".join("nowhere" if n is None else str(n) for n in field["start"])
         note = (
             f"of a unit of the last feature map; units are {jump} apart, the first "

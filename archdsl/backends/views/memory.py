@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from archdsl.backends.text import show_bytes
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (Column("saved"), Column("what is kept", right=False, rank=1, moves=True))
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return the bytes for which a layer is the first holder, and what they are."""
     saved = layer["saved"]
     return _total(saved), ", ".join(_tensor(tensor, layer["name"]) for tensor in saved)
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return the sum of the bytes."""
     return _total([tensor for layer in layers for tensor in layer["saved"]]), ""
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the memory of inference and training, then the peaks."""
     memory = facts["memory"]
     rows = [
@@ -46,7 +46,7 @@ def totals(facts: Facts) -> list[Total]:
     ]
 
 
-def _fits(fits: Facts | None) -> list[Total]:
+def _fits(fits: ViewFacts | None) -> list[Total]:
     if fits is None:
         return []
     rows = [
@@ -60,25 +60,26 @@ def _fits(fits: Facts | None) -> list[Total]:
     ]
 
 
-def _total(saved: Sequence[Facts]) -> str:
+def _total(saved: Sequence[ViewFacts]) -> str:
     number = sum(tensor["bytes"] for tensor in saved)
     return show_bytes(number) if number else "-"
 
 
-def _tensor(tensor: Facts, holder: str) -> str:
-    """Return what a tensor is, and of which layer, if it is not this one."""
+def _tensor(tensor: ViewFacts, holder: str) -> str:
+    """Return the kind of a tensor, and the layer that it belongs to if that is another
+    one."""
     what: str = tensor["what"]
     return what if tensor["of"] == holder else f"{what}, of {tensor['of']}"
 
 
-def _saved_note(memory: Facts) -> str:
+def _saved_note(memory: ViewFacts) -> str:
     what = "tensors that autograd keeps, each listed at the first layer to keep it"
     if memory["recompute"]:
         what += "; of each block only the input, as the block is run again"
     return f"{what}; {_line(memory['saved_sample_bytes'], memory['saved_fixed_bytes'])}"
 
 
-def _peak(peak: Facts) -> tuple[str, str]:
+def _peak(peak: ViewFacts) -> tuple[str, str]:
     """Return a peak, and when it is reached."""
     when = f"in the {peak['phase']} pass, at {peak['layer']}"
     if peak["phase"] == "recompute":
@@ -95,7 +96,7 @@ def _line(sample: int, fixed: int) -> str:
     return f"{sample:,} x batch + {fixed:,}" if fixed else f"{sample:,} x batch"
 
 
-def _range(peak: Facts) -> str:
+def _range(peak: ViewFacts) -> str:
     """Return the batches for which a line holds, if it does not hold for all."""
     first, last = peak["from_batch"], peak["to_batch"]
     if last is None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from archdsl.backends.text import show_count
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (
     Column("paths", moves=True, of_last=True),
@@ -23,7 +23,7 @@ _ROWS: Final = 12
 _BAR: Final = 40
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return paths from the main loss and their lengths, and those from the others."""
     paths = layer["gradient_paths"]
     if paths is None:
@@ -36,12 +36,12 @@ def cells(layer: Facts) -> tuple[str, ...]:
     )
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return nothing: paths of layers do not add up."""
     return ("",) * len(COLUMNS)
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the paths to the input, and after a gap the distribution of lengths."""
     paths = facts["gradient_paths"]
     if paths is None:
@@ -70,7 +70,7 @@ def totals(facts: Facts) -> list[Total]:
 _LENGTH: Final = "weighted layers along the path, shortcut projections included"
 
 
-def _number(paths: Facts) -> str:
+def _number(paths: ViewFacts) -> str:
     """Return how many paths there are, large numbers rounded."""
     count = paths["count"]
     if count is None:

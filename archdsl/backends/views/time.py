@@ -7,7 +7,7 @@ from typing import Final
 
 from archdsl.backends.text import show_bytes, show_count
 
-from . import Column, Facts, Total
+from . import Column, Total, ViewFacts
 
 COLUMNS = (
     Column("compute", rank=2),
@@ -19,7 +19,7 @@ COLUMNS = (
 _SLOWEST: Final = 3
 
 
-def cells(layer: Facts) -> tuple[str, ...]:
+def cells(layer: ViewFacts) -> tuple[str, ...]:
     """Return the times for operations and bytes, the larger one, and which it is."""
     time = layer.get("time")
     if not time or time["bound"] is None:
@@ -32,7 +32,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
     )
 
 
-def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+def group(layers: Sequence[ViewFacts]) -> tuple[str, ...]:
     """Return the sums of the times, and the share that is bound by memory."""
     times = [layer["time"] for layer in layers if layer.get("time")]
     seconds = sum(time["seconds"] for time in times)
@@ -47,7 +47,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     )
 
 
-def totals(facts: Facts) -> list[Total]:
+def totals(facts: ViewFacts) -> list[Total]:
     """Return the time of the network, what bounds it, and what it was computed from."""
     time = facts.get("time")
     if not time:
@@ -72,7 +72,7 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
-def _whole(time: Facts) -> list[Total]:
+def _whole(time: ViewFacts) -> list[Total]:
     what = {
         "eval": "inference",
         "train": "forward and backward pass, without loss and optimizer",
@@ -93,11 +93,11 @@ def _whole(time: Facts) -> list[Total]:
     ]
 
 
-def _rounding(time: Facts) -> str:
+def _rounding(time: ViewFacts) -> str:
     return " (tf32 in convolutions)" if time["tf32"] else ""
 
 
-def _shares(time: Facts, layers: Sequence[Facts]) -> list[Total]:
+def _shares(time: ViewFacts, layers: Sequence[ViewFacts]) -> list[Total]:
     rows = []
     for bound, seconds in time["bound_seconds"].items():
         found = [
@@ -111,7 +111,7 @@ def _shares(time: Facts, layers: Sequence[Facts]) -> list[Total]:
     return rows
 
 
-def _slowest(layers: Sequence[Facts]) -> str:
+def _slowest(layers: Sequence[ViewFacts]) -> str:
     """Name some of the layers that take longest."""
     ordered = sorted(layers, key=lambda layer: -layer["time"]["seconds"])
     names = ", ".join(layer["name"] for layer in ordered[:_SLOWEST])
@@ -120,7 +120,7 @@ def _slowest(layers: Sequence[Facts]) -> str:
     return f"of the time in {what}: {names}" + (", ..." if count > _SLOWEST else "")
 
 
-def _device(time: Facts) -> list[Total]:
+def _device(time: ViewFacts) -> list[Total]:
     source = f" ({time['source']})" if time["source"] else ""
     rows = [
         ("device", time["device"], f"{time['title']}{source}"),

@@ -9,33 +9,33 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
-from archdsl.cli.gradients import measure, runs_option
+from archdsl.cli.gradients import measure_gradients, runs_option
 from archdsl.cli.options import (
     SpecCommand,
     device_options,
     find_device,
     json_option,
     load_network,
+    parse_size,
     run_options,
-    size,
     spec_options,
     width_option,
 )
 from archdsl.cli.terminal import (
     bars,
     fail,
-    fitting,
+    fit_width,
     print_json,
     say_diagnostics,
     status_of,
     wants_color,
 )
 from archdsl.diagnostics import SpecError
-from archdsl.passes.conventions import TOOLS
 from archdsl.passes.setting import DEFAULT, MODES
+from archdsl.torch.counting import TOOLS
 
 if TYPE_CHECKING:
-    from archdsl.backends.table import Style
+    from archdsl.backends.table import ReportStyle
     from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fits",
     "budget",
-    callback=size,
+    callback=parse_size,
     metavar="SIZE",
     help="Find the largest batch that fits into this much memory, such as 24GiB.",
 )
@@ -171,7 +171,9 @@ def command(
     # Claims are about inference, in archdsl's own figures.
     inference = analysis if mode == "eval" else analyze(network)
     refuted = check_expectations(network, inference)
-    found = measure(network, batch=batch, runs=runs) if with_gradients else None
+    found = (
+        measure_gradients(network, batch=batch, runs=runs) if with_gradients else None
+    )
     if as_json:
         facts = analysis.as_dict()
         if found is not None:
@@ -186,9 +188,9 @@ def command(
 
 
 def _print_gradients(name: str, found: Gradients) -> None:
-    from archdsl.backends.gradients import report
+    from archdsl.backends.gradients import gradient_report
 
-    sys.stdout.write(report(name, found))
+    sys.stdout.write(gradient_report(name, found))
 
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
@@ -204,13 +206,13 @@ def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
     return shown or [view for view in asked if asked[view]] or VIEWS[:1]
 
 
-def _style(depth: int | None, fold: bool | None, width: int | None) -> Style:
+def _style(depth: int | None, fold: bool | None, width: int | None) -> ReportStyle:
     """Return how tables look: as asked for, or else as a terminal or a pipe needs."""
-    from archdsl.backends.table import Style
+    from archdsl.backends.table import ReportStyle
 
     terminal = sys.stdout.isatty()
-    return Style(
-        width=fitting(width, sys.stdout),
+    return ReportStyle(
+        width=fit_width(width, sys.stdout),
         fold=terminal if fold is None else fold,
         depth=depth,
         bars=bars(sys.stdout) if terminal else "",
@@ -219,7 +221,10 @@ def _style(depth: int | None, fold: bool | None, width: int | None) -> Style:
 
 
 def _print_text(
-    analysis: Analysis, views: Sequence[str], style: Style, refuted: list[Diagnostic]
+    analysis: Analysis,
+    views: Sequence[str],
+    style: ReportStyle,
+    refuted: list[Diagnostic],
 ) -> None:
     from archdsl.backends.table import report
 

@@ -14,8 +14,8 @@ from archdsl.cli.options import (
     find_device,
     json_option,
     load_network,
-    names,
     spec_options,
+    split_names,
 )
 from archdsl.cli.terminal import Progress, print_json, without_torch
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 @spec_options
 @click.option(
     "--engines",
-    callback=names,
+    callback=split_names,
     default="eager,inference",
     show_default=True,
     metavar="NAMES",
-    help="What runs it: eager, inference (the module of `compile --inference`), "
-    "compile (torch.compile), onnxruntime, openvino.",
+    help="Engines: eager, inference (the module of `compile --inference`), compile "
+    "(torch.compile), onnxruntime, openvino.",
 )
 @click.option(
     "--against",
     multiple=True,
     metavar="MODULE:FACTORY",
-    help="Measure this module, too, such as torchvision.models:resnet50, running its "
-    "code. May be repeated.",
+    help="Also measure this module, such as torchvision.models:resnet50, which runs "
+    "its code. May be repeated.",
 )
 @click.option(
     "--batch",
@@ -49,13 +49,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Images at once.",
 )
-@click.option("--train", is_flag=True, help="Measure a step of training by SGD.")
+@click.option("--train", is_flag=True, help="Measure training steps with SGD.")
 @click.option(
     "--dtype",
     type=click.Choice(("float32", "bfloat16")),
     default="float32",
     show_default=True,
-    help="bfloat16 is by autocast in torch's engines; onnxruntime has float32 alone.",
+    help="bfloat16 uses autocast in torch's engines; onnxruntime supports only "
+    "float32.",
 )
 @click.option(
     "--channels-last",
@@ -74,14 +75,14 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 1_024),
     default=0,
     metavar="N",
-    help="Threads that an engine may use; as many as it likes without it.",
+    help="Threads that an engine may use. By default, the engine decides.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 3_600),
     default=3.0,
     show_default=True,
-    help="How long to measure each of them.",
+    help="How long to measure each engine.",
 )
 @device_options(
     "Also estimate the least time on this device; see `archdsl list --devices`."
@@ -106,9 +107,9 @@ def command(
 ) -> None:
     """Measure how fast a network runs, in several engines side by side.
 
-    All contestants get the same random weights and images, and take turns, so that
-    what slows the machine down for a while slows all of them. The first is what the
-    others are compared with; outputs are compared, too.
+    All engines get the same random weights and images, and take turns, so that other
+    load on the machine affects all of them. Speeds and outputs are compared with those
+    of the first engine.
 
     \b
     Examples:
@@ -121,7 +122,7 @@ def command(
         Workload,
         as_dict,
         contestants,
-        text,
+        report_text,
     )
     from archdsl.backends.extras import MissingExtra
 
@@ -142,7 +143,7 @@ def command(
         facts = as_dict(results, work, least)
         print_json({"name": network.name, **facts, "errors": []})
     else:
-        sys.stdout.write(text(results, work, least))
+        sys.stdout.write(report_text(results, work, least))
 
 
 def _roofline(
@@ -161,7 +162,7 @@ def _roofline(
 
 
 def _measured(found: list[Contestant], seconds: float) -> list[Result]:
-    from archdsl.backends.bench import measure
+    from archdsl.backends.bench import measure_times
 
     ready: list[Ready] = []
     with Progress(len(found), always=True) as progress:
@@ -170,7 +171,7 @@ def _measured(found: list[Contestant], seconds: float) -> list[Result]:
             ready.append(one.prepare())
     times: list[Times] = []
     with Progress(1, always=True) as progress:
-        for times in measure([one.call for one in ready], seconds):
+        for times in measure_times([one.call for one in ready], seconds):
             progress.note(f"{len(times[0].rounds)} rounds")
     return _results(found, ready, times)
 

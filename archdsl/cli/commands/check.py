@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from archdsl.cli import completion
-from archdsl.cli.findings import Finding, chosen, format_option, printed
+from archdsl.cli.findings import Annotation, chosen_format, format_option, printed
 from archdsl.cli.options import SpecCommand, check_run, json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
-    count,
+    counted,
     print_json,
     say_diagnostics,
     status_of,
@@ -23,9 +23,9 @@ from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from archdsl.backends.torch import ForeignImport
-    from archdsl.backends.torch.agree import Agreement, Difference
+    from archdsl.backends.torch.verification import Agreement, FigureDifference
     from archdsl.ir import Network
-    from archdsl.syntax.loader import Module
+    from archdsl.syntax.loader import LoadedFile
 
 NO_NETWORK = "A0601"
 
@@ -84,7 +84,7 @@ def command(
       archdsl check --json resnet:resnet18
       archdsl check --torch googlenet
     """
-    form = chosen(form, as_json)
+    form = chosen_format(form, as_json)
     foreign = allow_foreign if with_torch else None
     given, missing = expanded(specs)
     try:
@@ -93,7 +93,7 @@ def command(
         raise without_torch(error, "--torch needs") from None
     errors = [*missing, *(error for one in checked for error in one.errors)]
     if form in ("github", "sarif"):
-        click.echo(printed([Finding(error) for error in errors], form), nl=False)
+        click.echo(printed([Annotation(error) for error in errors], form), nl=False)
         return status_of(errors)
     if form == "json":
         files = [_as_dict(one, with_torch) for one in checked]
@@ -133,7 +133,7 @@ def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
 
 def _check_networks(
     spec: str,
-    module: Module,
+    module: LoadedFile,
     networks: list[str],
     foreign: bool | None,
     progress: Progress,
@@ -162,7 +162,7 @@ def _check_networks(
 
 
 def _check_network(
-    module: Module, name: str | None
+    module: LoadedFile, name: str | None
 ) -> tuple[Network | None, list[Diagnostic]]:
     from archdsl.api import elaborate_module
     from archdsl.passes.analysis import analyze
@@ -183,7 +183,7 @@ def _agree(
 ) -> tuple[Agreement | None, list[Diagnostic]]:
     """Return what came of comparing a network with torch, and what is wrong."""
     from archdsl.backends.torch import ForeignCode, ForeignImport
-    from archdsl.backends.torch.agree import agree
+    from archdsl.backends.torch.verification import agree
 
     try:
         check_run(network)
@@ -207,11 +207,11 @@ def _not_imported(error: ForeignImport) -> Diagnostic:
         str(error),
         step.span,
         label=f"the class of {step.path}",
-        help="install it, or say in PYTHONPATH where its module lies",
+        help="install it, or add the folder of its module to PYTHONPATH",
     )
 
 
-def _differing(difference: Difference, name: str, network: Network) -> Diagnostic:
+def _differing(difference: FigureDifference, name: str, network: Network) -> Diagnostic:
     """Return the error that a difference is."""
     step = difference.step
     return Diagnostic(
@@ -219,7 +219,8 @@ def _differing(difference: Difference, name: str, network: Network) -> Diagnosti
         f"{name}: {difference}",
         step.span if step else network.root.span,
         label=f"{step.path} here" if step else "",
-        help="if no `op` of the spec says it wrong, please report it: archdsl errs",
+        help="if no `op` of the spec declares it wrongly, this is a bug in archdsl: "
+        "please report it",
     )
 
 
@@ -263,6 +264,6 @@ def _summary(one: Checked) -> str:
     if not one.networks:
         return "blocks only"
     few = len(one.networks) == 1
-    names = one.networks[0] if few else count(len(one.networks), "network")
+    names = one.networks[0] if few else counted(len(one.networks), "network")
     figures = sum(sum(a.compared.values()) for a in one.agreements.values())
     return f"{names}, {figures:,} figures as in torch" if figures else names

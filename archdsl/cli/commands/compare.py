@@ -14,7 +14,7 @@ from archdsl.cli.options import (
     run_options,
     width_option,
 )
-from archdsl.cli.terminal import fail, fitting, print_json, wants_color
+from archdsl.cli.terminal import fail, fit_width, print_json, wants_color
 
 
 @click.command(cls=SpecCommand)
@@ -71,8 +71,10 @@ def command(
     sys.stdout.write(
         texts.markdown(comparison)
         if markdown
-        else texts.text(
-            comparison, color=wants_color(sys.stdout), width=fitting(width, sys.stdout)
+        else texts.comparison_text(
+            comparison,
+            color=wants_color(sys.stdout),
+            width=fit_width(width, sys.stdout),
         )
     )
     return 0

@@ -18,12 +18,12 @@ from archdsl.cli.options import (
     find_passes,
     json_option,
     load_proved,
-    names,
-    numbers,
+    parse_size,
     pass_options,
     run_options,
-    size,
     spec_options,
+    split_names,
+    split_numbers,
 )
 from archdsl.cli.terminal import Failure, print_json, say
 
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 @click.option(
     "--taps",
     metavar="PATHS",
-    callback=names,
-    help="Give out the features at these layers and blocks, such as layer3,layer4, and "
+    callback=split_names,
+    help="Return the outputs of these layers and blocks, such as layer3,layer4, and "
     "leave out what they do not need.",
 )
 @click.option(
     "--strides",
     metavar="NUMBERS",
-    callback=numbers,
-    help="Give out the last features of each of these strides, such as 8,16,32.",
+    callback=split_numbers,
+    help="Return the last map of each of these strides, such as 8,16,32.",
 )
 @click.option(
     "--without-head",
@@ -68,9 +68,9 @@ if TYPE_CHECKING:
 @click.option(
     "--inference",
     is_flag=True,
-    help="Make a module for inference alone: without auxiliary heads, dropout and "
-    "batch norms, and with branches merged. `archdsl weights --for inference` makes "
-    "its weights.",
+    help="Make a module for inference only: without auxiliary heads, dropout and "
+    "batch norms, and with branches merged. `archdsl weights --for inference` "
+    "converts weights for it.",
 )
 @click.option(
     "--packed/--no-packed",
@@ -81,16 +81,16 @@ if TYPE_CHECKING:
 @click.option(
     "--recompute",
     is_flag=True,
-    help="Let the backward pass run blocks again, so that training keeps their inputs "
-    "alone, as `archdsl analyze --recompute` counts.",
+    help="Run blocks again in the backward pass, so that training keeps only their "
+    "inputs; `archdsl analyze --recompute` shows the memory.",
 )
 @click.option(
     "--fits",
     "budget",
-    callback=size,
+    callback=parse_size,
     metavar="SIZE",
-    help="With --recompute, choose the blocks that cost least to run again, for a step "
-    "of --batch images to fit into this much memory, such as 24GiB.",
+    help="With --recompute, recompute only what is needed for a step of --batch "
+    "images to fit into this much memory, such as 24GiB.",
 )
 @run_options
 @device_options(
@@ -129,8 +129,9 @@ def command(
     run, so compiling does not need torch. If the spec declares foreign layers (`op`),
     the module imports their classes, which are listed on standard error.
 
-    The module is what the spec says, layer by layer, without those that do nothing. -O,
-    --passes and --inference ask for others that compute the same.
+    The module has the layers of the spec, except for those that do nothing. -O,
+    --passes and --inference transform the network further, without changing what it
+    computes.
 
     \b
     Examples:
@@ -146,7 +147,9 @@ def command(
     from archdsl.transforms import Backbone, CannotCut, pipeline
 
     if inference and recompute:
-        raise click.UsageError("--recompute is for training, and --inference is not")
+        raise click.UsageError(
+            "--recompute is for training, so it excludes --inference"
+        )
     if packed is None:
         packed = inference and not modules and passes is None and level in (None, 2)
     elif packed and (modules or not inference):
@@ -205,12 +208,12 @@ _OF_FITS = ("batch", "dtype", "optimizer", "device_name", "devices_file")
 def _check_fits(ctx: click.Context, budget: int | None, recompute: bool) -> None:
     if budget is not None:
         if not recompute:
-            raise click.UsageError("--fits is for --recompute, which is not given")
+            raise click.UsageError("--fits needs --recompute")
         return
     for name in _OF_FITS:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = name.removesuffix("_name").removesuffix("_file")
-            raise click.UsageError(f"--{option} is for --fits, which is not given")
+            raise click.UsageError(f"--{option} needs --fits")
 
 
 def _lean(
@@ -237,7 +240,7 @@ def _lean(
         least = show_bytes(error.least_bytes)
         raise Failure(
             f"a step of {batch:,} images does not fit into {show_bytes(budget)}: the "
-            f"least that was found is {least}, with blocks recomputed",
+            f"smallest need that was found is {least}, with blocks recomputed",
             status.LIMIT,
         ) from None
 
@@ -268,6 +271,6 @@ def _note(passes: list[str], inference: bool) -> str:
     if not inference:
         return f"Transformed by {names}; it computes the same."
     return (
-        f"For inference alone, as transformed by {names}. "
-        "`archdsl weights --for inference` makes its weights of a checkpoint."
+        f"For inference only; transformed by {names}. `archdsl weights --for "
+        "inference` converts a checkpoint for it."
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from archdsl.cli.images import numbers
+from archdsl.cli.images import split_floats
 from archdsl.cli.options import (
     DATA,
     INPUT_FILE,
@@ -29,39 +29,39 @@ from archdsl.cli.training import running
     "data_name",
     required=True,
     metavar="DATA",
-    help=f"{DATA} Its images to test with are looked at.",
+    help=f"{DATA} Its test images are used.",
 )
 @click.option(
     "--train",
     "on_train",
     is_flag=True,
-    help="Look at the images to train with instead.",
+    help="Use the training images instead.",
 )
 @click.option(
     "--classes",
     "everything",
     is_flag=True,
-    help="Show all classes, and which is taken for which.",
+    help="Show all classes and the confusion matrix.",
 )
 @click.option(
     "--mean",
-    callback=numbers,
+    callback=split_floats,
     metavar="X,Y,Z",
-    help="What is subtracted from the channels, whose values are from 0 to 1.  "
+    help="Mean to subtract from each channel, whose values are from 0 to 1.  "
     "[default: as the weights were trained; or that of ImageNet or the arrays]",
 )
 @click.option(
     "--std",
     "deviation",
-    callback=numbers,
+    callback=split_floats,
     metavar="X,Y,Z",
-    help="What they are then divided by.  [default: as for --mean]",
+    help="Standard deviation to then divide each channel by.  [default: as for --mean]",
 )
 @click.option(
     "--crop",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
-    help="Share of an image's shorter side to look at.  [default: as the weights were "
+    help="Share of an image's shorter side to keep.  [default: as the weights were "
     "trained; or 0.875 of files]",
 )
 @click.option(
@@ -97,24 +97,24 @@ def command(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Show how well weights tell the classes of images apart.
+    """Measure the accuracy of a trained network on images.
 
-    Top-1 and top-5 accuracy, precision and recall of each class, what it is most often
-    taken for, and whether the network is as sure as it is right (Guo et al. 2017). The
-    weights are what `archdsl weights` reads; what `archdsl train` writes says itself
-    how images are to be shown.
+    Prints top-1 and top-5 accuracy, the calibration error (Guo et al. 2017), and for
+    each class its precision, its recall and the class that it is most often confused
+    with. WEIGHTS is any file that `archdsl weights` reads. Files of `archdsl train`
+    record how images are prepared.
 
     \b
     Examples:
       archdsl evaluate digits.arch runs/digits/weights.safetensors --data digits
       archdsl evaluate resnet50 resnet50.pth --data imagenet --workers 8
     """
-    from archdsl.backends.training import classes_of, load
+    from archdsl.backends.training import classes_of, load_data
     from archdsl.backends.training.judge import judge
 
     network = load_network(spec, params, input_shape, symbolic=True)
     with running(network.name, "evaluating needs"):
-        data = load(data_name, *classes_of(network))
+        data = load_data(data_name, *classes_of(network))
         if on_train:
             data = data._replace(test=data.train)
         for note in data.notes:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="SEED",
-    help="Random weights instead, to measure speed before training.",
+    help="Draw random weights instead, to measure speed before training.",
 )
 @click.option(
     "-o",
@@ -59,20 +59,20 @@ if TYPE_CHECKING:
     "--torch",
     "as_torch",
     is_flag=True,
-    help="Write a program of torch.export instead.",
+    help="Write a torch.export program instead.",
 )
 @click.option(
     "--openvino",
     "as_openvino",
     is_flag=True,
-    help="Write a model of OpenVINO instead, with its weights beside it in .bin.",
+    help="Write an OpenVINO model instead, with its weights beside it in .bin.",
 )
 @click.option(
     "--executorch",
     "as_executorch",
     is_flag=True,
-    help="Write a program of ExecuTorch instead, for phones; its batch is fixed, by "
-    "default to 1.",
+    help="Write an ExecuTorch program instead, for phones; its batch size is fixed, "
+    "by default to 1.",
 )
 @click.option(
     "--opset",
@@ -85,20 +85,20 @@ if TYPE_CHECKING:
     "--fold/--no-fold",
     default=True,
     show_default=True,
-    help="Make batch norms part of the layers beside them, and merge convolutions that "
-    "are added, as in RepVGG.",
+    help="Fold batch norms into neighbouring layers, and merge convolutions whose "
+    "outputs are added, as in RepVGG.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(1, 1_000_000),
     metavar="N",
-    help="Fix the batch size. Without it, it may be any.",
+    help="Fix the batch size. By default, it is free.",
 )
 @click.option(
     "--fixed-size",
     is_flag=True,
-    help="Fix height and width, too. Without it, they may be any if all layers allow; "
-    "with --torch and --executorch they are fixed.",
+    help="Fix height and width, too. By default, they are free if all layers allow "
+    "that; with --torch and --executorch, they are always fixed.",
 )
 @click.option(
     "--check",
@@ -111,7 +111,8 @@ if TYPE_CHECKING:
     "int8_folder",
     type=INPUT_FOLDER,
     metavar="FOLDER",
-    help="Make the ONNX model one in int8, with ranges from the images in a folder.",
+    help="Quantise the ONNX model to int8, with activation ranges from the images in "
+    "this folder.",
 )
 @image_options
 @json_option
@@ -136,14 +137,14 @@ def command(
     """Export a network with its weights as an ONNX model, for inference.
 
     The claims (`expect`) of the spec are checked first. The model is made from the spec
-    itself, without torch, and checked by onnx. It computes what the PyTorch module does
-    in evaluation mode; its batch may have any size, and so may its images if all layers
-    allow that.
+    itself, without torch, and checked by onnx. It computes what the PyTorch module
+    computes in evaluation mode. The batch size is free, and so are height and width if
+    all layers allow that.
 
-    With --int8, convolutions and other products are computed in int8: faster where the
-    processor has instructions for that, and less exact. The ranges of activations are
-    those that they have for some images, of which --crop, --mean and --std say how they
-    are prepared. What that changes is printed.
+    With --int8, convolutions and other products are computed in int8: less exact, and
+    faster if the processor has instructions for int8. The ranges of activations are
+    measured on the images of a folder, prepared by --crop, --mean and --std. The effect
+    on size, speed and outputs is printed.
 
     \b
     Examples:
@@ -179,10 +180,10 @@ def command(
         made.save(output)
     found = None
     if checks:
-        from archdsl.backends.targets.check import check
+        from archdsl.backends.targets.check import check_export
 
         with _failing(weights):
-            found = check(output, made, network, given)
+            found = check_export(output, made, network, given)
     if as_json:
         print_json({**_facts(made, output, found), "errors": []})
     else:
@@ -230,7 +231,7 @@ def _format(ctx: click.Context, given: list[str], output: Path) -> Format:
     for name, when in unread.items():
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = {"deviation": "--std"}.get(name, f"--{name.replace('_', '-')}")
-            raise click.UsageError(f"{option} means nothing {when}")
+            raise click.UsageError(f"{option} has no effect {when}")
     wanted = SUFFIXES[format]
     if format != "onnx" and output.suffix != wanted:
         raise click.UsageError(f"with {given[0]}, the file's name ends in {wanted}")
@@ -261,7 +262,7 @@ def _weights(network: Network, weights: str | None, seed: int | None) -> dict[st
     from archdsl.backends import onnx
 
     if weights is not None:
-        return onnx.read(Path(weights))
+        return onnx.read_tensors(Path(weights))
     assert seed is not None
     return onnx.drawn(network, seed)
 
@@ -320,7 +321,7 @@ def _ports(ports: dict[str, list[int | str]]) -> list[dict[str, object]]:
 
 def _summary(made: Exported, output: Path, found: Check | None) -> list[str]:
     from archdsl.backends.text import align, show_bytes
-    from archdsl.elaborate.evaluate import counted
+    from archdsl.elaborate.types import counted
 
     parts = [show_bytes(made.size), *_about(made)]
     if made.folded:
@@ -363,14 +364,14 @@ def _int8(made: Exported, about: Int8) -> list[str]:
     """Return what int8 changes, in sentences."""
     from archdsl.backends.text import show_bytes
     from archdsl.backends.views.time import show_seconds
-    from archdsl.elaborate.evaluate import counted
+    from archdsl.elaborate.types import counted
 
     images = counted(about.images, "image")
     before, after = show_seconds(about.seconds_before), show_seconds(about.seconds)
     lines = [
         f"int8 by {images}: {show_bytes(about.bytes_before)} became "
         f"{show_bytes(made.size)}",
-        f"a call takes {after} here, and {before} in float32",
+        f"a call takes {after} on this machine, and {before} in float32",
         f"outputs change by at most {100 * about.largest_change:.1f} % of the largest",
     ]
     if about.same_class is not None:

@@ -13,7 +13,7 @@ from archdsl.cli.files import write_bytes
 from archdsl.cli.options import json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
-    count,
+    counted,
     print_diff,
     print_json,
     say,
@@ -66,7 +66,7 @@ def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> i
         return status_of(errors)
     number = sum(changed.values())
     if check and number:
-        say(f"{count(number, 'file')} would be reformatted")
+        say(f"{counted(number, 'file')} would be reformatted")
     return status.SPEC_ERRORS if check and number else status.OK
 
 

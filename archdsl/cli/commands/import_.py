@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import status
-from archdsl.cli.factory import family_of, made_by
+from archdsl.cli.factory import made_by, modules_of
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import OUTPUT_FILE, json_option, named_values
 from archdsl.cli.terminal import Failure, print_json, say, without_torch
@@ -62,8 +62,8 @@ def _shapes(
     "--family",
     callback=lambda ctx, param, value: value and value.split(","),
     metavar="NAME,NAME",
-    help="Write several factories of a module as one file: blocks that they share, and "
-    "a preset for each, the first the default.",
+    help="Write the networks of several factories as one file, with shared blocks "
+    "and a preset for each; the first is the default.",
 )
 @click.option(
     "--input",
@@ -72,9 +72,9 @@ def _shapes(
     callback=_shapes,
     metavar="SHAPE",
     help="Shape of the input without the batch, such as 3x224x224. Repeat it for "
-    "several inputs. A file says it itself, unless it leaves sizes open.",
+    "several inputs. For a FILE, only needed if it leaves sizes open.",
 )
-@click.option("--name", help="Name of the network; that of its class if left out.")
+@click.option("--name", help="Name of the network; by default, that of its class.")
 @click.option(
     "-o",
     "--output",
@@ -85,12 +85,12 @@ def _shapes(
 @click.option(
     "--partial",
     is_flag=True,
-    help="Write what was found even if it does not compute the same.",
+    help="Write the spec even if it does not compute the same.",
 )
 @click.option(
     "--any-order",
     is_flag=True,
-    help="Accept the same keys in another order: that in which the layers run.",
+    help="Accept the same keys in another order, that in which the layers run.",
 )
 @json_option
 def command(
@@ -107,22 +107,24 @@ def command(
     """Write a PyTorch module, or a network in a file, as a spec.
 
     MODULE:FACTORY is a Python module and a function or class in it that returns the
-    network. This runs their code: import only what you would run. FILE is a program of
-    torch.export (.pt2) or a model of ONNX (.onnx), of which nothing is run.
+    network. This runs their code: import only what you would run. FILE is a
+    torch.export program (.pt2) or an ONNX model (.onnx); no code in it is run.
 
-    The network is run without values to see what it computes, and becomes a spec:
-    module classes become blocks, and layers keep their names. Before the spec is
-    written, the module that it compiles to is compared with the original, with the same
-    weights: names and shapes in the state_dict, outputs in evaluation and training,
-    buffers. If anything differs, the command ends with status 1 and says which module
-    is the first that does. A module with a function that is no layer kind becomes a
-    foreign layer (`op`) that names its class, if its constructor's arguments are found.
+    The network is traced without values. Module classes become blocks, and layers keep
+    their names. Before the spec is written, its compiled module is compared with the
+    original, with the same weights: names and shapes in the state_dict, outputs in
+    evaluation and training mode, and buffers. If anything differs, the command ends
+    with status 1 and names the first module that differs. A module that calls a
+    function without a layer kind becomes a foreign layer (`op`) that names its class,
+    if its constructor's arguments can be found.
 
-    With --family, MODULE stands alone. Where networks have the same form, what differs
-    becomes a parameter, such as the block that stages are made of and their number.
+    With --family, give MODULE without a factory. If networks have the same form, what
+    differs becomes a parameter, such as the kind and the number of the blocks in a
+    stage.
 
-    A file holds one mode and one size of the input, and is compared in these, its
-    weights and its outputs, by an engine of its own kind.
+    A file holds a network in one mode and for one input size. The spec is compared in
+    that mode and size: weights, and outputs, which torch or onnxruntime computes from
+    the file.
 
     \b
     Examples:
@@ -136,16 +138,12 @@ def command(
     """
     from archdsl.backends.importer import NotImported
 
-    given = factory, arguments, inputs, name, any_order
+    how = {"name": name or "", "any_order": any_order}
     try:
-        if family is not None:
-            found, reason = _of_family(family, *given), ""
-        else:
-            run = _of_file if _is_file(factory) else _of_module
-            found, reason = run(*given), ""
+        found, reason = _imported(factory, arguments, family, inputs, how), ""
     except NotImported as error:
         if not partial or error.partial is None:
-            more = "; --partial writes what was found" if error.partial else ""
+            more = "; --partial writes the spec all the same" if error.partial else ""
             raise Failure(f"{factory}: {error}{more}", status.SPEC_ERRORS) from None
         found, reason = error.partial, str(error)
         say(f"archdsl: {factory}: {reason}")
@@ -178,61 +176,45 @@ def _is_file(factory: str) -> bool:
     return Path(factory).suffix.lower() in (".pt2", ".onnx")
 
 
-def _of_module(
+def _imported(
     factory: str,
     arguments: dict[str, Any],
+    family: list[str] | None,
     inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
+    how: dict[str, Any],
 ) -> Imported:
-    from archdsl.backends.importer import from_module
+    """Return the network, or the family, that a module's code makes or a file holds."""
+    from archdsl.backends.importer import from_family, from_file, from_module
 
+    if family is None and _is_file(factory):
+        if arguments:
+            raise click.UsageError("a file takes no arguments; leave -a out")
+        with _reading(factory), _naming():
+            return from_file(Path(factory), inputs or None, **how)
     if not inputs:
-        raise click.UsageError("a module needs --input, such as --input 3x224x224")
-    module = made_by(factory, arguments)
+        what = "a module" if family is None else "--family"
+        raise click.UsageError(f"{what} needs --input, such as --input 3x224x224")
+    if family is None:
+        module = made_by(factory, arguments)
+        with _naming():
+            return from_module(module, inputs, **how)
+    modules = modules_of(factory, family, arguments)
     with _naming():
-        return from_module(module, inputs, name=name or "", any_order=any_order)
+        return from_family(modules, inputs, **how)
 
 
-def _of_family(
-    family: list[str],
-    module: str,
-    arguments: dict[str, Any],
-    inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
-) -> Imported:
-    from archdsl.backends.importer import from_family
-
-    if not inputs:
-        raise click.UsageError("a family needs --input, such as --input 3x224x224")
-    made = family_of(module, family, arguments)
-    with _naming():
-        return from_family(made, inputs, name=name or "", any_order=any_order)
-
-
-def _of_file(
-    factory: str,
-    arguments: dict[str, Any],
-    inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
-) -> Imported:
-    from archdsl.backends.importer import from_file
-
-    if arguments:
-        raise click.UsageError("a file takes no arguments; leave -a out")
+@contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """Say that torch is missing before a file is read, or that it cannot be read."""
     try:
-        import torch  # noqa: F401, TID251 (to say it before the file is read)
+        import torch  # noqa: F401, TID251
     except (ImportError, OSError) as error:
         raise without_torch(error, "importing a network needs") from None
     try:
-        with _naming():
-            path = Path(factory)
-            return from_file(path, inputs or None, name=name or "", any_order=any_order)
+        yield
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise Failure(f"{factory} cannot be read: {why}", status.USAGE) from None
+        raise Failure(f"{file} cannot be read: {why}", status.USAGE) from None
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from archdsl.cli import completion, status
-from archdsl.cli.findings import Finding, chosen, format_option, printed
+from archdsl.cli.findings import Annotation, chosen_format, format_option, printed
 from archdsl.cli.options import Command, SpecCommand, json_option, network_options
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
-    count,
+    counted,
     print_diff,
     print_json,
     say,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from archdsl.linter.check import Advice
     from archdsl.linter.fix import Mended
     from archdsl.source import Source
-    from archdsl.syntax.loader import Module
+    from archdsl.syntax.loader import LoadedFile
 
 
-class Options(NamedTuple):
+class LintOptions(NamedTuple):
     """What to look for, and in which networks."""
 
     params: dict[str, object]
@@ -107,11 +107,11 @@ def _rule_options(command: Command) -> Command:
 @_rule_options
 @network_options
 @click.option(
-    "--fix", is_flag=True, help="Make the edits that keep the network's results."
+    "--fix",
+    is_flag=True,
+    help="Apply the edits that do not change the network's results.",
 )
-@click.option(
-    "--unsafe", is_flag=True, help="With --fix: also make edits that change them."
-)
+@click.option("--unsafe", is_flag=True, help="With --fix: also apply edits that do.")
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 despite findings.")
 @format_option
@@ -144,15 +144,15 @@ def command(
       archdsl lint --fix --diff specs/
       archdsl lint --format sarif specs/ > lint.sarif
     """
-    from archdsl.linter.rule import chosen as chosen_rules
+    from archdsl.linter.rule import chosen_rules
 
-    form = chosen(form, as_json)
+    form = chosen_format(form, as_json)
     if lists_rules:
         return _list_rules(form == "json")
     mends = fix or diff
     given, missing = expanded(specs)
     _check_usage(given, missing, bool(params or input_shape), mends, unsafe, form)
-    options = Options(params, input_shape, chosen_rules(select, ignore))
+    options = LintOptions(params, input_shape, chosen_rules(select, ignore))
     linted = []
     with Progress(len(given)) as progress:
         for spec in given:
@@ -167,7 +167,10 @@ def command(
     if form == "json":
         _print_json(linted, found, errors)
     elif form != "text":
-        both = [*map(Finding, errors), *(Finding(a.diagnostic(), a.fix) for a in found)]
+        both = [
+            *map(Annotation, errors),
+            *(Annotation(a.diagnostic(), a.fix) for a in found),
+        ]
         click.echo(printed(both, form), nl=False)
     elif not diff:
         _print_text(linted, found, to_stderr=fix and "-" in specs)
@@ -195,7 +198,7 @@ def _check_usage(
         return
     if changed:
         raise click.UsageError(
-            "--fix takes a spec as it is written: leave -D and --input out"
+            "--fix works on a spec as it is written: leave -D and --input out"
         )
     if form != "text" and "-" in specs:
         what = "--json" if form == "json" else f"--format {form}"
@@ -218,7 +221,7 @@ def _preset(spec: str) -> str | None:
 # ---- one spec -------------------------------------------------------------------
 
 
-def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
+def _lint(spec: str, options: LintOptions, *, fix: bool, unsafe: bool) -> Linted:
     from archdsl.api import lint_module, open_spec
     from archdsl.variants import variants
 
@@ -236,7 +239,7 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
     return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 
-def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
+def _mended(module: LoadedFile, options: LintOptions, unsafe: bool) -> Mended:
     from archdsl.api import elaborate_all
     from archdsl.linter.fix import mend
     from archdsl.source import Source
@@ -245,10 +248,10 @@ def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
 
     name, path = module.file.source.name, module.path
 
-    def load(text: str) -> Module:
+    def load(text: str) -> LoadedFile:
         return Loader(path.parent if path else None).load(Source(name, text), path)
 
-    def networks(new: Module) -> list[Network]:
+    def networks(new: LoadedFile) -> list[Network]:
         return elaborate_all(
             new, variants(new), params=options.params, input=options.input
         )
@@ -290,7 +293,7 @@ def _write(linted: list[Linted]) -> None:
         path, _ = find_spec(one.spec)
         if path is not None:
             write_bytes(Path(path), mended.text.encode())
-        say(f"{one.spec}: {count(len(mended.done), 'finding')} fixed")
+        say(f"{one.spec}: {counted(len(mended.done), 'finding')} fixed")
 
 
 def _print_diffs(linted: list[Linted]) -> None:
@@ -346,7 +349,7 @@ def _say_rest(
     sys.stdout.flush()
     for one, mended in _changed(linted):
         if diff:
-            say(f"{one.spec}: {count(len(mended.done), 'finding')} would be fixed")
+            say(f"{one.spec}: {counted(len(mended.done), 'finding')} would be fixed")
     for one in linted:
         for each in one.mended.refused if one.mended else ():
             say(f"{one.spec}: {each.advice.code} is not fixed: {each.reason}")
@@ -360,8 +363,8 @@ def _summary(one: Linted) -> str:
     networks = "blocks only"
     if one.networks:
         several = len(one.networks) > 1
-        networks = count(len(one.networks), "network") if several else one.networks[0]
-    silenced = f", {count(one.silenced, 'comment')} silencing" if one.silenced else ""
+        networks = counted(len(one.networks), "network") if several else one.networks[0]
+    silenced = f", {counted(one.silenced, 'comment')} silencing" if one.silenced else ""
     return networks + silenced
 
 
@@ -369,7 +372,7 @@ def _count(found: list[Advice]) -> str:
     """Return how much is found, and what `--fix` could do about it."""
     safe = sum(advice.fix is not None and advice.fix.safe for advice in found)
     changing = sum(advice.fix is not None for advice in found) - safe
-    parts = [count(len(found), "finding")]
+    parts = [counted(len(found), "finding")]
     if safe:
         parts.append(f"{safe} for --fix")
     if changing:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from archdsl.cli.options import json_option, width_option
-from archdsl.cli.terminal import Progress, fitting, print_json
+from archdsl.cli.terminal import Progress, fit_width, print_json
 
 if TYPE_CHECKING:
-    from archdsl.backends.fit import Sheet
+    from archdsl.backends.fit import FittedTable
     from archdsl.passes.devices import Device
 
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NOTE = 78
 
 
-class Entry(NamedTuple):
+class ListedNetwork(NamedTuple):
     """One shipped network."""
 
     spec: str
@@ -50,7 +50,7 @@ def command(wants_devices: bool, width: int | None, as_json: bool) -> int:
       archdsl list --devices
       archdsl list --json
     """
-    room = fitting(width, sys.stdout)
+    room = fit_width(width, sys.stdout)
     if wants_devices:
         return _list_devices(as_json, room)
     entries = _entries()
@@ -61,11 +61,11 @@ def command(wants_devices: bool, width: int | None, as_json: bool) -> int:
     return 0
 
 
-def _entries() -> list[Entry]:
+def _entries() -> list[ListedNetwork]:
     from archdsl.resources import shipped_specs
 
     specs = shipped_specs()
-    entries: list[Entry] = []
+    entries: list[ListedNetwork] = []
     with Progress(len(specs)) as progress:
         for spec in specs:
             progress.step(spec)
@@ -73,7 +73,7 @@ def _entries() -> list[Entry]:
     return entries
 
 
-def _of_spec(spec: str) -> Iterator[Entry]:
+def _of_spec(spec: str) -> Iterator[ListedNetwork]:
     from archdsl.api import elaborate_module, open_spec
     from archdsl.passes.analysis import analyze
     from archdsl.variants import variants
@@ -84,7 +84,7 @@ def _of_spec(spec: str) -> Iterator[Entry]:
     for name in names:
         network = elaborate_module(module, preset=name, symbolic=False)
         facts = analyze(network)
-        yield Entry(
+        yield ListedNetwork(
             spec,
             name,
             name in defaults or len(names) == 1,
@@ -95,11 +95,11 @@ def _of_spec(spec: str) -> Iterator[Entry]:
         )
 
 
-def _as_dict(entry: Entry) -> dict[str, object]:
+def _as_dict(entry: ListedNetwork) -> dict[str, object]:
     return {**entry._asdict(), "input": list(entry.input)}
 
 
-def _table(entries: list[Entry], room: int | None) -> str:
+def _table(entries: list[ListedNetwork], room: int | None) -> str:
     note = (
         "params: trainable or not, auxiliary heads included; depth: conv and linear "
         "layers on the longest path; MACs: multiply-accumulates for one sample."
@@ -108,11 +108,11 @@ def _table(entries: list[Entry], room: int | None) -> str:
     sheet = _sheet(titles, _rows(entries, "default"), range(4, 7))
     if room is not None and sheet.width > room:
         sheet = _sheet(titles, _rows(entries, "*"), range(4, 7))
-        note = f"*: the preset that the spec's name alone stands for; {note}"
+        note = f"*: the default preset, for which the name of the spec stands; {note}"
     return _fitted(sheet, note, room)
 
 
-def _rows(entries: list[Entry], mark: str) -> Iterator[tuple[str, ...]]:
+def _rows(entries: list[ListedNetwork], mark: str) -> Iterator[tuple[str, ...]]:
     from archdsl.values import show_shape
 
     previous = ""
@@ -131,19 +131,19 @@ def _rows(entries: list[Entry], mark: str) -> Iterator[tuple[str, ...]]:
 
 def _sheet(
     titles: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int]
-) -> Sheet:
-    """Return a table of columns, of which some end at one place."""
-    from archdsl.backends.fit import Column, Sheet
+) -> FittedTable:
+    """Return a table, some of whose columns are right-aligned."""
+    from archdsl.backends.fit import FittedColumn, FittedTable
 
     flush, columns = set(right), zip(*rows, strict=True)
     pairs = enumerate(zip(titles, columns, strict=True))
-    return Sheet(
-        [Column(name, [*cells], right=at in flush) for at, (name, cells) in pairs]
+    return FittedTable(
+        [FittedColumn(name, [*cells], right=at in flush) for at, (name, cells) in pairs]
     )
 
 
-def _fitted(sheet: Sheet, note: str, room: int | None) -> str:
-    """Return a table in so many columns of text, with a note below."""
+def _fitted(sheet: FittedTable, note: str, room: int | None) -> str:
+    """Return a table that fits a number of columns of text, with a note below."""
     from textwrap import wrap
 
     from archdsl.backends.fit import note as done

@@ -9,12 +9,11 @@ import click
 
 @click.command()
 def command() -> int:
-    """Serve an editor that speaks the language server protocol.
+    """Run a language server, which editors start.
 
-    Reads requests from standard input and answers on standard output, so editors start
-    it by themselves. It offers errors while you type, advice when you save, shapes and
-    costs of the layer under the cursor, definitions, completions, the outline, and
-    formatting.
+    Reads requests from standard input, and answers on standard output. It offers errors
+    while you type, advice when you save, shapes and costs of the layer under the
+    cursor, definitions, completions, the outline, and formatting.
 
     \b
     Examples:

@@ -92,8 +92,8 @@ def _filled(template: str, name: str) -> str:
 
 
 def _check(name: str) -> None:
+    from archdsl.elaborate.faults import Fault
     from archdsl.elaborate.names import check_definition
-    from archdsl.elaborate.scope import Fault
     from archdsl.layer import words
     from archdsl.source import Source, Span
 

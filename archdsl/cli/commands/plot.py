@@ -14,14 +14,14 @@ from archdsl.backends.plot import (
     CHARTS,
     FORMATS,
     RUNS,
-    Subject,
+    PlottedNetwork,
     UnknownFormat,
     plot,
     plot_runs,
 )
 from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
-from archdsl.cli.gradients import measure, runs_option
+from archdsl.cli.gradients import measure_gradients, runs_option
 from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
@@ -105,12 +105,12 @@ def command(
       fields     receptive field over depth
       gradients  gradient norm of each layer when training starts; needs torch
       memory     memory in use over the course of a training step
-      paths      lengths of the gradient's paths
+      paths      lengths of the gradient paths
       roofline   whether compute or memory bounds each layer on a --device
       runs       loss and accuracy over epochs, of folders of `archdsl train`
 
-    Charts need matplotlib (`pip install archdsl[plot]`); --json prints their data and
-    does not. Charts are readable in grey, and identical in every run.
+    Charts need matplotlib (`pip install archdsl[plot]`); printing their data with
+    --json does not. Charts are readable in grey, and identical in every run.
 
     \b
     Examples:
@@ -134,13 +134,14 @@ def command(
     device = find_device(device_name, devices_file, dtype)
     if (kind == "roofline") is not (device is not None):
         raise click.UsageError(
-            "--show roofline needs a --device, and nothing else does"
+            "--show roofline needs a --device, and only it takes one"
         )
     if runs > 1 and kind != "gradients":
         raise click.UsageError("--runs is for --show gradients")
     if (kind == RUNS) is not bool(folders):
         raise click.UsageError(
-            f"--show {RUNS} draws folders of `archdsl train`, and the others networks"
+            f"--show {RUNS} draws folders of `archdsl train`; other charts draw "
+            "networks"
         )
     subjects = []
     if not folders:
@@ -182,13 +183,14 @@ def _folders(specs: Sequence[str]) -> dict[str, Path]:
     if len(folders) < len(specs):
         other = next(spec for spec in specs if not Path(spec).is_dir())
         raise click.UsageError(
-            f"{folders[0]} is a folder of a run, and {other} is not: draw them apart"
+            f"{folders[0]} is a folder of a run, but {other} is not: draw them "
+            "separately"
         )
     context = click.get_current_context()
     for option in context.command.params:
         given = context.get_parameter_source(option.name or "")
         if option.name in _OF_NETWORKS and given is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option.opts[0]} is not about runs")
+            raise click.UsageError(f"{option.opts[0]} does not apply to runs")
     begun = [folder for folder in folders if not is_early(folder)]
     if begun:  # without any, the error says it
         for folder in folders:
@@ -212,16 +214,18 @@ def _format(output: Path | None, format: str | None) -> str:
 
 def _subjects(
     specs: Sequence[str], networks: Sequence[Network], runs: int, **setting: Any
-) -> list[Subject]:
+) -> list[PlottedNetwork]:
     """Return the networks with their figures, and with those of runs in torch."""
     from archdsl.passes.analysis import analyze
 
     found = []
     for name, network in zip(specs, networks, strict=True):
         gradients = (
-            measure(network, batch=setting["batch"], runs=runs) if runs else None
+            measure_gradients(network, batch=setting["batch"], runs=runs)
+            if runs
+            else None
         )
-        found.append(Subject(name, analyze(network, **setting), gradients))
+        found.append(PlottedNetwork(name, analyze(network, **setting), gradients))
     return found
 
 

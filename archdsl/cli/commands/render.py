@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--output",
     type=OUTPUT_FILE,
     metavar="FILE",
-    help="Write the drawing there; its suffix tells the format. Without it, the dot "
-    "source is printed.",
+    help="Write the drawing there; its suffix decides the format. Without it, the "
+    "dot source is printed.",
 )
 @click.option(
     "--format",
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
 @click.option("--title", metavar="TEXT", help='Replaces the name; "" for none.')
 @click.option("--legend/--no-legend", default=True, help="Explain the colours.")
 @click.option(
-    "--insets/--no-insets", default=True, help="Draw closed blocks next to it."
+    "--insets/--no-insets", default=True, help="Draw closed blocks next to the network."
 )
 @click.option(
     "--dpi",
@@ -121,8 +121,8 @@ def command(
     Blocks are frames around their layers, and repeats are drawn once. Boxes show
     parameters, and shapes where they change. As many blocks are shown in full as fit
     the page; each other kind of block is drawn once next to the network. dot text needs
-    nothing else; svg, png and pdf need a layout engine: Graphviz's `dot`, or
-    `pip install archdsl[render]`.
+    no other program; svg, png and pdf need a layout engine: Graphviz's `dot`, or `pip
+    install archdsl[render]`.
 
     \b
     Examples:
@@ -142,7 +142,7 @@ def command(
         raise click.UsageError("--json only contains dot text: use -o FILE, too")
     options = diagram.Options(fold=fold, **looks)
     try:
-        diagram.check(options)
+        diagram.check_options(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:

@@ -21,7 +21,7 @@ from archdsl.cli.options import (
 from archdsl.cli.terminal import Failure, Progress, print_json
 
 if TYPE_CHECKING:
-    from archdsl.backends.onnx.run import Guess, Model
+    from archdsl.backends.onnx.run import Guess, ImageModel
 
 _MODEL = ".onnx"
 
@@ -40,7 +40,7 @@ class Sight(NamedTuple):
     names: Sequence[str] = ()
 
 
-class Seen(NamedTuple):
+class Prediction(NamedTuple):
     """What a network says of an image."""
 
     file: str
@@ -62,8 +62,8 @@ class Seen(NamedTuple):
     "labels_file",
     type=INPUT_FILE,
     metavar="FILE",
-    help="Names of the classes, one on each line.  [default: those that the weights "
-    "were trained for, if they say them]",
+    help="Names of the classes, one on each line.  [default: those recorded with the "
+    "weights, if any]",
 )
 @click.option(
     "--top",
@@ -91,12 +91,12 @@ def command(
     deviation: tuple[float, ...],
     as_json: bool,
 ) -> None:
-    """Show which classes a network sees in images.
+    """Classify images with a network.
 
-    MODEL is a spec, which a checkpoint with its WEIGHTS follows, or an ONNX file, such
-    as `archdsl export` writes. Images are scaled and cropped to its size, and
-    normalised as torchvision's networks expect. Weights of `archdsl train` say
-    themselves how images are to be shown, and what the classes are called.
+    MODEL is a spec, followed by a checkpoint with its WEIGHTS, or an ONNX file such as
+    `archdsl export` writes. Images are scaled and cropped to the model's size, and
+    normalised as torchvision's networks expect. Weights written by `archdsl train`
+    record how images are prepared and what the classes are called.
 
     \b
     Examples:
@@ -120,7 +120,7 @@ def command(
                 raise click.UsageError("--size is for ONNX files; give --input")
             if len(files) < 2:
                 raise click.UsageError(
-                    "a spec needs a file with its weights, and images behind it"
+                    "a spec must be followed by a file with its weights, and by images"
                 )
             default = ctx.get_parameter_source("crop") is ParameterSource.DEFAULT
             sight = _of_spec(
@@ -155,9 +155,9 @@ def _of_model(
 ) -> Sight:
     """Return what an ONNX file sees, by onnxruntime."""
     from archdsl.backends.onnx.images import Preparation
-    from archdsl.backends.onnx.run import Model
+    from archdsl.backends.onnx.run import ImageModel
 
-    found = Model(Path(path))
+    found = ImageModel(Path(path))
     shown = Preparation(_shape(found, path, size), crop, mean, deviation)
     return Sight(lambda image: found.scores(shown.read(image)), found.classes)
 
@@ -182,7 +182,7 @@ def _of_spec(
 
 
 def _shape(
-    model: Model, name: str, size: tuple[int, int] | None
+    model: ImageModel, name: str, size: tuple[int, int] | None
 ) -> tuple[int, int, int]:
     """Return the shape of the model's input."""
     channels, *own = model.shape
@@ -194,18 +194,18 @@ def _shape(
     return channels, height, width
 
 
-def _look(sight: Sight, images: Sequence[str], top: int) -> list[Seen]:
-    from archdsl.backends.onnx.run import best
+def _look(sight: Sight, images: Sequence[str], top: int) -> list[Prediction]:
+    from archdsl.backends.onnx.run import best_classes
 
     seen = []
     with Progress(len(images)) as progress:
         for file in images:
             progress.step(file)
-            seen.append(Seen(file, best(sight.scores(Path(file)), top)))
+            seen.append(Prediction(file, best_classes(sight.scores(Path(file)), top)))
     return seen
 
 
-def _as_dict(seen: Seen, names: Sequence[str]) -> dict[str, object]:
+def _as_dict(seen: Prediction, names: Sequence[str]) -> dict[str, object]:
     classes = [
         {
             "index": guess.number,
@@ -217,7 +217,7 @@ def _as_dict(seen: Seen, names: Sequence[str]) -> dict[str, object]:
     return {"file": seen.file, "classes": classes}
 
 
-def _lines(seen: Seen, names: Sequence[str]) -> list[str]:
+def _lines(seen: Prediction, names: Sequence[str]) -> list[str]:
     from archdsl.backends.text import align
 
     rows = []

@@ -7,7 +7,7 @@ from json import dumps
 import click
 
 from archdsl.cli.options import json_option
-from archdsl.cli.schemas import OUTPUTS, schema
+from archdsl.cli.schemas import OUTPUTS, output_schema
 from archdsl.cli.terminal import print_json
 
 # Beside the commands, what is described.
@@ -22,8 +22,8 @@ NETWORK = "network"
 def command(name: str | None, as_json: bool) -> int:
     """Print the JSON schema of what a command prints with --json.
 
-    Without a NAME, the commands that have one are listed. The name network is that of
-    networks themselves, which archdsl expand writes to .json files.
+    Without a NAME, lists the commands that have a schema. The NAME network stands for
+    the .json files that `archdsl expand` writes.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def command(name: str | None, as_json: bool) -> int:
 
         click.echo(dumps(Network.model_json_schema(), indent=2))
     elif name is not None:
-        click.echo(dumps(schema(name), indent=2))
+        click.echo(dumps(output_schema(name), indent=2))
     elif as_json:
         print_json({"commands": list(OUTPUTS), "errors": []})
     else:

@@ -46,7 +46,7 @@ class _Command(SpecCommand):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; an axis behind `--ray` is no address."""
+        """Parse the arguments; an axis after `--ray` is not an address."""
         given = list(args)
         for at, arg in enumerate(given):
             following = given[at + 1 : at + 2]
@@ -110,7 +110,7 @@ def _axes(
     "--sample",
     type=click.IntRange(1),
     metavar="N",
-    help="Try N points chosen at random.",
+    help="Compute N points chosen at random.",
 )
 @click.option(
     "--seed",
@@ -169,8 +169,8 @@ def _axes(
     type=click.Choice(_PRUNERS),
     default="halving",
     show_default=True,
-    help="For --train: what stops a point early. By successive halving, one in three "
-    "goes on after 1, 3, 9, ... epochs.",
+    help="For --train: how points are stopped early. With successive halving, one in "
+    "three continues after 1, 3, 9, ... epochs.",
 )
 @processor_option
 @json_option
@@ -192,9 +192,9 @@ def command(
 ) -> int:
     """Compute the figures of many variants of a network.
 
-    Each NAME=VALUES is a parameter of the network that varies, or input or preset:
-    a range such as 32..128:16, or values between commas. All combinations are
-    computed. Needs no torch, but for --train.
+    Each NAME=VALUES is a parameter of the network that varies, or input or preset: a
+    range such as 32..128:16, or values between commas. All combinations are computed.
+    Only --train needs torch.
 
     \b
     Figures:
@@ -316,7 +316,7 @@ def _run(
                 **settings,
             )
     except JournalError as error:
-        help = "remove it, or begin anew with --restart"
+        help = "remove it, or start again with --restart"
         raise click.UsageError(f"{error}: {help}") from None
     finally:
         for shown in meter:
@@ -374,13 +374,12 @@ def _suffix(path: Path) -> str:
 
 
 def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
-    from archdsl.sweeps.output import encode
-    from archdsl.sweeps.output import plot as draw
+    from archdsl.sweeps.output import encode_rows, plot_points
 
     if output is not None:
-        write_bytes(output, encode(found, _suffix(output)))
+        write_bytes(output, encode_rows(found, _suffix(output)))
     if plot is not None:
-        write_bytes(plot, draw(found, _suffix(plot)))
+        write_bytes(plot, plot_points(found, _suffix(plot)))
     if output is not None:
         # Only now has everything been written.
         with suppress(OSError):
@@ -392,8 +391,8 @@ def _interrupted(found: Sweep, output: Path | None) -> str:
     if output is None:
         return f"interrupted: these are {done}"
     return (
-        f"interrupted: {done} are kept in {_journal(output)}; the same command goes on "
-        "from there"
+        f"interrupted: {done} are kept in {_journal(output)}; the same command "
+        "continues from there"
     )
 
 

@@ -28,7 +28,7 @@ from archdsl.cli.terminal import print_json
 from archdsl.cli.training import Shown, find_recipe, running
 
 if TYPE_CHECKING:
-    from archdsl.backends.training import Data, Options, Recipe, Start
+    from archdsl.backends.training import Data, LoopOptions, Recipe, Start
     from archdsl.ir import Network
     from archdsl.passes.devices import Device
 
@@ -50,8 +50,8 @@ _MOST_WORKERS: Final = 8
     "recipe_name",
     metavar="NAME|FILE",
     shell_complete=completion.recipes,
-    help="How to train: a recipe that ships, or a TOML file.  [default: digits, for "
-    "these data]",
+    help="How to train: a shipped recipe, or a TOML file.  [default: digits for "
+    "--data digits]",
 )
 @changes_option
 @click.option(
@@ -60,25 +60,26 @@ _MOST_WORKERS: Final = 8
     required=True,
     type=OUTPUT,
     metavar="FOLDER",
-    help="Keep states, metrics and weights there.",
+    help="Folder for states, metrics and weights.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in the folder; begin one if there is none.",
+    help="Continue the run in the folder, or start one if there is none.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
-    help="Decides weights, order and augmentation.",
+    help="Seed of weights, order and augmentation.",
 )
 @click.option(
     "--weights",
     type=INPUT_FILE,
     metavar="FILE",
-    help="Begin with the weights of a checkpoint, as `archdsl weights` reads it.",
+    help="Start from the weights of a checkpoint, in any format that `archdsl "
+    "weights` reads.",
 )
 @click.option(
     "--except",
@@ -92,7 +93,7 @@ _MOST_WORKERS: Final = 8
     "--freeze",
     multiple=True,
     metavar="PATH,...",
-    help="Keep the weights and running statistics of layers and blocks.",
+    help="Do not change the weights and running statistics of these layers and blocks.",
 )
 @processor_option
 @click.option(
@@ -103,7 +104,7 @@ _MOST_WORKERS: Final = 8
     "8 at most; 0 otherwise]",
 )
 @click.option(
-    "--compile", "compiled", is_flag=True, help="Let torch compile the module."
+    "--compile", "compiled", is_flag=True, help="Compile the module with torch.compile."
 )
 @click.option(
     "--recompute",
@@ -119,22 +120,22 @@ _MOST_WORKERS: Final = 8
     "--save-every",
     type=click.IntRange(1, 1_000_000_000),
     metavar="STEPS",
-    help="Save the state after so many steps.  [default: after each epoch, and every "
-    "ten minutes]",
+    help="Save the state each time this many steps are done.  [default: after each "
+    "epoch, and every ten minutes]",
 )
 @click.option(
     "--log",
     "trackers",
     multiple=True,
     type=click.Choice(("wandb", "mlflow")),
-    help="Send the metrics of each epoch there, too. May be repeated.",
+    help="Also send the metrics of each epoch to this service. May be repeated.",
 )
 @click.option(
     "--steps",
     "most_steps",
     type=click.IntRange(1, 1_000_000_000),
     metavar="N",
-    help="Stop when N steps are done, with the state saved.",
+    help="Stop after N steps, and save the state.",
 )
 @device_options("Estimate the time of an epoch for this device.  [default: this one]")
 @json_option
@@ -158,13 +159,13 @@ def command(
 ) -> None:
     """Train a network that classifies images.
 
-    The folder gets the weights (weights.safetensors), the PyTorch module that they
+    Writes to a folder: the weights (weights.safetensors), the PyTorch module that they
     belong to (model.py), the spec, the metrics of each epoch (metrics.csv) and states
-    to go on from. A run that was stopped or killed goes on exactly where it was with
-    --resume; on a CPU, it ends in the same weights, bit for bit.
+    to resume from. With --resume, a run that was stopped or killed continues exactly
+    where it was; on a CPU, it ends with the same weights, bit for bit.
 
-    Several processes, each with its GPU, are started by torchrun. With --shard, each
-    keeps its share of the weights alone (FSDP2):
+    For several GPUs, torchrun starts one process for each. With --shard, each process
+    keeps only its share of the weights (FSDP2):
 
     \b
       torchrun --nproc-per-node 8 -m archdsl train SPEC ...
@@ -176,10 +177,10 @@ def command(
       archdsl train resnet18 -D classes=2 --weights resnet18.pth --except fc -o pets
               --data images --recipe imagenet_resnet --set optimizer.lr=0.01
     """
-    from archdsl.backends.training import Options, Start, classes_of, load
+    from archdsl.backends.training import LoopOptions, Start, classes_of, load_data
 
     if leave_out and weights is None:
-        raise click.UsageError("--except is about what --weights reads")
+        raise click.UsageError("--except needs --weights")
     params, more = split_params(spec, params)
     recipe = find_recipe(recipe_name, data_name, (*changes, *more))
     device = find_device(device_name, devices_file, "float32")
@@ -189,10 +190,10 @@ def command(
     start = Start(None if weights is None else Path(weights), leave_out, frozen)
     watch = Shown()
     with running(network.name, "training needs"), writing(output):
-        data = load(data_name, *classes_of(network))
+        data = load_data(data_name, *classes_of(network))
         if workers is None:
             workers = _workers(data)
-        chosen = Options(workers=workers, **options)
+        chosen = LoopOptions(workers=workers, **options)
         for note in data.notes:
             watch.say(f"note: {note}")
         _train(network, data, recipe, output, chosen, watch, start, resume, device)
@@ -206,7 +207,7 @@ def _train(
     data: Data,
     recipe: Recipe,
     output: Path,
-    options: Options,
+    options: LoopOptions,
     watch: Shown,
     start: Start,
     resume: bool,
@@ -231,7 +232,9 @@ def _train(
     for line in outlook.lines(known, recipe, data, made.loader.steps()):
         watch.say(line)
     if options.shard:
-        watch.say("note: the memory is that of whole weights; a process keeps a share")
+        watch.say(
+            "note: the memory is that of all weights; each process keeps only a share"
+        )
     stopped = None
     try:
         with watch.signals():
@@ -257,7 +260,7 @@ def _check_folder(output: Path, resume: bool) -> None:
 
     if not resume and states.exist(output):
         raise click.UsageError(
-            f"{output} holds a run: go on with it by --resume, or give another folder"
+            f"{output} holds a run: continue it with --resume, or give another folder"
         )
     if output.exists() and not output.is_dir():
         raise click.UsageError(f"{output} is not a folder")

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     "--map",
     "rules_name",
     metavar="NAME|FILE",
-    help="Rename the tensors first, by rules that ship or those of a file. Without "
-    "it, those that ship are tried.",
+    help="Rename the tensors first, by shipped rules or those of a file. By default, "
+    "the shipped rules are tried.",
 )
 @click.option(
     "--except",
@@ -61,14 +61,14 @@ if TYPE_CHECKING:
 @click.option(
     "--by-order",
     is_flag=True,
-    help="Where names differ and several layers have the same shapes, take the first "
-    "for the first.",
+    help="Where names differ and several layers have the same shapes, pair them in "
+    "order.",
 )
 @click.option(
     "--adapt-input",
     is_flag=True,
-    help="Make the weights of convolutions of the input fit other channels: one gets "
-    "the sum of all, more get them in turn.",
+    help="Adapt convolutions of the input to another number of channels: a single "
+    "channel gets the sum of all weights, more channels repeat them.",
 )
 @click.option(
     "--for",
@@ -98,18 +98,18 @@ def command(
 ) -> int:
     """Compare a checkpoint with a network, and convert it.
 
-    Says which tensors of the file fit, which the network misses, and which have another
-    shape or no place. The file is safetensors, the index of several, or of torch.save;
-    nothing in it is run. What all names begin with (`module.` of DDP, `_orig_mod.` of
-    torch.compile, `model.` of Lightning) is taken off where that helps. Names that the
-    spec has behind `renamed from` are read, too. Where names differ, layers are
-    suggested by their shapes.
+    Shows which tensors of the file fit, which the network lacks, and which have another
+    shape or are left over. The file is a safetensors file, the index of several, or a
+    file of torch.save; no code in it is run. A prefix of all names (`module.` of DDP,
+    `_orig_mod.` of torch.compile, `model.` of Lightning) is removed if that helps.
+    Older names that the spec gives with `renamed from` are accepted. Where names
+    differ, layers with the same shapes are suggested.
 
-    With --for inference, -O or --passes, the file has the weights of the module that
+    With --for inference, -O or --passes, the output has the weights of the module that
     `archdsl compile` makes with these options.
 
-    Ends with status 1 if something that the network needs is missing; nothing is
-    written then.
+    Ends with status 1, and writes nothing, if a tensor that the network needs is
+    missing.
 
     \b
     Examples:
@@ -120,7 +120,7 @@ def command(
       archdsl weights gray.arch rgb.pth --adapt-input -o gray.safetensors
       archdsl weights repvgg_a0 best.pt --for inference -o deploy.safetensors
     """
-    from archdsl.backends.checkpoints import match, read
+    from archdsl.backends.checkpoints import match, read_weights
     from archdsl.backends.checkpoints import text as texts
     from archdsl.transforms import pipeline
 
@@ -128,7 +128,7 @@ def command(
     chosen = pipeline(passes=find_passes(level, passes, inference), inference=inference)
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)
-    held = read(Path(checkpoint), part)
+    held = read_weights(Path(checkpoint), part)
     try:
         found = match(network, held, rules=rules, leave_out=leave_out)
     except ValueError as error:
@@ -140,7 +140,7 @@ def command(
         written = str(output) if output is not None and found.complete else None
         print_json({**texts.as_dict(found), "output": written, "errors": []})
     else:
-        sys.stdout.write(texts.text(found, spec))
+        sys.stdout.write(texts.match_text(found, spec))
     if output is not None:
         _write(found, output, network, chosen)
     return status.OK if found.complete else status.SPEC_ERRORS
@@ -159,7 +159,8 @@ def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> No
         data = safetensors_bytes(tensors, about)
     except KeyError as error:
         message = (
-            f"--except leaves out {error.args[0]}, of which other weights are made"
+            f"--except leaves out {error.args[0]}, from which other weights are "
+            "computed"
         )
         raise Failure(message, status.USAGE) from None
     write_bytes(output, data)
@@ -170,10 +171,10 @@ def _rules(name: str | None) -> Rules | None:
     """Return the rules of a name that ships, or else of a file."""
     if name is None:
         return None
-    from archdsl.backends.checkpoints import maps, parse_rules, shipped
+    from archdsl.backends.checkpoints import maps, parse_rules, shipped_rules
     from archdsl.source import Source
 
-    known = shipped(name)
+    known = shipped_rules(name)
     if known is not None:
         return known
     path = Path(name)
@@ -181,7 +182,7 @@ def _rules(name: str | None) -> Rules | None:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise click.BadParameter(
-            f"`{name}` is no file that can be read, and no layout that ships: those "
+            f"`{name}` is neither a readable file nor a shipped layout; the layouts "
             f"are {', '.join(maps())}",
             param_hint="'--map'",
         ) from None

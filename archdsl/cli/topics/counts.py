@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from archdsl.api import load
 from archdsl.backends.text import align, show_count
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import count as elements
-from archdsl.passes.conventions import TOOLS, about, by_family, count
-from archdsl.passes.graph import Graph, flatten
+from archdsl.torch.counting import TOOLS, about_tool, by_family, count
 
 EXAMPLE = "resnet50"
 FAMILIES = ("conv", "linear", "norm", "activation", "pool")
@@ -27,7 +27,7 @@ def page() -> str:
             "explains the figures: fvcore counts 2 for each output of a norm, thop 4, "
             "and torchinfo 2 for each channel. The total of calflops is "
             f"{factor:.2f} times that of archdsl, mostly because it counts 2 per MAC.",
-            *(f"{tool}: {about(tool)}" for tool in TOOLS),
+            *(f"{tool}: {about_tool(tool)}" for tool in TOOLS),
             _forms(graph),
             ENDING,
         ]

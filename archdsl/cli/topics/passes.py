@@ -14,11 +14,11 @@ def page() -> str:
 
 TITLE = "the transformations of a network before it is compiled"
 INTRODUCTION = (
-    "`archdsl compile -O1` and `-O2` run all of their level and below, in the order of "
-    "this page, and `--passes NAME,NAME` those that you name, in your order. With "
-    "`--inference`, some take out more, and those run that a network to train cannot "
-    "have. `archdsl weights SPEC CHECKPOINT` with the same options, and `--for "
-    "inference`, makes the weights of the new network."
+    "`archdsl compile -O1` and `-O2` run all of their level and below, in the order "
+    "of this page, and `--passes NAME,NAME` those that you name, in your order. With "
+    "`--inference`, some remove more, and passes run that a network for training "
+    "cannot have. `archdsl weights SPEC CHECKPOINT` with the same options, and "
+    "`--for inference`, makes the weights of the new network."
 )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net, bias
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
-from archdsl.passes.graph import Node
 from archdsl.syntax import tree as t
 
 

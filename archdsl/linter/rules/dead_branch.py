@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net, macs, params, saving
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 
 MOST: Final = 100
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net, macs, percent
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import show_shape, sizes
 
 LATE: Final = 0.5

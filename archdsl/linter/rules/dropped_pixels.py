@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, percent
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
-from archdsl.passes.graph import Node
 from archdsl.values import show_shape, sizes
 
 SHARE: Final = 0.05

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Fix, Rule, net
 from archdsl.linter.written import is_fixed
-from archdsl.passes.graph import Node
 from archdsl.values import ones, show_shape, sizes, sliding
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, params, percent, saving, weight
 from archdsl.linter.rule import Finding, Fix, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import Shape, sizes
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from archdsl.layer import Mismatch, count, slide
+from archdsl.ir.graph import Node
+from archdsl.layer import Mismatch, count, output_size
 from archdsl.linter.net import Net, bias, macs, params, percent, saving, weight
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
-from archdsl.values import Last, channels, show_shape, sizes
+from archdsl.values import Continued, Last, channels, show_shape, sizes
 
 
 class One(NamedTuple):
@@ -100,7 +100,7 @@ def _joined(chain: list[Node]) -> One | None:
     """Return the layer that computes what two do, if one of its kind can."""
     first, *between, last = chain
     family = first.op.family
-    if family != last.op.family:
+    if family != last.op.family or not (first.op.scales and last.op.scales):
         return None
     into, out = channels(first.input_shapes[0]), channels(last.shape)
     shifted = bool(bias(first)) or not all(map(_passes, between))
@@ -147,6 +147,7 @@ def _reach(
         if kernel is None or window is None or len(kernel.shape) < 3:
             return None
         plain = max(window.up) == max(window.dilation) == 1
+        plain = plain and not isinstance(window, Continued)
         grouped = kernel.shape[1] != channels(node.input_shapes[0])
         if not plain or grouped:
             return None
@@ -162,7 +163,7 @@ def _reach(
     for axis, (kernel, stride, pad) in enumerate(axes):
         before, after = sizes(first.input_shapes[0])[axis], sizes(last.shape)[axis]
         try:
-            units = slide("", before, kernel, stride, (pad, pad), 1)
+            units = output_size("", before, kernel, stride, (pad, pad), 1)
         except Mismatch:
             return None
         if units != after:

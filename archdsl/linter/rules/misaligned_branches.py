@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Rule, net
 from archdsl.passes.alignment import Misalignment, Move, Origin, alignment, origins
-from archdsl.passes.graph import Node
 from archdsl.values import PLACES, show_shape
 
 if TYPE_CHECKING:

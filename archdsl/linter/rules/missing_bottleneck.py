@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, params, percent, positions, saving, weight
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
-from archdsl.passes.graph import Node
 from archdsl.values import ones, show_shape, sizes
 
 # The narrowest layers for which He et al. use one (table 1, conv2_x of ResNet-50).

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, percent
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
-from archdsl.passes.receptive import describe, main_value
+from archdsl.passes.receptive import main_value, reported_field
 from archdsl.values import show_shape, sizes
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class NarrowView(Rule):
         if len(readers) != 1 or readers[0].op.family != "pool":
             return
         image = sizes(graph.shapes[graph.inputs[0]])
-        seen = describe(known[value], sizes(graph.shapes[value]), image)
+        seen = reported_field(known[value], sizes(graph.shapes[value]), image)
         more = [
             _convolutions(n - size, jump)
             for n, size, jump in zip(image, seen.size, seen.jump, strict=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Fix, Rule, net
-from archdsl.linter.written import Written, is_fixed
-from archdsl.passes.graph import Node
+from archdsl.linter.written import WrittenCall, is_fixed
 
 
 class NoEffect(Rule):
@@ -45,7 +45,7 @@ class NoEffect(Rule):
                 yield _finding(node, written, "its output is its input")
 
 
-def _is_extra(written: Written) -> bool:
+def _is_extra(written: WrittenCall) -> bool:
     """Whether it is more than the word that fills a branch."""
     return len(written.chain.steps) > 1 or len(written.body.statements) > 1
 
@@ -60,7 +60,7 @@ def _earlier(net: Net, node: Node) -> Node | None:
     return maker
 
 
-def _finding(node: Node, written: Written, why: str) -> Finding:
+def _finding(node: Node, written: WrittenCall, why: str) -> Finding:
     edit = written.removed()
     return Finding(
         node,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import show_shape, sizes
 
 
@@ -70,7 +70,8 @@ def _always(node: Node) -> Finding:
 
 
 def _notes(node: Node) -> Iterator[str]:
-    """Yield what torch says of a channel of one value; a `layernorm` it takes."""
+    """Yield torch's error for a channel with a single value, which only `layernorm`
+    accepts."""
     if node.op.cancels_bias(node.input_shapes):
         yield "with a batch of 1, torch refuses it even in inference"
 

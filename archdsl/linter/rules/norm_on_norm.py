@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, params
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
-from archdsl.passes.graph import Node
 from archdsl.passes.saved import bytes_of, own_size
 
 _FLOAT: Final = 4

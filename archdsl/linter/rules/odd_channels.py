@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net, macs, percent, saving, weight
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
-from archdsl.passes.graph import Node
 from archdsl.values import channels
 
 UNIT: Final = 8

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 from archdsl.elaborate.foreign import Foreign
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Edit, Finding, Fix, Rule, net
-from archdsl.passes.graph import Node
-from archdsl.passes.inplace import inplace
 from archdsl.syntax import tree as t
+from archdsl.torch.functions import copies_input, kept_in_place, parameter_names
+from archdsl.torch.inplace import inplace
 
 _FLOAT: Final = 4
 
@@ -66,39 +67,9 @@ class OverwrittenActivation(Rule):
             )
 
 
-# Classes of torch whose last argument is `inplace`, with the number of arguments.
-INPLACE: Final[Mapping[str, int]] = {
-    "ReLU": 1,
-    "ReLU6": 1,
-    "SELU": 1,
-    "SiLU": 1,
-    "Mish": 1,
-    "Hardswish": 1,
-    "Hardsigmoid": 1,
-    "ELU": 2,
-    "CELU": 2,
-    "LeakyReLU": 2,
-    "Dropout": 2,
-    "Dropout1d": 2,
-    "Dropout2d": 2,
-    "Dropout3d": 2,
-    "AlphaDropout": 2,
-    "FeatureAlphaDropout": 2,
-    "Hardtanh": 3,
-    "RReLU": 3,
-    "Threshold": 3,
-}
-
-
-# Those of them for which autograd copies the input.
-_COPYING: Final = frozenset(
-    {"ReLU6", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Hardtanh", "Threshold"}
-)
-
-
 def keeps_apart(name: str) -> bool:
     """Return whether such a class keeps nothing in the memory that it overwrites."""
-    return "Dropout" in name or name in _COPYING
+    return "Dropout" in name or kept_in_place(name) == "copies"
 
 
 def _foreign_inplace(node: Node) -> str:
@@ -107,9 +78,9 @@ def _foreign_inplace(node: Node) -> str:
     call = form.module
     if call is None or form.origin or not call.name.startswith("nn."):
         return ""
-    name = call.name.removeprefix("nn.")
-    flagged = bool(call.args) and call.args[-1] is True
-    return name if flagged and INPLACE.get(name) == len(call.args) else ""
+    names = parameter_names(call.name)
+    last = names[len(call.args) - 1] if 0 < len(call.args) <= len(names) else ""
+    return call.name if last == "inplace" and call.args[-1] is True else ""
 
 
 def _fix(net: Net, node: Node) -> Fix | None:
@@ -144,7 +115,7 @@ def overwritten(
         shares = writes or node.op.aliases(training=True)
         home[node.output] = places[0] if shares else node.output
         saved = node.op.saved(node.input_shapes, node.shape)
-        if node.output in apart or (writes and node.step.form.inplace_copies):
+        if node.output in apart or (writes and copies_input(node.step.form)):
             continue
         if saved.input or saved.factors:
             # In place, it keeps its output, which has replaced the input.

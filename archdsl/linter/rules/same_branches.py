@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import channels, show_shape
 
 

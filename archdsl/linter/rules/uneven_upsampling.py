@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import gcd, prod
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, percent, weight
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import Window, show_shape, sizes
 
 

@@ -7,11 +7,11 @@ from itertools import product
 from math import gcd
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, percent, rim, saving, weight
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
-from archdsl.values import Window, show_shape, sizes
+from archdsl.values import Continued, Window, show_shape, sizes
 
 MOST: Final = 1 << 20  # largest number of taps that is checked
 
@@ -55,7 +55,7 @@ class WeightsOnPadding(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the layers of which some taps meet no position of a map."""
+        """Yield the layers some of whose weights never meet a position of the map."""
         idle = {}
         for node in net.owners:
             taps = _alive(net, node)
@@ -85,6 +85,8 @@ def _alive(net: Net, node: Node) -> Taps | None:
         window = use.window
         if window is None or window.kernel != tuple(kernel.shape[2:]):
             return None
+        if isinstance(window, Continued):
+            return None  # there is no padding: the map goes on
         axes = range(len(window.kernel))
         along = [_along(net, use, window, axis) for axis in axes]
         if all(map(all, along)):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from archdsl.ir.graph import Node
 from archdsl.linter.net import Net, rim
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import show_shape, sizes
 
 

@@ -84,8 +84,9 @@ class Unit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.branch2(x.chunk(2, 1)[1])
-        x = F.channel_shuffle(torch.cat([x.chunk(2, 1)[0], out], 1), groups=2)
+        x1, x2 = x.chunk(2, 1)
+        out = self.branch2(x2)
+        x = F.channel_shuffle(torch.cat([x1, out], 1), groups=2)
         return x
 
 

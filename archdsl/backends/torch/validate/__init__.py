@@ -40,7 +40,7 @@ class Miscompiled(Exception):
         return f"{place}: the emitted code is not the network at {name}: {self.why}"
 
 
-def parse(text: str) -> ast.Module:
+def parse_module(text: str) -> ast.Module:
     """Return the syntax tree of emitted text.
 
     Raises:
@@ -90,4 +90,4 @@ def _statement(tree: ast.Module, line: int | None) -> str:
     return ast.unparse(at[-1]).partition("\n")[0] if at else ""
 
 
-__all__ = ["Demands", "Miscompiled", "compare", "parse", "validate"]
+__all__ = ["Demands", "Miscompiled", "compare", "parse_module", "validate"]

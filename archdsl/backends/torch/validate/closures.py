@@ -18,24 +18,24 @@ from archdsl.backends.torch.validate.runtime import (
     apply,
     assign,
     attribute,
-    begin,
     call_torch,
     index,
     items,
     method,
     put,
+    run_constructor,
     truth,
     unpacked,
 )
 from archdsl.backends.torch.validate.signatures import bound
 from archdsl.backends.torch.validate.values import (
+    BareParameter,
     Instance,
-    Leaf,
-    Parameter,
-    Ref,
+    OpaqueModule,
     Refused,
-    Value,
-    View,
+    ReshapedParameter,
+    TensorValue,
+    TorchName,
     refuse,
 )
 
@@ -94,20 +94,24 @@ def _name(node: ast.Name, scope: Scope) -> Closure:
     return _always(found)
 
 
-def dotted(node: ast.expr, scope: Scope) -> Ref | None:
+def dotted(node: ast.expr, scope: Scope) -> TorchName | None:
     """Return the imported name behind a name such as `nn.Conv2d`, if it is one."""
     if isinstance(node, ast.Name):
         if node.id in scope.locals:
             return None
         found = scope.globals.get(node.id)
-        return found if type(found) is Ref else None
+        return found if type(found) is TorchName else None
     if isinstance(node, ast.Attribute):
         owner = dotted(node.value, scope)
-        return None if owner is None else Ref(short(f"{owner.name}.{node.attr}"))
+        return (
+            None
+            if owner is None
+            else TorchName(torch_name(f"{owner.name}.{node.attr}"))
+        )
     return None
 
 
-def short(name: str) -> str:
+def torch_name(name: str) -> str:
     """Return a dotted torch name as emitted code writes it."""
     for long, brief in (("torch.nn.functional", "F"), ("torch.nn", "nn")):
         if name == long or name.startswith(f"{long}."):
@@ -197,11 +201,13 @@ def _binary(node: ast.BinOp, scope: Scope) -> Closure:
 
 
 def _computed(symbol: str, compute: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-    if type(a) is Value or type(b) is Value:
+    if type(a) is TensorValue or type(b) is TensorValue:
         for one in (a, b):
-            if not isinstance(one, Value | Parameter | View | int | float):
+            if not isinstance(
+                one, TensorValue | BareParameter | ReshapedParameter | int | float
+            ):
                 refuse(f"a tensor {symbol} {type(one).__name__}")
-        graph = a.graph if type(a) is Value else b.graph
+        graph = a.graph if type(a) is TensorValue else b.graph
         return graph.operation((symbol, a, b))
     return compute(a, b)
 
@@ -257,7 +263,7 @@ def _compare(node: ast.Compare, scope: Scope) -> Closure:
         left = first(frame)
         for test, right in steps:
             other = right(frame)
-            if type(left) is Value and other is not None:
+            if type(left) is TensorValue and other is not None:
                 refuse("a tensor is compared")
             if not test(left, other):
                 return False
@@ -359,7 +365,7 @@ def _torch_call(
         # Its arguments are the same each time.
         named = {keyword: part({}) for keyword, part in keywords}
         found, inplace = bound(name, args({}), named)
-        return lambda _: Leaf(name, found, inplace)
+        return lambda _: OpaqueModule(name, found, inplace)
     if name in _CONTAINERS:
         if keywords:
             raise refused(node)
@@ -401,7 +407,7 @@ def _method_call(
         found = owner(frame)
         if type(found) is Instance:
             child = found.children.get(name)
-            if type(child) is Leaf:
+            if type(child) is OpaqueModule:
                 return child.call((only(frame),))
         return method(found, name, [only(frame)], {})
 
@@ -423,7 +429,7 @@ def _base_constructor(node: ast.AST, args: Several, keywords: Keywords) -> Closu
         raise refused(node)
 
     def run(frame: Frame) -> None:
-        begin(frame["self"], args(frame))
+        run_constructor(frame["self"], args(frame))
 
     return run
 
@@ -452,10 +458,10 @@ _EXPRESSIONS: Final[dict[type, Callable[[Any, Scope], Closure]]] = {
 # ---- statements -------------------------------------------------------------------
 
 # None, or the value that the function returns, in a tuple.
-Statement = Callable[[Frame], tuple[Any] | None]
+CompiledStatement = Callable[[Frame], tuple[Any] | None]
 
 
-def block(nodes: Iterable[ast.stmt], scope: Scope) -> Statement:
+def compile_block(nodes: Iterable[ast.stmt], scope: Scope) -> CompiledStatement:
     """Return a closure that runs statements in order."""
     steps = []
     for node in nodes:
@@ -530,7 +536,7 @@ def _assigner(name: str) -> Callable[[Frame, Any], None]:
     return run
 
 
-def _assignment(node: ast.Assign | ast.AnnAssign, scope: Scope) -> Statement:
+def _assignment(node: ast.Assign | ast.AnnAssign, scope: Scope) -> CompiledStatement:
     if node.value is None:
         return lambda _: None
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -552,7 +558,7 @@ def _assignment(node: ast.Assign | ast.AnnAssign, scope: Scope) -> Statement:
     return run
 
 
-def _augmented(node: ast.AugAssign, scope: Scope) -> Statement:
+def _augmented(node: ast.AugAssign, scope: Scope) -> CompiledStatement:
     target = node.target
     if not isinstance(target, ast.Name) or type(node.op) not in _OPERATORS:
         raise refused(node)
@@ -561,14 +567,14 @@ def _augmented(node: ast.AugAssign, scope: Scope) -> Statement:
 
     def run(frame: Frame) -> None:
         found = frame[name]
-        if type(found) is Value:
+        if type(found) is TensorValue:
             refuse(f"`{symbol}=` would write over its tensor")
         frame[name] = compute(found, more(frame))
 
     return run
 
 
-def _statement(node: ast.Expr, scope: Scope) -> Statement:
+def _statement(node: ast.Expr, scope: Scope) -> CompiledStatement:
     value = expression(node.value, scope)
 
     def run(frame: Frame) -> None:
@@ -577,18 +583,18 @@ def _statement(node: ast.Expr, scope: Scope) -> Statement:
     return run
 
 
-def _return(node: ast.Return, scope: Scope) -> Statement:
+def _return(node: ast.Return, scope: Scope) -> CompiledStatement:
     if node.value is None:
         return lambda _: (None,)
     value = expression(node.value, scope)
     return lambda frame: (value(frame),)
 
 
-def _for(node: ast.For, scope: Scope) -> Statement:
+def _for(node: ast.For, scope: Scope) -> CompiledStatement:
     if node.orelse:
         raise refused(node)
     source, bind = expression(node.iter, scope), _target(node.target, scope)
-    body = block(node.body, scope)
+    body = compile_block(node.body, scope)
 
     def run(frame: Frame) -> tuple[Any] | None:
         for item in items(source(frame)):
@@ -601,13 +607,13 @@ def _for(node: ast.For, scope: Scope) -> Statement:
     return run
 
 
-def _if(node: ast.If, scope: Scope) -> Statement:
+def _if(node: ast.If, scope: Scope) -> CompiledStatement:
     test = expression(node.test, scope)
-    then, other = block(node.body, scope), block(node.orelse, scope)
+    then, other = compile_block(node.body, scope), compile_block(node.orelse, scope)
     return lambda frame: then(frame) if truth(test(frame)) else other(frame)
 
 
-_STATEMENTS: Final[dict[type, Callable[[Any, Scope], Statement]]] = {
+_STATEMENTS: Final[dict[type, Callable[[Any, Scope], CompiledStatement]]] = {
     ast.AnnAssign: _assignment,
     ast.Assign: _assignment,
     ast.AugAssign: _augmented,
@@ -638,7 +644,7 @@ def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
         raise refused(node)
 
 
-class Function:
+class CompiledMethod:
     """A method, compiled once; calling it runs it."""
 
     def __init__(self, node: ast.FunctionDef, globals: Mapping[str, Any]) -> None:
@@ -666,7 +672,7 @@ class Function:
         if len(self.known) < len(self.names):
             raise refused(node, "an argument has the name of another one")
         variables = assigned(node.body)
-        self.run = block(node.body, Scope({*self.names, *variables}, globals))
+        self.run = compile_block(node.body, Scope({*self.names, *variables}, globals))
 
     def __call__(self, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
         if len(args) > self.positional:

@@ -13,26 +13,30 @@ from archdsl.backends.torch.validate.closures import Scope, expression
 from archdsl.backends.torch.validate.program import Program, helper
 from archdsl.backends.torch.validate.signatures import bound
 from archdsl.backends.torch.validate.values import (
-    Graph,
+    BareParameter,
     Instance,
-    Leaf,
-    Parameter,
+    OpaqueModule,
+    OperationGraph,
     Record,
-    Ref,
     Refused,
-    Value,
+    TensorValue,
+    TorchName,
     refuse,
-    show,
+    show_operation,
 )
 from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
+from archdsl.ir.graph import flatten
 from archdsl.passes.recompute import parts
+from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
 
-_TORCH: Final = {"torch": Ref("torch"), "F": Ref("F"), "nn": Ref("nn")}
+_TORCH: Final = {
+    "torch": TorchName("torch"),
+    "F": TorchName("F"),
+    "nn": TorchName("nn"),
+}
 _FORMULAS: dict[tuple[str, int, tuple[str, ...]], Callable[[dict[str, Any]], Any]] = {}
 
 
@@ -111,7 +115,7 @@ class Demands:
                     raise Different(step, "there is no such module")
                 continue
             self._module(step, form, made)
-            if isinstance(made, Parameter):
+            if isinstance(made, BareParameter):
                 bare[step.path] = None
             elif isinstance(made, Instance):
                 wanted.update((f"{step.path}.{n}", None) for n in made.children)
@@ -164,7 +168,7 @@ class Demands:
             path = path.rpartition(".")[0]
         return next((s for s in self.steps if s.path.startswith(f"{whole}.")), None)
 
-    def _made(self, path: str) -> Leaf | Instance | Parameter | None:
+    def _made(self, path: str) -> OpaqueModule | Instance | BareParameter | None:
         program = self.program
         return (
             program.modules.get(path)
@@ -173,7 +177,7 @@ class Demands:
         )
 
     def _module(
-        self, step: Step, form: TorchForm, made: Leaf | Instance | Parameter
+        self, step: Step, form: TorchForm, made: OpaqueModule | Instance | BareParameter
     ) -> None:
         if form.module is None:
             raise Different(step, "it is a function, and a module has its name")
@@ -191,9 +195,12 @@ class Demands:
             args, _ = bound(name, _arguments(call), dict(call.kwargs), known)
             if isinstance(one, Instance):
                 raise Different(step, f"it is a {one.kind.name}, not {name}")
-            own = "nn.Parameter" if isinstance(one, Parameter) else one.name
+            own = "nn.Parameter" if isinstance(one, BareParameter) else one.name
             if own != name or one.args != args:
-                here, due = show((own, *one.args)), show((name, *args))
+                here, due = (
+                    show_operation((own, *one.args)),
+                    show_operation((name, *args)),
+                )
                 raise Different(step, f"it is {here}, and {due} is due")
 
     # ---- initialisers
@@ -258,7 +265,7 @@ class Demands:
         self._outputs(result, values, training)
         return result
 
-    def _place(self, step: Step, value: Value) -> None:
+    def _place(self, step: Step, value: TensorValue) -> None:
         """Check that a step overwrites its input exactly if the analysis says so."""
         if isinstance(step.op, Foreign):
             return  # lint checks what a spec declares
@@ -269,15 +276,17 @@ class Demands:
         if not over and step.output in self.inplace:
             raise Different(step, "it does not write over its input, and could")
 
-    def _value(self, step: Step, form: TorchForm, inputs: list[Value]) -> Value:
+    def _value(
+        self, step: Step, form: TorchForm, inputs: list[TensorValue]
+    ) -> TensorValue:
         """Return the value that a step computes from others, if the code has it."""
         made = self._made(step.path)
-        if isinstance(made, Leaf):
+        if isinstance(made, OpaqueModule):
             return made.call(tuple(inputs))
         if isinstance(made, Instance):
             (value,) = inputs
             for child in made.children.values():
-                assert isinstance(child, Leaf)
+                assert isinstance(child, OpaqueModule)
                 value = child.call((value,))
             return value
         assert form.function is not None
@@ -287,10 +296,10 @@ class Demands:
         for name, argument in form.kwargs:
             frame[f"_{name}"] = argument
         value = formula(form.function, len(inputs), names)(frame)
-        assert isinstance(value, Value)
+        assert isinstance(value, TensorValue)
         return value
 
-    def _counts(self, graph: Graph) -> None:
+    def _counts(self, graph: OperationGraph) -> None:
         """Check that nothing is computed more or less often than required."""
         paths = {step.path for step in self.steps}
         for (leaf, _), extra in graph.passed.items():
@@ -302,23 +311,27 @@ class Demands:
             if value.key[0] == "input":
                 continue
             if value.count > value.wanted:
-                why = f"{show(value.key)} is computed {_times(value.count)}"
+                why = f"{show_operation(value.key)} is computed {_times(value.count)}"
                 why += f", and should be {_times(value.wanted)}"
                 raise Different(value.step or self._source(value), why)
             if value.count < value.steps:
                 why = f"it is computed {_times(value.count)}, not {_times(value.steps)}"
                 raise Different(value.step, why)
 
-    def _source(self, value: Value) -> Step | None:
+    def _source(self, value: TensorValue) -> Step | None:
         """Return the step of an operation that no step requires."""
         for part in value.key:
-            if isinstance(part, Leaf):
+            if isinstance(part, OpaqueModule):
                 return self._step(part.path)
-        return next((part.step for part in value.key if isinstance(part, Value)), None)
+        return next(
+            (part.step for part in value.key if isinstance(part, TensorValue)), None
+        )
 
     # ---- outputs
 
-    def _outputs(self, result: Any, values: dict[int, Value], training: bool) -> None:
+    def _outputs(
+        self, result: Any, values: dict[int, TensorValue], training: bool
+    ) -> None:
         """Check the outputs of a mode: their values, order and names."""
         ports = [p for p in self.network.outputs if training or not p.training]
         wanted = {port.name: values[port.value] for port in ports}
@@ -339,7 +352,9 @@ class Demands:
             refuse(f"there are {len(found)} outputs, not {len(wanted)}")
         for value, (name, due) in zip(found, wanted.items(), strict=True):
             if value is not due:
-                raise Different(due.step, f"`{name}` is {show(value)}, not its output")
+                raise Different(
+                    due.step, f"`{name}` is {show_operation(value)}, not its output"
+                )
 
 
 def _together(paths: Sequence[str]) -> list[str]:

@@ -10,16 +10,16 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.validate.closures import (
-    Function,
+    CompiledMethod,
     Scope,
     annotation,
     assigned,
-    block,
+    compile_block,
     expression,
     refused,
-    short,
+    torch_name,
 )
-from archdsl.backends.torch.validate.runtime import CONTAINERS, apply, begin
+from archdsl.backends.torch.validate.runtime import CONTAINERS, apply, run_constructor
 from archdsl.backends.torch.validate.signatures import (
     Signature,
     bound,
@@ -27,12 +27,12 @@ from archdsl.backends.torch.validate.signatures import (
     signature,
 )
 from archdsl.backends.torch.validate.values import (
-    Graph,
+    BareParameter,
     Instance,
-    Leaf,
-    Parameter,
+    OpaqueModule,
+    OperationGraph,
     Record,
-    Ref,
+    TorchName,
     refuse,
 )
 
@@ -107,14 +107,14 @@ class Class:
         self.names = (name, base, "nn.Module")
         self.again = False
         self.nodes: dict[str, ast.FunctionDef] = {}
-        self.functions: dict[str, Function] = {}
+        self.functions: dict[str, CompiledMethod] = {}
         self.used = False
 
-    def function(self, name: str) -> Function | None:
+    def function(self, name: str) -> CompiledMethod | None:
         """Return a method that the text defines."""
         found = self.functions.get(name)
         if found is None and name in self.nodes:
-            found = Function(self.nodes[name], self.program.globals)
+            found = CompiledMethod(self.nodes[name], self.program.globals)
             self.functions[name] = found
         return found
 
@@ -133,7 +133,7 @@ class Class:
         elif kwargs:
             refuse(f"{self.name} takes no keywords")
         else:
-            begin(made, list(args))
+            run_constructor(made, list(args))
         if not made.ready:
             refuse(f"{self.name} does not call `super().__init__()`")
         return made
@@ -172,9 +172,9 @@ class _HelperClass:
         self.kind = kind
         self.name = kind.name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Leaf:
+    def __call__(self, *args: Any, **kwargs: Any) -> OpaqueModule:
         found, inplace = bound(self.kind.name, list(args), kwargs, self.kind.signature)
-        return Leaf(self.kind.name, found, inplace, self.kind.base)
+        return OpaqueModule(self.kind.name, found, inplace, self.kind.base)
 
 
 class Program:
@@ -198,8 +198,8 @@ class Program:
         self.training = True
         self.asked = False
         self.answered: Instance | None = None
-        self.modules: dict[str, Leaf] = {}
-        self.parameters: dict[str, Parameter] = {}
+        self.modules: dict[str, OpaqueModule] = {}
+        self.parameters: dict[str, BareParameter] = {}
         self.containers: dict[str, Instance] = {}
         self._example: list[ast.stmt] = []
         self._read(tree, helpers)
@@ -224,7 +224,8 @@ class Program:
 
     def _read(self, tree: ast.Module, helpers: Mapping[str, Helper]) -> None:
         known = {part for one in helpers.values() for part in one.parts}
-        by_doc = {one.doc: one for one in helpers.values()}
+        docs = {one.doc for one in helpers.values()}
+        by_text = {part: one for one in helpers.values() for part in one.parts}
         seen: set[str] = set()
         used: list[Helper] = []
         recomputes = recomputed.has(tree)
@@ -232,13 +233,14 @@ class Program:
             if recomputes and recomputed.is_import(node):
                 continue
             if recomputed.is_class(node):
-                self.globals[recomputed.NAME] = Ref(recomputed.NAME)
+                self.globals[recomputed.NAME] = TorchName(recomputed.NAME)
             elif isinstance(node, ast.ImportFrom | ast.Import):
                 self._import(node)
             elif isinstance(node, ast.ClassDef):
-                doc = ast.get_docstring(node, clean=False)
-                kind = by_doc.get(doc)
-                if kind is not None and (printed := _printed(node)) in kind.parts:
+                # Printing is slow, and most classes are none of a kind's.
+                known_doc = ast.get_docstring(node, clean=False) in docs
+                printed = _printed(node) if known_doc else ""
+                if (kind := by_text.get(printed)) is not None:
                     self.globals[node.name] = _HelperClass(kind)
                     seen.add(printed)
                     used.append(kind)
@@ -262,8 +264,8 @@ class Program:
         for alias in node.names:
             if not origin and "." in alias.name and not alias.asname:
                 raise refused(node)
-            name = short(f"{origin}{alias.name}")
-            self.globals[alias.asname or alias.name] = Ref(name)
+            name = torch_name(f"{origin}{alias.name}")
+            self.globals[alias.asname or alias.name] = TorchName(name)
 
     def _define(self, node: ast.ClassDef) -> None:
         scope = Scope(set(), self.globals)
@@ -276,7 +278,7 @@ class Program:
         if name == "typing.NamedTuple" and not again:
             self.globals[node.name] = _Outputs(node, self.globals)
             return
-        if not isinstance(base, Ref) or name not in CONTAINERS:
+        if not isinstance(base, TorchName) or name not in CONTAINERS:
             raise refused(node, f"the base {ast.unparse(node.bases[-1])}")
         made = Class(self, node.name, name)
         made.again = again
@@ -291,7 +293,7 @@ class Program:
 
     def _place(self) -> None:
         """Give each module its path."""
-        stack: list[tuple[str, Leaf | Instance]] = [("", self.root)]
+        stack: list[tuple[str, OpaqueModule | Instance]] = [("", self.root)]
         seen: set[int] = set()
         while stack:
             path, module = stack.pop()
@@ -299,7 +301,7 @@ class Program:
                 refuse(f"`{module.path}` is registered again, as `{path}`")
             seen.add(id(module))
             module.path = path
-            if isinstance(module, Leaf):
+            if isinstance(module, OpaqueModule):
                 self.modules[path] = module
                 continue
             self.containers[path] = module
@@ -324,9 +326,9 @@ class Program:
                 for name in found.nodes:
                     found.function(name)
 
-    def run(self, inputs: int, training: bool) -> tuple[Graph, Any]:
+    def run(self, inputs: int, training: bool) -> tuple[OperationGraph, Any]:
         """Run `forward` in a mode; return its operations and its result."""
-        graph = Graph()
+        graph = OperationGraph()
         self.training = training
         forward = self.root.kind.function("forward")
         args = [graph.input(place) for place in range(inputs)]
@@ -350,7 +352,7 @@ class Program:
         self._asked_for = [("torch.randn", *shape) for shape in shapes]
         self._result = result
         scope = Scope(assigned(self._example), self.globals)
-        block(self._example, scope)({})
+        compile_block(self._example, scope)({})
 
     def answer(self, args: list[Any]) -> Any:
         """Return the network's result for the example's inputs."""
@@ -360,7 +362,7 @@ class Program:
 
 
 def _is_recomputed(base: object) -> bool:
-    return isinstance(base, Ref) and base.name == recomputed.NAME
+    return isinstance(base, TorchName) and base.name == recomputed.NAME
 
 
 def _is_text(node: ast.stmt) -> bool:

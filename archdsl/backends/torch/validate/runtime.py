@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from archdsl.backends.torch.validate.signatures import bound, normal, signature
 from archdsl.backends.torch.validate.values import (
+    BareParameter,
     Instance,
-    Leaf,
-    Module,
-    Parameter,
+    ModuleValue,
+    OpaqueModule,
     Record,
-    Ref,
+    ReshapedParameter,
     TensorOf,
-    Value,
-    View,
+    TensorValue,
+    TorchName,
     graph_of,
     refuse,
 )
@@ -35,13 +35,13 @@ Kwargs = dict[str, Any]
 
 def apply(function: Any, args: Args, kwargs: Kwargs) -> Any:
     """Call anything that emitted code is allowed to call."""
-    if isinstance(function, Leaf):
+    if isinstance(function, OpaqueModule):
         if kwargs:
             refuse(f"`{function.path or function.name}` is called with keywords")
         return function.call(tuple(args))
     if isinstance(function, Instance):
         return call_instance(function, args, kwargs)
-    if isinstance(function, Ref):
+    if isinstance(function, TorchName):
         return call_torch(function.name, args, kwargs)
     if callable(function):  # a class of the text, or a builtin
         return function(*args, **kwargs)
@@ -64,7 +64,7 @@ def call_instance(instance: Instance, args: Args, kwargs: Kwargs) -> Any:
         refuse(f"a sequence of modules is called with {len(args)} inputs")
     (value,) = args
     for child in instance.children.values():
-        if type(child) is Leaf:
+        if type(child) is OpaqueModule:
             value = child.call((value,))
         else:
             value = apply(child, [value], {})
@@ -83,15 +83,15 @@ def call_torch(name: str, args: Args, kwargs: Kwargs) -> Any:
     if name in _CREATE:
         return (name, *found)
     if name == "nn.Parameter":
-        return Parameter(found)
+        return BareParameter(found)
     if name.startswith(("F.", "torch.")):
         return call_function(name, found, inplace)
-    return Leaf(name, found, inplace)
+    return OpaqueModule(name, found, inplace)
 
 
-def call_function(name: str, args: tuple[Any, ...], inplace: bool) -> Value:
+def call_function(name: str, args: tuple[Any, ...], inplace: bool) -> TensorValue:
     """Call a function of tensors."""
-    if any([isinstance(arg, Leaf | Instance | Parameter) for arg in args]):
+    if any([isinstance(arg, OpaqueModule | Instance | BareParameter) for arg in args]):
         refuse(f"{name} is given a module")
     value = graph_of(args).operation((name, *args))
     if inplace:
@@ -112,7 +112,7 @@ def method(owner: Any, name: str, args: Args, kwargs: Kwargs) -> Any:
         if known is None:
             return apply(attribute(owner, name), args, kwargs)
         return known(owner, *args, **kwargs)
-    if type(owner) is Value:
+    if type(owner) is TensorValue:
         if name.endswith("_"):
             refuse(f"`{name}` would write over its tensor")
         found, inplace = bound(f"torch.{name}", [owner, *args], kwargs)
@@ -131,20 +131,20 @@ def attribute(owner: Any, name: str) -> Any:
                 return names[name]
         if name == "training":
             return owner.kind.program.is_training()
-    elif type(owner) is Value:
+    elif type(owner) is TensorValue:
         return owner.graph.operation(("attribute", name, owner))
-    elif type(owner) is Leaf and name in ("weight", "bias"):
+    elif type(owner) is OpaqueModule and name in ("weight", "bias"):
         return TensorOf(owner, name) if owns(owner, name) else None
     elif type(owner) is Record and name in owner.fields:
         return owner.fields[name]
-    elif type(owner) is Ref:
-        return Ref(f"{owner.name}.{name}")
+    elif type(owner) is TorchName:
+        return TorchName(f"{owner.name}.{name}")
     refuse(f"{_kind(owner)} has no attribute `{name}`")
 
 
 def index(owner: Any, place: Any) -> Any:
     """Read an item, or a range of them."""
-    if type(owner) is Value:
+    if type(owner) is TensorValue:
         return owner.graph.operation(("[]", owner, normal(place)))
     if type(owner) is Instance:
         if isinstance(place, str):
@@ -163,7 +163,7 @@ def index(owner: Any, place: Any) -> Any:
 
 def unpacked(value: Any, count: int) -> list[Any]:
     """Return the parts of a value that is unpacked into several names."""
-    if type(value) is Value:
+    if type(value) is TensorValue:
         return [index(value, place) for place in range(count)]
     parts = items(value)
     if len(parts) != count:
@@ -195,11 +195,11 @@ def truth(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    if type(value) is Value:
+    if type(value) is TensorValue:
         return "a tensor"
     if isinstance(value, Instance):
         return f"a {value.kind.name}"
-    if isinstance(value, Leaf | Ref):
+    if isinstance(value, OpaqueModule | TorchName):
         return value.name
     return f"a value of type {type(value).__name__}"
 
@@ -207,7 +207,7 @@ def _kind(value: Any) -> str:
 # ---- modules --------------------------------------------------------------------
 
 
-def begin(instance: Instance, args: Args) -> None:
+def run_constructor(instance: Instance, args: Args) -> None:
     """Run the constructor of `nn.Module` or of a container."""
     instance.ready = True
     container = instance.kind.container
@@ -235,7 +235,7 @@ def register(instance: Instance, name: Any, module: Any) -> None:
     """Register a module as a submodule of another one."""
     if not instance.ready:
         refuse("a submodule before `super().__init__()`")
-    if not isinstance(module, Leaf | Instance):
+    if not isinstance(module, OpaqueModule | Instance):
         refuse(f"{_kind(module)} is not a module, but is registered as `{name}`")
     if not isinstance(name, str) or not name or "." in name:
         refuse(f"a submodule of the name {name!r}")
@@ -248,15 +248,17 @@ def assign(owner: Any, name: str, value: Any) -> None:
     """Set an attribute."""
     if not isinstance(owner, Instance):
         refuse(f"an attribute of {_kind(owner)} is set")
-    if isinstance(value, Leaf | Instance):
+    if isinstance(value, OpaqueModule | Instance):
+        if owner.attributes.get(name, value) is None:
+            del owner.attributes[name]  # as torch does
         register(owner, name, value)
     elif name in owner.children or name == "training":
         refuse(f"`{name}` is overwritten")
-    elif isinstance(value, Parameter):
+    elif isinstance(value, BareParameter):
         if not owner.ready:
             refuse("a parameter before `super().__init__()`")
         owner.parameters[name] = value
-    elif type(value) is Value:
+    elif type(value) is TensorValue:
         refuse("a module keeps a tensor")
     else:
         owner.attributes[name] = value
@@ -269,7 +271,7 @@ def put(owner: Any, key: Any, value: Any) -> None:
     register(owner, key, value)
 
 
-def owns(leaf: Leaf, tensor: str) -> bool:
+def owns(leaf: OpaqueModule, tensor: str) -> bool:
     """Return whether a module has a weight or a bias, by its arguments."""
     known = signature(leaf.name)
     if known is None:
@@ -279,9 +281,9 @@ def owns(leaf: Leaf, tensor: str) -> bool:
     return given.get("affine") != no and (tensor != "bias" or given.get("bias") != no)
 
 
-def below(instance: Module) -> list[Module]:
+def below(instance: ModuleValue) -> list[ModuleValue]:
     """Return a module and all its submodules, in the order of torch's `modules`."""
-    found: list[Module] = []
+    found: list[ModuleValue] = []
     stack = [instance]
     while stack:
         module = stack.pop()
@@ -326,7 +328,9 @@ _PLAIN: Final[dict[tuple[type, str], Callable[..., Any]]] = {
     (dict, "values"): lambda d: list(d.values()),
     (list, "append"): list.append,
     (list, "extend"): lambda found, more: found.extend(items(more)),
-    (Parameter, "view"): lambda parameter, *sizes: View(parameter, sizes),
+    (BareParameter, "view"): lambda parameter, *sizes: ReshapedParameter(
+        parameter, sizes
+    ),
     (Record, "_asdict"): lambda record: dict(record.fields),
 }
 
@@ -338,7 +342,7 @@ def _isinstance(value: Any, kinds: Any) -> bool:
     names: tuple[str, ...] = ()
     if isinstance(value, Instance):
         names = value.kind.names
-    elif isinstance(value, Leaf):
+    elif isinstance(value, OpaqueModule):
         names = (value.name, value.base, "nn.Module")
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     return any(one.name in names for one in wanted)
@@ -355,7 +359,7 @@ def _ordered(pairs: Any = (), **named: Any) -> dict[Any, Any]:
 
 def _tuple(values: Any = ()) -> Any:
     # The shape of a tensor is a tuple already.
-    return values if type(values) is Value else tuple(items(values))
+    return values if type(values) is TensorValue else tuple(items(values))
 
 
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {

@@ -5,102 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Any, Final
 
-from archdsl.backends.torch.validate.values import Value, refuse
-from archdsl.values import without_axes
-
-# As Python declares them; `stride=kernel_size` is a default that follows another
-# argument. `inplace` is kept apart, and `input` is the tensor itself.
-_NORM: Final = "num_features, eps=1e-5, momentum=0.1, affine={}, track_running_stats={}"
-_CONV: Final = "in_channels, out_channels, kernel_size, stride=1, padding=0, "
-_POOL: Final = "kernel_size, stride=kernel_size, padding=0, "
-_AVERAGE: Final = (
-    f"{_POOL}ceil_mode=False, count_include_pad=True, divisor_override=None"
-)
-_MAXIMUM: Final = f"{_POOL}dilation=1, "
-_PLACE: Final = ", inplace=False"
-_RESIZE: Final = "size=None, scale_factor=None, mode='nearest', align_corners=None, "
-_KAIMING: Final = "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu'"
-
-# Names without a number of axes are for any number: `nn.Conv`.
-SIGNATURES: Final[dict[str, str]] = {
-    "nn.AdaptiveAvgPool": "output_size",
-    "nn.AdaptiveMaxPool": "output_size, return_indices=False",
-    "nn.AlphaDropout": f"p=0.5{_PLACE}",
-    "nn.AvgPool": _AVERAGE,
-    "nn.BatchNorm": _NORM.format(True, True),
-    "nn.ChannelShuffle": "groups",
-    "nn.Conv": f"{_CONV}dilation=1, groups=1, bias=True, padding_mode='zeros'",
-    "nn.ConvTranspose": (
-        f"{_CONV}output_padding=0, groups=1, bias=True, dilation=1, "
-        "padding_mode='zeros'"
-    ),
-    "nn.Dropout": f"p=0.5{_PLACE}",
-    "nn.ELU": f"alpha=1.0{_PLACE}",
-    "nn.Flatten": "start_dim=1, end_dim=-1",
-    "nn.GELU": "approximate='none'",
-    "nn.GroupNorm": "num_groups, num_channels, eps=1e-5, affine=True",
-    "nn.Hardsigmoid": _PLACE[2:],
-    "nn.Hardswish": _PLACE[2:],
-    "nn.InstanceNorm": _NORM.format(False, False),
-    "nn.LayerNorm": "normalized_shape, eps=1e-5, elementwise_affine=True, bias=True",
-    "nn.LeakyReLU": f"negative_slope=0.01{_PLACE}",
-    "nn.Linear": "in_features, out_features, bias=True",
-    "nn.LocalResponseNorm": "size, alpha=1e-4, beta=0.75, k=1.0",
-    "nn.MaxPool": f"{_MAXIMUM}return_indices=False, ceil_mode=False",
-    "nn.Mish": _PLACE[2:],
-    "nn.PReLU": "num_parameters=1, init=0.25",
-    "nn.Parameter": "data=None, requires_grad=True",
-    "nn.PixelShuffle": "upscale_factor",
-    "nn.PixelUnshuffle": "downscale_factor",
-    "nn.ReLU": _PLACE[2:],
-    "nn.ReLU6": _PLACE[2:],
-    "nn.SELU": _PLACE[2:],
-    "nn.SiLU": _PLACE[2:],
-    "nn.Sigmoid": "",
-    "nn.ReflectionPad": "padding",
-    "nn.ReplicationPad": "padding",
-    "nn.Softmax": "dim=None",
-    "nn.Tanh": "",
-    "nn.Upsample": f"{_RESIZE}recompute_scale_factor=None",
-    "nn.ZeroPad": "padding",
-    "nn.init.constant_": "tensor, val",
-    "nn.init.kaiming_normal_": _KAIMING,
-    "nn.init.kaiming_uniform_": _KAIMING,
-    "nn.init.normal_": "tensor, mean=0.0, std=1.0",
-    "nn.init.ones_": "tensor",
-    "nn.init.trunc_normal_": "tensor, mean=0.0, std=1.0, a=-2.0, b=2.0",
-    "nn.init.uniform_": "tensor, a=0.0, b=1.0",
-    "nn.init.xavier_normal_": "tensor, gain=1.0",
-    "nn.init.xavier_uniform_": "tensor, gain=1.0",
-    "nn.init.zeros_": "tensor",
-    "F.adaptive_avg_pool": "input, output_size",
-    "F.adaptive_max_pool": "input, output_size, return_indices=False",
-    "F.avg_pool": f"input, {_AVERAGE}",
-    "F.channel_shuffle": "input, groups",
-    "F.elu": f"input, alpha=1.0{_PLACE}",
-    "F.gelu": "input, approximate='none'",
-    "F.hardsigmoid": f"input{_PLACE}",
-    "F.hardswish": f"input{_PLACE}",
-    "F.interpolate": f"input, {_RESIZE}recompute_scale_factor=None, antialias=False",
-    "F.leaky_relu": f"input, negative_slope=0.01{_PLACE}",
-    "F.local_response_norm": "input, size, alpha=1e-4, beta=0.75, k=1.0",
-    "F.max_pool": f"input, {_MAXIMUM}ceil_mode=False, return_indices=False",
-    "F.mish": f"input{_PLACE}",
-    "F.pixel_shuffle": "input, upscale_factor",
-    "F.pixel_unshuffle": "input, downscale_factor",
-    "F.relu": f"input{_PLACE}",
-    "F.relu6": f"input{_PLACE}",
-    "F.selu": f"input{_PLACE}",
-    "F.silu": f"input{_PLACE}",
-    "F.softmax": "input, dim=None",
-    "torch.abs": "input",
-    "torch.cat": "tensors, dim=0",
-    "torch.chunk": "input, chunks, dim=0",
-    "torch.flatten": "input, start_dim=0, end_dim=-1",
-    "torch.full": "size, fill_value",
-    "torch.sigmoid": "input",
-    "torch.tanh": "input",
-}
+from archdsl.backends.torch.validate.values import TensorValue, refuse
+from archdsl.torch.functions import find
 
 _REQUIRED: Final = object()
 # How many numbers stand for the axes of a map, or their sides.
@@ -176,10 +82,9 @@ _FOUND: dict[str, Signature | None] = {}
 def signature(name: str) -> Signature | None:
     """Return the signature of a torch callable, None if it is not known."""
     if name not in _FOUND:
-        text = SIGNATURES.get(name) or SIGNATURES.get(without_axes(name))
-        found = None
-        if text is not None:
-            function = ast.parse(f"def f({text}): pass").body[0]
+        entry, found = find(name), None
+        if entry is not None and entry.parameters is not None:
+            function = ast.parse(f"def f({entry.parameters}): pass").body[0]
             assert isinstance(function, ast.FunctionDef)
             found = declared(function.args)
         _FOUND[name] = found
@@ -219,7 +124,7 @@ def normal(value: Any) -> Any:
         parts = tuple([normal(part) for part in value])
         lengths = _PER_AXIS if isinstance(value, tuple) else (2, 4)
         if len(parts) in lengths and parts.count(parts[0]) == len(parts):
-            return parts if type(parts[0]) is Value else parts[0]
+            return parts if type(parts[0]) is TensorValue else parts[0]
         return parts
     if isinstance(value, slice):
         return "slice", value.start, value.stop, value.step

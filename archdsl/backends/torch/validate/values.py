@@ -1,7 +1,8 @@
 """The symbolic values on which emitted code is executed.
 
-A tensor is a `Value`: the operation that produced it, and its operands. Equal
-operations on equal values are a single `Value`, which counts how often it was computed.
+A tensor is a `TensorValue`: the operation that produced it, and its operands. Equal
+operations on equal values are a single `TensorValue`, which counts how often it was
+computed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Missing(Refused):
     """An operation of the spec that the emitted code does not perform."""
 
 
-class Ref:
+class TorchName:
     """Something imported, by its dotted name: `nn.Conv2d`, `F.relu`, `torch.cat`."""
 
     __slots__ = ("name",)
@@ -44,7 +45,7 @@ class Ref:
         self.name = name
 
 
-class Value:
+class TensorValue:
     """A tensor, or an attribute of one, such as its shape.
 
     Attributes:
@@ -59,7 +60,7 @@ class Value:
 
     __slots__ = ("count", "graph", "inplace", "key", "step", "steps", "wanted")
 
-    def __init__(self, key: tuple[Any, ...], graph: Graph) -> None:
+    def __init__(self, key: tuple[Any, ...], graph: OperationGraph) -> None:
         self.key = key
         self.graph = graph
         self.count = 0
@@ -69,7 +70,7 @@ class Value:
         self.step: Step | None = None
 
 
-class Graph:
+class OperationGraph:
     """All operations of one run of `forward`.
 
     Attributes:
@@ -85,21 +86,23 @@ class Graph:
 
     def __init__(self) -> None:
         self.demanding = False
-        self.values: dict[tuple[Any, ...], Value] = {}
+        self.values: dict[tuple[Any, ...], TensorValue] = {}
         self.calls: dict[tuple[Any, ...], int] = {}
-        self.turns: dict[Leaf, deque[tuple[Any, ...]]] = {}
-        self.passed: dict[tuple[Leaf, Value], int] = {}
+        self.turns: dict[OpaqueModule, deque[tuple[Any, ...]]] = {}
+        self.passed: dict[tuple[OpaqueModule, TensorValue], int] = {}
 
-    def input(self, place: int) -> Value:
+    def input(self, place: int) -> TensorValue:
         """Return an argument of the network's `forward`."""
-        return self.values.setdefault(("input", place), Value(("input", place), self))
+        return self.values.setdefault(
+            ("input", place), TensorValue(("input", place), self)
+        )
 
     def demand(self) -> None:
         """From now on, treat operations as required by the spec."""
         self.demanding = True
         self.calls.clear()
 
-    def take_turn(self, leaf: Leaf, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    def take_turn(self, leaf: OpaqueModule, key: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return a key for one call of a module whose calls have an order.
 
         Raises:
@@ -113,7 +116,7 @@ class Graph:
         number = self.calls[key] = self.calls.get(key, 0) + 1
         return key if number == 1 else (*key, number)
 
-    def operation(self, key: tuple[Any, ...]) -> Value:
+    def operation(self, key: tuple[Any, ...]) -> TensorValue:
         """Return the value of an operation.
 
         Raises:
@@ -122,16 +125,16 @@ class Graph:
         value = self.values.get(key)
         if self.demanding:
             if value is None:
-                raise Missing(f"nothing computes {show(key)}")
+                raise Missing(f"nothing computes {show_operation(key)}")
             value.wanted += 1
             return value
         if value is None:
-            value = self.values[key] = Value(key, self)
+            value = self.values[key] = TensorValue(key, self)
         value.count += 1
         return value
 
 
-class Leaf:
+class OpaqueModule:
     """A module that is treated as opaque: one of torch, of a layer kind, or foreign.
 
     Attributes:
@@ -169,11 +172,11 @@ class Leaf:
         random = without_axes(name).endswith(("Dropout", "StochasticDepth"))
         return random or name.startswith("BatchNorm") or package not in ("", "nn")
 
-    def call(self, args: tuple[Any, ...]) -> Value:
+    def call(self, args: tuple[Any, ...]) -> TensorValue:
         """Return the module's output for some inputs."""
         graph = graph_of(args)
         if self.name == "nn.Identity":
-            value: Value
+            value: TensorValue
             (value,) = args
             passed = graph.passed.get((self, value), 0)
             graph.passed[self, value] = passed + (-1 if graph.demanding else 1)
@@ -184,7 +187,7 @@ class Leaf:
         return graph.operation(key)
 
 
-class Parameter:
+class BareParameter:
     """A bare parameter.
 
     Attributes:
@@ -199,7 +202,7 @@ class Parameter:
         self.path = ""
 
 
-class View(NamedTuple):
+class ReshapedParameter(NamedTuple):
     """A bare parameter with other sizes.
 
     Attributes:
@@ -207,7 +210,7 @@ class View(NamedTuple):
         sizes: the sizes.
     """
 
-    parameter: Parameter
+    parameter: BareParameter
     sizes: tuple[Any, ...]
 
 
@@ -227,14 +230,14 @@ class Instance:
 
     def __init__(self, kind: Class) -> None:
         self.kind = kind
-        self.children: dict[str, Leaf | Instance] = {}
-        self.parameters: dict[str, Parameter] = {}
+        self.children: dict[str, OpaqueModule | Instance] = {}
+        self.parameters: dict[str, BareParameter] = {}
         self.attributes: dict[str, Any] = {}
         self.ready = False
         self.path = ""
 
 
-Module = Leaf | Instance
+ModuleValue = OpaqueModule | Instance
 
 
 class TensorOf:
@@ -242,7 +245,7 @@ class TensorOf:
 
     __slots__ = ("name", "owner")
 
-    def __init__(self, owner: Leaf, name: str) -> None:
+    def __init__(self, owner: OpaqueModule, name: str) -> None:
         self.owner = owner
         self.name = name
 
@@ -256,28 +259,32 @@ class Record:
         self.fields = fields
 
 
-def graph_of(args: tuple[Any, ...]) -> Graph:
+def graph_of(args: tuple[Any, ...]) -> OperationGraph:
     """Return the graph that some arguments belong to."""
     for arg in args:
-        if type(arg) is Value:
+        if type(arg) is TensorValue:
             return arg.graph
         if type(arg) is tuple:
             for part in arg:
-                if type(part) is Value:
+                if type(part) is TensorValue:
                     return part.graph
     refuse("a function is called without a tensor")
 
 
-def show(key: Any) -> str:
+def show_operation(key: Any) -> str:
     """Return an operation in readable form, with its operands by their steps."""
-    if isinstance(key, Value):
+    if isinstance(key, TensorValue):
         if key.step is not None:
             return f"the output of `{key.step.path}`"
-        return f"the input {key.key[1] + 1}" if key.key[0] == "input" else show(key.key)
+        return (
+            f"the input {key.key[1] + 1}"
+            if key.key[0] == "input"
+            else show_operation(key.key)
+        )
     if isinstance(key, tuple):
-        named = bool(key) and isinstance(key[0], Leaf | str)
-        head = show(key[0]) if named else ""
-        return f"{head}({', '.join([show(part) for part in key[named:]])})"
-    if isinstance(key, Leaf | Parameter):
+        named = bool(key) and isinstance(key[0], OpaqueModule | str)
+        head = show_operation(key[0]) if named else ""
+        return f"{head}({', '.join([show_operation(part) for part in key[named:]])})"
+    if isinstance(key, OpaqueModule | BareParameter):
         return f"`{key.path}`" if key.path else "a module that is not registered"
     return key if isinstance(key, str) else repr(key)

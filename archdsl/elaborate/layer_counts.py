@@ -1,0 +1,548 @@
+"""The layers of a network without the graph: their kinds, shapes and wiring.
+
+Totals such as parameters and MACs need no more than that, nor do depth and receptive
+fields. A block that is called again with the same arguments and input shape has the
+same layers, so they are listed once for all networks of a spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from archdsl.diagnostics import Diagnostics, SpecError
+from archdsl.elaborate.chosen import choose
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.initializers import initializers
+from archdsl.elaborate.memo import Memo
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.paths import NameTemplate
+from archdsl.elaborate.references import BlockRef, KindRef
+from archdsl.elaborate.sink import Inside, Owner, Section
+from archdsl.elaborate.state import State
+from archdsl.elaborate.structures import main_path
+from archdsl.elaborate.tensors import Value
+from archdsl.elaborate.walk import Walker
+from archdsl.elaborate.whole import check_names, check_read, walk
+from archdsl.ir import Step
+from archdsl.ir.nodes import changed
+from archdsl.layer import Layer
+from archdsl.limits import MAX_DEPTH
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import LoadedFile
+from archdsl.values import Shape
+
+
+class Use:
+    """Layers of a network that are equal in everything that their cost depends on.
+
+    Attributes:
+        op: the layer.
+        input_shapes: shapes of their inputs.
+        shape: shape of their outputs.
+        training: whether they are only needed for outputs of the training mode.
+        shared: whether they repeat earlier layers, with the same weights.
+        facts: results that callers store for them.
+    """
+
+    __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
+
+    def __init__(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> None:
+        self.op = op
+        self.input_shapes = input_shapes
+        self.shape = shape
+        self.training = training
+        self.shared = shared
+        self.facts: dict[Any, Any] = {}
+
+
+class CountedLine:
+    """One layer, or one call of a block, in the order of the network.
+
+    Attributes:
+        of: the layer or the block's lines.
+        inputs: numbers of the values that it reads, in the list that it stands in.
+        output: number of the value that it defines.
+        shortcut: whether it is on the shortcut of a residual in that list.
+    """
+
+    __slots__ = ("inputs", "of", "output", "shortcut")
+
+    def __init__(
+        self, of: Use | CountedLines, inputs: tuple[int, ...], output: int
+    ) -> None:
+        self.of = of
+        self.inputs = inputs
+        self.output = output
+        self.shortcut = False
+
+
+class CountedLines:
+    """The lines of a block, or of the whole network.
+
+    Attributes:
+        items: the lines, each after those that it reads from.
+        result: number of the value that it leaves. In a block, 0 is its input.
+        training: whether they are only needed for outputs of the training mode.
+        facts: results that callers store for them.
+    """
+
+    __slots__ = ("facts", "items", "result", "training")
+
+    def __init__(self, items: list[CountedLine], result: int, training: bool) -> None:
+        self.items = items
+        self.result = result
+        self.training = training
+        self.facts: dict[Any, Any] = {}
+
+    def uses(self) -> Iterator[Use]:
+        """Yield the layers in order, also those of blocks."""
+        stack = [iter(self.items)]
+        while stack:
+            for line in stack[-1]:
+                if isinstance(line.of, CountedLines):
+                    stack.append(iter(line.of.items))
+                    break
+                yield line.of
+            else:
+                stack.pop()
+
+
+class LayerCounts(NamedTuple):
+    """The layers of a network.
+
+    Attributes:
+        lines: all of them.
+        inputs: shape of each input; they have the numbers from 0.
+        outputs: number of each output of inference, the main one first.
+    """
+
+    lines: CountedLines
+    inputs: tuple[Shape, ...]
+    outputs: tuple[int, ...]
+
+
+class _Block(NamedTuple):
+    """The layers and properties of a call of a block.
+
+    Attributes:
+        held: objects that must be kept alive while the entry's key refers to them.
+        lines: its layers.
+        shape: shape of its output.
+        stride: stride from its input to its output; None if that is not known.
+        last: the last norm on its main path, or else its last layer; None if the output
+            is the input.
+        reads: whether it reads its input.
+        parts: number of its layers and blocks.
+        steps: steps of work that it takes.
+        depth: how deep bodies are nested in it.
+        definitions: definitions of the blocks that it calls.
+    """
+
+    held: tuple[Any, ...]
+    lines: CountedLines
+    shape: Shape
+    stride: int | None
+    last: Step | None
+    reads: bool
+    parts: int
+    steps: int
+    depth: int
+    definitions: frozenset[t.Definition]
+
+
+class _Opened(NamedTuple):
+    """A block that is open, and what was known when it was opened.
+
+    Attributes:
+        key: determines its result; None if that is not stored.
+        lines: the layers around it.
+        called: definitions of the blocks that were called around it.
+        deepest: how deep bodies were nested.
+        read: whether something read its input.
+        values: number of values.
+        parts: number of layers and blocks.
+        inits: number of `init` statements.
+        taps: number of taps.
+        left: steps of work that were left.
+    """
+
+    key: Any
+    lines: list[CountedLine]
+    called: set[t.Definition]
+    deepest: int
+    read: bool
+    values: int
+    parts: int
+    inits: int
+    taps: int
+    left: int
+
+
+class SharedLayers(Memo):
+    """What the networks of one spec share: layers, uses of them, and blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: dict[Any, _Block] = {}
+        self._uses: dict[Any, Use] = {}
+
+    def begin(self) -> None:
+        """Make room for another network, if need be."""
+        super().begin()
+        if not self._entries:
+            self._blocks.clear()
+            self._uses.clear()
+
+    def block(self, key: Any) -> _Block | None:
+        """Return the result of an earlier call."""
+        return self._blocks.get(key)
+
+    def keep_block(self, key: Any, block: _Block) -> None:
+        """Store the result of a call."""
+        self._blocks[key] = block
+        self._entries += 1 + len(block.lines.items)
+
+    def use(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> Use:
+        """Return the shared instance of equal layers."""
+        key = id(op), input_shapes, (*map(type, input_shapes),), training, shared
+        known = self._uses.get(key)
+        if known is None or known.op is not op:
+            known = Use(op, input_shapes, shape, training, shared)
+            self._uses[key] = known
+            self._entries += 1
+        return known
+
+
+class _NeedsGraph(Exception):
+    """The network has a feature that needs the graph."""
+
+
+def count_layers(
+    module: LoadedFile,
+    memo: SharedLayers,
+    *,
+    preset: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    input: Shape | None = None,
+) -> LayerCounts | None:
+    """Return the layers of a network; None if that needs `elaborate`.
+
+    In that case, the network has errors, or statements that need the graph.
+
+    Args:
+        module: the loaded spec.
+        memo: results from other networks of the spec.
+        preset: as for `elaborate`.
+        params: as for `elaborate`.
+        input: as for `elaborate`.
+    """
+    memo.begin()
+    state = State(Diagnostics(), symbolic=False, goes_on=False)
+    counts = Counts(state, memo)
+    walker = Walker(state, counts, memo)
+    try:
+        check_names(module, state.errors)
+        definition, chosen = choose(module, preset)
+        if not params and input is None:
+            return None  # its claims are to be read, too
+        walker.input_shape = input
+        _, _, end = walk(walker, module, definition, chosen, params or {})
+        state.read.add(end.number)
+        check_read(state)
+        others = [port.value for port in state.outputs if not port.training]
+        inputs = [port.value for port in state.inputs]
+        lines, outputs = _numbered(counts.lines, inputs, [end.number, *others], False)
+        if state.inits:
+            _check_inits(state, lines)
+    except (Fault, SpecError, _NeedsGraph):
+        return None
+    if state.errors.found or end.shape is None:
+        return None
+    return LayerCounts(lines, tuple([port.shape for port in state.inputs]), outputs)
+
+
+def _check_inits(state: State, lines: CountedLines) -> None:
+    """Check that the targets of `init` exist, by one layer of each use."""
+    if any(statement.path for statement, _ in state.inits):
+        raise _NeedsGraph
+    for _ in initializers(state, dict.fromkeys(lines.uses()), {}):
+        pass
+
+
+class Counts:
+    """The sink that lists the layers of a network.
+
+    Attributes:
+        lines: the layers so far, of the network or of the block that is open.
+    """
+
+    def __init__(self, state: State, memo: SharedLayers) -> None:
+        self.lines: list[CountedLine] = []
+        self._state = state
+        self._memo = memo
+        # Definitions of the blocks that the open block calls.
+        self._called: set[t.Definition] = set()
+        self._open: list[_Opened] = []
+        # Where the lines of each open section begin.
+        self._starts: list[int] = []
+        # The lines of layers whose bias is not decided yet.
+        self._late: dict[int, CountedLine] = {}
+
+    def layer(self, step: Step) -> None:
+        """Add the line of a layer."""
+        line = CountedLine(self._use(step), step.inputs, step.output)
+        self.lines.append(line)
+        if vars(step.op).get("bias", False) is None:
+            self._late[step.output] = line
+
+    def decide(self, steps: Mapping[int, Step]) -> None:
+        """Enter the layers whose bias is known now."""
+        for output, step in steps.items():
+            self._late.pop(output).of = self._use(step)
+
+    def _use(self, step: Step) -> Use:
+        return self._memo.use(
+            step.op, step.input_shapes, step.shape, step.training, step.shared
+        )
+
+    def open_section(self) -> None:
+        """Remember where the lines of a section begin."""
+        self._starts.append(len(self.lines))
+
+    def close_section(self, section: Section, result: Value) -> None:
+        """Mark the lines of a shortcut."""
+        start = self._starts.pop()
+        if section.role == "shortcut":
+            for line in self.lines[start:]:
+                line.shortcut = True
+
+    def open_owner(self, owner: Owner) -> Value | None:
+        """Begin the lines of a block, or add the line of an equal one before.
+
+        Those of a block with several inputs are listed each time.
+        """
+        definition, context = owner.definition, owner.context
+        if definition is None:
+            return None
+        key = None if len(owner.ends) > 1 else _key(owner, definition)
+        known = None if key is None else self._memo.block(key)
+        if known is not None and _fits(known, context):
+            return self._again(known, definition, owner)
+        if key is None:
+            self._called.add(definition)
+        state, entry = self._state, owner.ends[0]
+        self._open.append(
+            _Opened(
+                key=key,
+                lines=self.lines,
+                called=self._called,
+                deepest=state.deepest,
+                read=entry.number in state.read,
+                values=state.values,
+                parts=state.parts,
+                inits=len(state.inits),
+                taps=len(state.tapped),
+                left=context.budget.left,
+            )
+        )
+        if key is not None:
+            self.lines, self._called = [], set()
+            state.deepest = context.depth
+            state.read.discard(entry.number)
+        return None
+
+    def close_owner(self, owner: Owner, inside: Inside) -> None:
+        """Add the line of a block, and store what is known of it."""
+        if owner.definition is None:
+            return
+        opened = self._open.pop()
+        if opened.key is None:
+            return
+        state, entry, result = self._state, owner.ends[0], inside.result
+        lines, _ = _numbered(
+            self.lines, (entry.number,), (result.number,), owner.context.training
+        )
+        if block := self._learnt(owner, result, lines, opened):
+            self._memo.keep_block(opened.key, block)
+        self.lines = opened.lines
+        self._called |= {owner.definition, *opened.called}
+        state.deepest = max(opened.deepest, state.deepest)
+        if opened.read:
+            state.read.add(entry.number)
+        if lines.items:
+            self.lines.append(CountedLine(lines, (entry.number,), result.number))
+
+    def _learnt(
+        self, owner: Owner, result: Value, lines: CountedLines, opened: _Opened
+    ) -> _Block | None:
+        """Return what is known of a block; None if it has to be listed each time.
+
+        Args:
+            owner: the block.
+            result: its output as seen from inside.
+            lines: its layers.
+            opened: what was known before.
+        """
+        state, context, entry = self._state, owner.context, owner.ends[0]
+        made = set(range(opened.values + 1, state.values + 1))
+        unread = made.intersection(state.producers) - state.read - {result.number}
+        idle = not all(tapped.is_read for tapped in state.tapped[opened.taps :])
+        path = main_path(state.producers, entry, result)
+        norm = next((step for step in path if step.op.family == "norm"), None)
+        last = norm or (path[0] if path else None)
+        passes = result.number == entry.number
+        if unread or idle or (last is None and not passes):
+            return None
+        if len(state.inits) > opened.inits:
+            return None
+        assert result.shape is not None
+        start, stride = result.back_to(opened.values)
+        return _Block(
+            held=(owner.definition, owner.values),
+            lines=lines,
+            shape=result.shape,
+            stride=stride if start.number == entry.number else None,
+            last=last,
+            reads=entry.number in state.read,
+            parts=state.parts - opened.parts,
+            steps=opened.left - context.budget.left,
+            depth=state.deepest - context.depth,
+            definitions=frozenset(self._called),
+        )
+
+    def _again(self, known: _Block, definition: t.Definition, owner: Owner) -> Value:
+        """Add the line of a block from the stored result."""
+        state, context, entry = self._state, owner.context, owner.ends[0]
+        context.budget.spend(owner.span, known.steps)
+        state.count_parts(owner.span, known.parts)
+        state.deepest = max(state.deepest, context.depth + known.depth)
+        self._called |= {definition, *known.definitions}
+        if known.reads:
+            state.reads([entry])
+        if known.last is None:
+            return entry
+        made = state.new_value(known.shape)
+        if known.stride is not None:
+            made.source, made.stride = entry, known.stride
+        inputs = (entry.number,)
+        # What messages and projections read of it is in its last layer.
+        state.producers[made.number] = changed(known.last, inputs=inputs)
+        self.lines.append(CountedLine(known.lines, inputs, made.number))
+        return made
+
+    def drop(self) -> None:
+        """Do nothing, as the first mistake ends it."""
+
+    def __len__(self) -> int:
+        """Return how many lines there are in the network, or in the open block."""
+        return len(self.lines)
+
+    def rename(
+        self,
+        step: t.ChainStep,
+        olds: Sequence[NameTemplate],
+        space: Namespace,
+        before: int,
+    ) -> None:
+        """Do nothing, as names do not matter here."""
+
+    def repeat(self, first: Value, second: Value) -> None:
+        """Give up if shared layers get another shape, since only they can judge it.
+
+        Raises:
+            _NeedsGraph: in that case.
+        """
+        if first.shape != second.shape or type(first.shape) is not type(second.shape):
+            raise _NeedsGraph
+
+
+def _numbered(
+    lines: list[CountedLine],
+    entries: Iterable[int],
+    results: Sequence[int],
+    training: bool,
+) -> tuple[CountedLines, tuple[int, ...]]:
+    """Return lines with numbers that only depend on how they are wired.
+
+    The entries come first, from 0, then what each line defines, in order.
+
+    Args:
+        lines: the lines, with the numbers of the network.
+        entries: the inputs of the network or block.
+        results: its outputs, the main one first.
+        training: whether it only serves outputs of the training mode.
+
+    Returns:
+        The lines, and the numbers of the outputs.
+
+    Raises:
+        _NeedsGraph: if it reads something else.
+    """
+    own = {number: place for place, number in enumerate(entries)}
+    last = len(own)
+    try:
+        for line in lines:
+            line.inputs = tuple([own[number] for number in line.inputs])
+            own[line.output] = line.output = last
+            last += 1
+        outputs = tuple([own[number] for number in results])
+    except KeyError:
+        raise _NeedsGraph from None
+    return CountedLines(lines, outputs[0], training), outputs
+
+
+def _fits(known: _Block, context: Context) -> bool:
+    """Return whether a block can be called here as it was before."""
+    if context.depth + known.depth > MAX_DEPTH:
+        return False
+    # The first of the trail is the block itself.
+    return not any(call.definition in known.definitions for call in context.trail[1:])
+
+
+def _key(owner: Owner, definition: t.Definition) -> Any:
+    """Return everything that determines the result of a block's call; None if unknown.
+
+    Braces use the names of the place where they are written, and so do arguments that
+    are given with a layer kind.
+    """
+    shape, context = owner.ends[0].shape, owner.context
+    parts: list[Any] = [id(definition), type(shape), shape]
+    parts += [context.training, context.shared]
+    for value in owner.values.values():
+        part = _part(value)
+        if part is None:
+            return None
+        parts.append(part)
+    return tuple(parts)
+
+
+def _part(value: Any) -> Any:
+    """Return a key that distinguishes a value from all others, even from equal ones."""
+    if isinstance(value, bool | int | float | str):
+        return type(value), value
+    if isinstance(value, tuple):
+        parts = [_part(item) for item in value]
+        return None if None in parts else (type(value), *parts)
+    if isinstance(value, KindRef):
+        return None if value.bound else value.kind
+    if isinstance(value, BlockRef):
+        bound = [(name, _part(item)) for name, item in value.bound.items()]
+        known = all(part is not None for _, part in bound)
+        return (id(value.definition), *bound) if known else None
+    return None

@@ -1,0 +1,459 @@
+"""Places layers and owners: names them, checks shapes, and sends them to the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, Self
+
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.memo import Memo, MemoEntry
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.paths import part_name
+from archdsl.elaborate.sink import Inside, Owner, Section, Sink
+from archdsl.elaborate.state import State
+from archdsl.elaborate.tensors import MergeWords, Value, named, rename
+from archdsl.elaborate.types import counted
+from archdsl.ir import Step, unchecked
+from archdsl.ir.nodes import changed
+from archdsl.layer import Differ, Layer, Mismatch
+from archdsl.limits import MAX_INTEGER
+from archdsl.naming import channels_of_input, input_name
+from archdsl.source import Span
+from archdsl.symbolic import Poly, poly_of
+from archdsl.syntax import tree as t
+from archdsl.values import (
+    Dims,
+    Last,
+    Shape,
+    channels,
+    show_shape,
+    sizes,
+    with_channels,
+)
+
+_new_step = unchecked(Step)
+
+# Sends what stands in an owner, for an input, and returns the output.
+Build = Callable[[Value, Context], Value]
+
+
+class Placer:
+    """Sends the layers, owners and sections of a network to a sink.
+
+    Attributes:
+        state: what is known of the network.
+        sink: receives its parts.
+        memo: layers seen before, if numbers carry no expressions.
+    """
+
+    def __init__(self, state: State, sink: Sink, memo: Memo | None = None) -> None:
+        self.state = state
+        self.sink = sink
+        self.memo = None if state.symbolic else memo or Memo()
+        # Each layer at its first use, by path.
+        self._firsts: dict[str, Step] = {}
+
+    # ---- owners and sections
+
+    def section(self, section: Section) -> Opened:
+        """Open a section for a `with`, which closes it."""
+        return Opened(self.sink, section)
+
+    def owner(self, owner: Owner, build: Build) -> Value:
+        """Send a group or block with what `build` sends, and return its output.
+
+        Inside, the input's channels have a name of their own; the output is expressed
+        in the caller's names again.
+        """
+        known = self.sink.open_owner(owner)
+        if known is not None:
+            return known
+        try:
+            inside = self._inside(owner, build)
+        except BaseException:
+            self.sink.drop()
+            raise
+        self.sink.close_owner(owner, inside)
+        return inside.value
+
+    def _inside(self, owner: Owner, build: Build) -> Inside:
+        """Send what is in a group or block."""
+        state, context, definition = self.state, owner.context, owner.definition
+        state.count_parts(owner.span)
+        level = 0 if definition else context.level + 1
+        space = Namespace(
+            context.space.join(owner.name),
+            owner.indexed,
+            None if definition else context.space,
+            context.space,
+        )
+        statement, before = state.statement, state.values
+        entries, bindings = self._entries(owner, level)
+        space.entry = entries[0]
+        inner = context.replace(space=space, level=level)
+        if definition:
+            space.name_inputs(definition, entries)
+            result = self.whole(build, entries[0], inner)
+        else:
+            result = build(entries[0], inner)
+        state.statement = statement
+        value = Value(result.number, None)
+        if result.shape is None or any(end.shape is None for end in owner.ends):
+            return Inside(space, result, value)
+        value.shape = result.shape
+        if bindings:
+            width = rename(channels(result.shape), bindings)
+            value.shape = with_channels(result.shape, width)
+        _keep_way(value, result, before, owner.ends, bindings)
+        return Inside(space, result, value)
+
+    def _entries(self, owner: Owner, level: int) -> tuple[list[Value], dict[str, Poly]]:
+        """Return what flows into an owner, its channels in the names used inside.
+
+        Returns:
+            The values, and the names inside in terms of those outside.
+        """
+        names: list[str] = []
+        bindings: dict[str, Poly] = {}
+        if self.state.symbolic:
+            inputs = owner.definition.inputs if owner.definition else []
+            names = [input_name(level)]
+            names += [channels_of_input(name) for name, _ in inputs[1:]]
+            bindings = {
+                name: poly_of(value[0] if isinstance(value, Dims) else value)
+                for name, value in owner.values.items()
+                if isinstance(value, int | Dims) and not isinstance(value, bool)
+            }
+        entries = []
+        for place, end in enumerate(owner.ends):
+            shape = end.shape
+            if names and shape is not None:
+                own = names[place]
+                bindings[own] = poly_of(channels(shape))
+                shape = with_channels(shape, named(channels(shape), own))
+            entries.append(Value(end.number, shape, tapped=end.tapped))
+        return entries, bindings
+
+    def whole(self, build: Build, value: Value, context: Context) -> Value:
+        """Send what is in a block or network, and decide about its biases."""
+        biases, producers = self.state.biases, self.state.producers
+        around = biases.enter()
+        result = build(value, context)
+        biases.read(result.number, None)
+        decided: dict[int, Step] = {}
+        for output, op in biases.leave(around).items():
+            op = op if self.memo is None else self.memo.one(op)
+            decided[output] = changed(producers[output], op=op)
+        if decided:
+            producers.update(decided)
+            self.sink.decide(decided)
+        return result
+
+    # ---- layers
+
+    def layer(
+        self,
+        op: Layer,
+        label: str | None,
+        inputs: tuple[Value, ...],
+        context: Context,
+        span: Span,
+        merge: MergeWords | None = None,
+    ) -> Value:
+        """Send one layer, and return its output.
+
+        Args:
+            op: the layer.
+            label: its name, if the spec gives one.
+            inputs: the values that it reads.
+            context: its context.
+            span: its place in the source.
+            merge: names for the inputs of a merge in messages.
+
+        Raises:
+            Fault: if the layer does not fit its inputs.
+        """
+        state, space, again = self.state, context.space, context.again
+        name = part_name(label, op.word, space, span)
+        shapes = tuple([v.shape for v in inputs if v.shape is not None])
+        state.reads(inputs, op)
+        if len(shapes) < len(inputs):
+            return state.new_value(None)
+        try:
+            shape, stride = self._made(op, shapes, _among(name, space.indexed), span)
+        except Mismatch as mismatch:
+            place = again.span if again else span
+            raise self._mismatch(mismatch, inputs, place, merge) from None
+        state.count_parts(span)
+        value = state.new_value(shape)
+        value.source, value.stride = _main_input(inputs, shape), stride
+        step = _new_step(
+            name=str(name),
+            path=space.join(name),
+            pattern=getattr(name, "pattern", ()),
+            labelled=label is not None,
+            op=op,
+            inputs=tuple([v.number for v in inputs]),
+            input_shapes=shapes,
+            output=value.number,
+            shape=shape,
+            training=context.training,
+            statement=state.statement,
+            shared=again is not None,
+            alias=context.alias_of(name) if again else "",
+            span=span,
+        )
+        first = self._firsts.setdefault(step.path, step)
+        if again is not None:
+            _check_again(first, step, again.span)
+        state.producers[value.number] = step
+        self.sink.layer(step)
+        if vars(op).get("bias", False) is None:
+            state.biases.add(value.number, step.path, op)
+        return value
+
+    def check_alike(self, first: Value, second: Value, span: Span) -> None:
+        """Refuse a number of channels that does not fit shared weights.
+
+        Args:
+            first: what flowed in when the weights were first used.
+            second: what flows in now.
+            span: the place of the `same`.
+
+        Raises:
+            Fault: if they differ in channels.
+        """
+        if first.shape is None or second.shape is None:
+            return
+        if channels(first.shape) != channels(second.shape):
+            wanted = counted(int(channels(first.shape)), "channel")
+            raise Fault(
+                "A0302",
+                f"the weights are for {wanted}, and the input has "
+                f"{int(channels(second.shape))}",
+                span,
+                label=f"the input is {self.state.describe(second)}",
+                help="shared layers need inputs with the same number of channels",
+            )
+        self.sink.repeat(first, second)
+
+    def _made(
+        self, op: Layer, inputs: tuple[Shape, ...], among: str, span: Span
+    ) -> MemoEntry:
+        """Return the output of a layer for some inputs, from the memo if it was seen
+        before.
+
+        Args:
+            op: the layer.
+            inputs: their shapes.
+            among: what the layer is a part of, if all parts of that must be modules;
+                otherwise empty.
+            span: its place in the source.
+
+        Raises:
+            Fault: if the output is too large, or the layer is not a module but has to
+                be one.
+            Mismatch: if the layer does not fit its inputs.
+        """
+        known = self.memo.made_by(op) if self.memo is not None else None
+        if known is None:
+            return _make(op, inputs, among, span)
+        # A shape with its channels last only compares equal to others.
+        key = inputs, (*map(type, inputs),), among
+        made = known.get(key)
+        if made is None:
+            made = known[key] = _make(op, inputs, among, span)
+        return made
+
+    def _mismatch(
+        self,
+        mismatch: Mismatch,
+        inputs: tuple[Value, ...],
+        span: Span,
+        merge: MergeWords | None,
+    ) -> Fault:
+        describe = self.state.describe
+        message, label, help = mismatch.message, mismatch.label, mismatch.help
+        if isinstance(mismatch, Differ) and mismatch.aspect.startswith("size"):
+            self.state.sizes_differ.append(span)
+        if isinstance(mismatch, Differ) and merge is not None:
+            if merge.word:
+                sides = " and ".join(merge.sides)
+                message = f"{merge.word}: {sides} differ in {mismatch.aspect}"
+            label = ", ".join(
+                f"{merge.sides[i]} gives {describe(inputs[i], merge.entry)}"
+                for i in mismatch.places
+            )
+            help = merge.help or help
+        return Fault(
+            mismatch.code,
+            message,
+            span,
+            label=label or f"the input is {describe(inputs[0])}",
+            help=help,
+        )
+
+
+class Opened:
+    """A section that is open.
+
+    Attributes:
+        value: its output, to be set before it is closed; its input if nothing is in it.
+    """
+
+    __slots__ = ("_section", "_sink", "value")
+
+    def __init__(self, sink: Sink, section: Section) -> None:
+        self._sink = sink
+        self._section = section
+        self.value = section.entry
+
+    def __enter__(self) -> Self:
+        """Open it."""
+        self._sink.open_section()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close it, or drop it if there is a mistake in it."""
+        if kind is None:
+            self._sink.close_section(self._section, self.value)
+        else:
+            self._sink.drop()
+
+
+class LabelledStep(NamedTuple):
+    """A labelled step, to be elaborated again by `same`.
+
+    Attributes:
+        step: the step.
+        context: of its place.
+        value: what flowed into it.
+        copy: number of its copy in a repeat.
+    """
+
+    step: t.ChainStep
+    context: Context
+    value: Value
+    copy: int | None
+
+
+class Walks(Protocol):
+    """A walker, for the modules that elaborate single forms of the language."""
+
+    @property
+    def state(self) -> State:
+        """What is known of the network."""
+
+    @property
+    def place(self) -> Placer:
+        """Sends its parts to a sink."""
+
+    def body(self, body: t.Body, value: Value, context: Context) -> Value:
+        """Elaborate a body that has one branch."""
+
+    def branch(self, branch: t.Branch, value: Value, context: Context) -> Value:
+        """Elaborate statements in order."""
+
+    def step(
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
+    ) -> Value:
+        """Elaborate one step of a chain; in a repeat, for a copy, from 1."""
+
+    def written(self, space: Namespace) -> dict[str, LabelledStep]:
+        """Return the labelled steps of a namespace so far."""
+
+
+def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> MemoEntry:
+    shape = op.shape(*inputs)
+    if max(shape) > MAX_INTEGER:
+        raise Fault(
+            "A0903",
+            f"{op.word}: the output {show_shape(shape)} has a size above "
+            f"{MAX_INTEGER:,} (31 bits)",
+            span,
+        )
+    if among and not all(tensor.name for tensor in op.tensors(*inputs)):
+        raise Fault(
+            "A0302",
+            f"{op.word} is a bare parameter, but {among} must be modules",
+            span,
+            help="put it outside the `seq`, where it can have a name"
+            if among == _NUMBERED
+            else "put labelled braces around it instead, and give it a plain name in "
+            "them",
+        )
+    window = op.window(inputs, shape)
+    stride = window.stride[0] if window is not None and window.stride else 1
+    return MemoEntry(with_channels(shape, channels(shape)), stride)
+
+
+def _check_again(first: Step, second: Step, span: Span) -> None:
+    """Refuse another use of a layer if torch needs a different module for it.
+
+    Raises:
+        Fault: if it does, for example for a batch norm on a vector that was on a map.
+    """
+    was = first.op.torch(first.input_shapes, first.shape)
+    if was != second.op.torch(second.input_shapes, second.shape):
+        raise Fault(
+            "A0302",
+            f"the layer {second.path} was made for "
+            f"{_named_shape(first.input_shapes[0])}, "
+            f"and its input here is {_named_shape(second.input_shapes[0])}",
+            span,
+            help=f"torch has another class of {second.op.word} for that: write a "
+            "separate layer",
+        )
+
+
+_NUMBERED: Final = "the parts of a seq"
+
+
+def _among(name: str, indexed: bool) -> str:
+    """Return what a named part belongs to, if all parts of that must be modules."""
+    if indexed:
+        return _NUMBERED
+    if "." in name:
+        return "the parts of a container"
+    return "parts with a hyphen in their name" if "-" in name else ""
+
+
+def _named_shape(shape: Shape) -> str:
+    if len(shape) == 1:
+        return f"a vector of {show_shape(shape)}"
+    last = ", its channels last" if isinstance(shape, Last) else ""
+    return f"a map of {show_shape(shape)}{last}"
+
+
+def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
+    """Return the input with the size of the output, or else the first one."""
+    if len(inputs) == 1:
+        return inputs[0]
+    alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
+    return alike[0] if alike else inputs[0]
+
+
+def _keep_way(
+    value: Value,
+    result: Value,
+    before: int,
+    ends: tuple[Value, ...],
+    bindings: Mapping[str, Poly],
+) -> None:
+    """Record the stride of an owner, as if it were a single step.
+
+    Args:
+        value: its output as seen from outside.
+        result: its output as seen from inside.
+        before: number of the last value before it.
+        ends: its inputs.
+        bindings: the names inside, in terms of those outside.
+    """
+    value.tapped = result.tapped
+    start, stride = result.back_to(before)
+    for end in ends:
+        if start.number == end.number and result.number > before:
+            value.source, value.stride = end, rename(stride, bindings)
+        elif result.number == end.number:
+            value.source, value.stride = end.source, end.stride

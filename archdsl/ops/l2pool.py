@@ -1,0 +1,75 @@
+"""Euclidean norm over all positions."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, count, need_any_map
+from archdsl.values import (
+    Last,
+    Saved,
+    Scratch,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ones,
+    sizes,
+    with_sizes,
+)
+
+_HELPER = '''
+class L2Pool(nn.Module):
+    """The root of the sum of squares of each channel."""
+
+    def __init__(self, *axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.norm(x, p=2, dim=self.axes, keepdim=True)
+        return x
+'''
+
+
+class L2Pool(Layer):
+    """Root of the sum of squares over all positions, as a map of 1x1: `l2pool`.
+
+    Source: Woo et al. 2023, "ConvNeXt V2", section 3, "Global feature aggregation".
+    """
+
+    word = "l2pool"
+    also = ("l2norm", "normpool", "lppool")
+    family = "pool"
+    sign = "positive"
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the channels, and a size of 1 along each axis."""
+        once = ones(len(sizes(need_any_map(inputs[0], self.word))))
+        return with_sizes(inputs[0], once)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a square and a sum per element, and a root per channel."""
+        return 2 * count(inputs[0])
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: each norm sees all positions."""
+        return None
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return both, whose quotient is the gradient."""
+        return Saved(input=True, output=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the quotient of both, and where the norm is zero."""
+        return Scratch(backward=count(inputs[0]), backward_bytes=count(output))
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return the norm along the axes, or a class of its own."""
+        first = 1 if isinstance(inputs[0], Last) else 2
+        axes = tuple(range(first, first + len(sizes(inputs[0]))))
+        return TorchForm(
+            TorchCall("L2Pool", axes),
+            f"torch.norm({{0}}, p=2, dim={axes}, keepdim=True)",
+            helper=_HELPER,
+        )

@@ -1,0 +1,69 @@
+"""Sum over all positions."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, count, need_any_map
+from archdsl.values import (
+    Last,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ones,
+    sizes,
+    with_sizes,
+)
+
+_HELPER = '''
+class SumPool(nn.Module):
+    """The sum of each channel over all positions."""
+
+    def __init__(self, *axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sum(x, dim=self.axes, keepdim=True)
+'''
+
+
+class SumPool(Layer):
+    """Sum of each channel over all positions, as a map of 1x1: `sumpool`.
+
+    Behind a product with `spatialsoftmax`, it is a weighted average. `adaptiveavgpool
+    1x1` is an average in which all positions count alike.
+
+    Source: Cao et al. 2019, "GCNet", equation 4, for a sum of weighted positions.
+    """
+
+    word = "sumpool"
+    also = ("globalsumpool", "spatialsum")
+    family = "pool"
+    sign = "kept"
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the channels, and a size of 1 along each axis."""
+        once = ones(len(sizes(need_any_map(inputs[0], self.word))))
+        return with_sizes(inputs[0], once)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one addition less than there are positions, for each channel."""
+        return count(inputs[0]) - count(output)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: each sum sees all positions."""
+        return None
+
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return True: that of each position is the sum's, as a view."""
+        return True
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return the sum along the axes, or a class of its own."""
+        first = 1 if isinstance(inputs[0], Last) else 2
+        axes = tuple(range(first, first + len(sizes(inputs[0]))))
+        return TorchForm(
+            TorchCall("SumPool", axes),
+            f"torch.sum({{0}}, dim={axes}, keepdim=True)",
+            helper=_HELPER,
+        )
