@@ -92,7 +92,11 @@ def test_a_network_without_its_head_ends_with_the_last_map() -> None:
 
 @pytest.mark.parametrize("name", archdsl.list_models()[::8])
 def test_a_network_without_its_head_has_the_classes_of_the_whole(name: str) -> None:
-    cut = archdsl.backbone(presets.network(name), head=False)
+    try:
+        cut = archdsl.backbone(presets.network(name), head=False)
+    except ValueError as error:
+        assert name == "siamese" and "outputs a map" in str(error)
+        return
     found, whole = (
         re.findall(r"^class (\w+)", text, re.MULTILINE)
         for text in (archdsl.emit(cut), presets.emitted(name))
