@@ -37,7 +37,7 @@ for module in pkgutil.walk_packages(archdsl.__path__, "archdsl."):
         except ModuleNotFoundError as missing:  # torch and other extras
             assert not missing.name.startswith("archdsl"), module.name
 for name in sorted(recipes()):
-    print(recipe.parse(recipe.shipped(name)))
+    print(recipe.parse_recipe(recipe.shipped_recipe(name)))
 for spec in sys.argv[1:]:
     for command in (
         ["analyze", "--json"],
