@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,3 +226,14 @@ class Shown(Watch):
         """End by the signal that stopped the run, now that all is saved."""
         if self._signal is not None:
             signal.raise_signal(self._signal)
+
+    def leave(self) -> None:
+        """End one of several processes here, now that all is saved.
+
+        Threads of torch's process groups can outlive the groups, and on a busy machine
+        torch then aborts as the interpreter ends.
+        """
+        if self._made is not None and self._made.fabric.world_size > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status.OK)

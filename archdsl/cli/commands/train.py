@@ -200,6 +200,7 @@ def command(
     if as_json and watch.is_first:
         print_json({**watch.result(network.name, output), "errors": []})
     watch.pass_on()
+    watch.leave()
 
 
 def _train(
