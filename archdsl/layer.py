@@ -29,10 +29,12 @@ from .values import (
     Window,
     channels,
     is_map,
+    ones,
     pointwise,
     show_shape,
     sizes,
     sliding,
+    with_sizes,
 )
 
 REQUIRED: Any = object()
@@ -567,6 +569,25 @@ def need_any_map(inputs: Shape, word: str) -> Shape:
         Mismatch: if it is one.
     """
     return inputs if isinstance(inputs, Last) else need_map(inputs, word)
+
+
+def whole_axes(inputs: Shape) -> tuple[int, ...]:
+    """Return the spatial axes of a batch of maps, as torch counts them."""
+    first = 1 if isinstance(inputs, Last) else 2
+    return tuple(range(first, first + len(sizes(inputs))))
+
+
+def of_one_position(inputs: Shape, word: str) -> Shape:
+    """Return a map's shape with a size of 1 along each axis.
+
+    Args:
+        inputs: the shape of the map, channels first or last.
+        word: the layer's kind.
+
+    Raises:
+        Mismatch: if it is no map.
+    """
+    return with_sizes(inputs, ones(len(sizes(need_any_map(inputs, word)))))
 
 
 def need_groups(word: str, before: int, after: int, groups: int) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, count, need_any_map
+from archdsl.layer import Layer, count, of_one_position, whole_axes
 from archdsl.values import (
-    Last,
     Shape,
     TorchCall,
     TorchForm,
     Window,
-    ones,
-    sizes,
-    with_sizes,
 )
 
 _HELPER = '''
@@ -43,8 +39,7 @@ class SumPool(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the channels, and a size of 1 along each axis."""
-        once = ones(len(sizes(need_any_map(inputs[0], self.word))))
-        return with_sizes(inputs[0], once)
+        return of_one_position(inputs[0], self.word)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one addition less than there are positions, for each channel."""
@@ -60,8 +55,7 @@ class SumPool(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the sum along the axes, or a class of its own."""
-        first = 1 if isinstance(inputs[0], Last) else 2
-        axes = tuple(range(first, first + len(sizes(inputs[0]))))
+        axes = whole_axes(inputs[0])
         return TorchForm(
             TorchCall("SumPool", axes),
             f"torch.sum({{0}}, dim={axes}, keepdim=True)",
