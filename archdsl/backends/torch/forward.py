@@ -38,8 +38,8 @@ from archdsl.torch.flow import Op
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40
-# Functions of `torch` return tensors by their types and those of `F` do not, but these.
-_TYPED_OTHERWISE: Final = frozenset({"F.relu", "torch.norm"})
+# Functions of `torch` whose types do not say that they return a tensor.
+_UNTYPED: Final = frozenset({"torch.norm"})
 # Names for values without a name in the spec, in order of preference.
 _GENERIC: Final = ("x", "out", "y", "z")
 
@@ -357,9 +357,10 @@ def _is_typed(node: PyExpression) -> bool:
     """
     match node:
         case CallExpr():
-            if node.function in _TYPED_OTHERWISE:
-                return node.function.startswith("F.")
-            return node.function.startswith("torch.")
+            name = node.function
+            return name == "F.relu" or (
+                name.startswith("torch.") and name not in _UNTYPED
+            )
         case BinaryExpr():
             return _is_typed(node.operands[0])
         case Subscript() | Attribute():
