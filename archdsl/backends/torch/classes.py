@@ -274,7 +274,7 @@ class ClassPlan:
             if isinstance(node, StoredNumber):
                 # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
-        for test in _tests_in(self._told(self.forward)) if self.is_divided else ():
+        for test in tests_in(self._told(self.forward)) if self.is_divided else ():
             names |= dict.fromkeys(sorted(conditions.condition_parameters(test)))
         attrs = [item.attr for item in every(self.items) if not isinstance(item, Loop)]
         taken = {attr.partition(".")[0] for attr in attrs}
@@ -460,13 +460,13 @@ def _is_settled(node: PyExpression) -> bool:
     return isinstance(node, Maybe) and len(node.states) == 1
 
 
-def _tests_in(statements: Iterable[PyStatement]) -> Iterator[Test]:
+def tests_in(statements: Iterable[PyStatement]) -> Iterator[Test]:
     """Yield the conditions on arguments of the constructor, in order."""
     for one in statements:
         if isinstance(one, IfStatement):
             if not isinstance(one.test, Present):
                 yield one.test
-            yield from _tests_in((*one.then, *one.otherwise))
+            yield from tests_in((*one.then, *one.otherwise))
 
 
 def _attributes(statements: Sequence[PyStatement]) -> Iterator[str]:

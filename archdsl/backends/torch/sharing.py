@@ -28,6 +28,7 @@ from archdsl.backends.torch.classes import (
     every,
     names_of_members,
     optional_members,
+    tests_in,
 )
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
@@ -35,11 +36,9 @@ from archdsl.backends.torch.nodes import (
     CallExpr,
     Either,
     First,
-    IfStatement,
     LiteralExpr,
     Make,
     Maybe,
-    Present,
     Projection,
     PyExpression,
     PyStatement,
@@ -187,7 +186,7 @@ def _tests(
 ) -> set[Test]:
     """Return the conditions that decide which code of a class runs."""
     found = {one.test for one in choices(items)}
-    found |= {one.test for one in _ifs(forward) if not isinstance(one.test, Present)}
+    found.update(tests_in(forward))
     stack = [node for node in map(creation, every(items)) if node is not None]
     while stack:
         node = stack.pop()
@@ -195,13 +194,6 @@ def _tests(
             found.add(node.test)
         stack += parts_of(node)
     return {min(test, opposite(test), key=repr) for test in found}
-
-
-def _ifs(statements: Sequence[PyStatement]) -> Iterator[IfStatement]:
-    for one in statements:
-        if isinstance(one, IfStatement):
-            yield one
-            yield from _ifs((*one.then, *one.otherwise))
 
 
 def _called(statements: Sequence[PyStatement]) -> set[str]:
