@@ -666,8 +666,8 @@ def _limits(axis: AxisField, units: int) -> tuple[int, int]:
     if axis.seen is not None:
         return hull(axis.seen) or nothing
     if _every_unit_sees(axis, units):
-        last = int(axis.last + (units - 1) * axis.jump)
-        return max(axis.low, int(axis.first)), min(axis.high, last)
+        move = (units - 1) * axis.jump
+        return max(axis.low, int(axis.first)), min(axis.high, int(axis.last + move))
     core = _core(axis, units)
     if core[0] >= core[1] or (axis.ways is not None and core != (0, units)):
         return hull([axis.visible(n) for n in range(units)]) or nothing
