@@ -28,7 +28,7 @@ from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 from .axes import INPUT, PRESET, Axis, indices, shown_point
-from .views import DepthEye, FieldEye
+from .figure_cache import DepthCache, ReceptiveFieldCache
 from .where import Condition
 
 FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
@@ -88,7 +88,7 @@ class Evaluator:
         self._quick = [name for name in task.figures if name in QUICK]
         self._needs_graph = len(self._quick) < len(task.figures)
         self._how = checked(Setting(**task.setting))
-        self._depths, self._fields = DepthEye(), FieldEye()
+        self._depths, self._fields = DepthCache(), ReceptiveFieldCache()
 
     def row(self, point: int) -> PointRow:
         """Return the figures of a point."""
@@ -175,7 +175,11 @@ class Totals:
     """
 
     def __init__(
-        self, counts: LayerCounts, setting: Setting, depths: DepthEye, fields: FieldEye
+        self,
+        counts: LayerCounts,
+        setting: Setting,
+        depths: DepthCache,
+        fields: ReceptiveFieldCache,
     ) -> None:
         self._counts = counts
         self._setting = setting
