@@ -225,7 +225,7 @@ def bias(node: Node) -> Tensor | None:
     return next((t for t in _trained(node) if t.name == "bias"), None)
 
 
-def rim(node: Node) -> tuple[tuple[int, int], ...]:
+def zero_border(node: Node) -> tuple[tuple[int, int], ...]:
     """Return how many zeros a layer adds at the start and end of a map's axes."""
     window = node.window
     before, after = sizes(node.input_shapes[0]), sizes(node.shape)

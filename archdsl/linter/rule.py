@@ -197,7 +197,7 @@ def chosen_rules(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str]
 
     Args:
         select: codes or names of rules; all where there are none.
-        ignore: of those to leave out.
+        ignore: codes or names of rules to leave out.
 
     Raises:
         ValueError: if there is no such rule.

@@ -1,4 +1,4 @@
-"""What a network has in memory at each moment of inference or of a training step."""
+"""The memory in use at each moment of inference or of a training step."""
 
 from __future__ import annotations
 
