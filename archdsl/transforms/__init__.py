@@ -1,4 +1,5 @@
-"""Networks made of networks: each transformation is a class whose fields are options.
+"""Transformations from network to network: each is a class whose fields are its
+options.
 
 from archdsl.transforms import pipeline
 

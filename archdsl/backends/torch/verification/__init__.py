@@ -131,7 +131,7 @@ class _Comparison:
         self.module = module
         self.facts = analyze(network, batch=_BATCH)
         self.graph: Graph = self.facts.graph
-        # Nobody else can know what their classes keep and read.
+        # What the classes of foreign layers keep and read is not known.
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
         self.contiguous = True
@@ -317,8 +317,8 @@ class _Comparison:
         axes = len(sizes(first))
         inputs = [position_image(first), *(nothing(shape, axes) for shape in others)]
         module = self.module.eval()
-        # The network itself decides about its auxiliary heads; all that is drawn at
-        # random in training is left out.
+        # The network runs its auxiliary heads, but its layers run as in inference, so
+        # that nothing is random.
         module.training = True
         summaries: dict[int, Any] = {}
 

@@ -40,7 +40,7 @@ def nothing(shape: Sequence[int], axes: int) -> Tensor:
 def look(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Apply to dependencies what corresponds to a torch function on numbers.
+    """Return the dependencies of a torch function's output, given those of its inputs.
 
     Raises:
         Blind: if it is not known what the function reads.
