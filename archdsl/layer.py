@@ -536,7 +536,7 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
 
     Args:
         inputs: the shape.
-        word: of the layer kind.
+        word: the word of the layer kind.
         axes: how many spatial axes the map must have, if not any number.
 
     Raises:
@@ -642,7 +642,7 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
     """Refuse branches of different shapes.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shapes of the branches.
         wide: whether their channels must agree, too.
 
@@ -764,7 +764,7 @@ def need_mode(word: str, inputs: Shape, mode: str, *, align: bool) -> None:
     """Refuse an interpolation that a map does not have.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shape of the map.
         mode: ``nearest``, or one of `LINEAR`.
         align: whether the corners keep their place.

@@ -79,13 +79,13 @@ class Row:
         name: its name in its library.
         source: lines of its classes.
         reason: why it was not imported; empty if it was.
-        lines: of the spec.
+        lines: the lines of the spec.
         blocks: that the spec defines.
         layers: that it has.
         opaque: how many of these are foreign.
         structured: whether its blocks take parameters or repeat.
         ordered: whether its keys have the same order.
-        seconds: of a processor that it took.
+        seconds: the seconds of a processor that it took.
         found: the day, if it is known.
     """
 

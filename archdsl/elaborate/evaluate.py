@@ -117,7 +117,7 @@ def meaning(name: str, expr: t.Expr, value: Any, context: Context) -> Meaning | 
         name: the name.
         expr: its definition.
         value: its value.
-        context: of the definition.
+        context: the context of the definition.
     """
     assert context.lets is not None
     if isinstance(value, bool):

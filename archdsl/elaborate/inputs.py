@@ -126,8 +126,8 @@ def again(
         ref: the block or op.
         name: its name.
         value: what flows in here.
-        context: of this place, in which the branches are elaborated.
-        where: of the earlier place, in which the block is elaborated again.
+        context: the context of this place, in which the branches are elaborated.
+        where: the context of the earlier place, in which the block is elaborated again.
     """
     with _fed(walker, call, ref, value, context) as part:
         ends = _ends(walker, call, ref, value, context)

@@ -27,11 +27,11 @@ class Owner(NamedTuple):
         name: its name.
         word: the block's name, or the structure's word.
         ends: what flows in; a block can have several inputs.
-        context: of the place where it stands.
+        context: the context of the place where it stands.
         span: its place in the source.
         indexed: whether its parts are named by number.
         definition: the block.
-        values: of the block's parameters.
+        values: the values of the block's parameters.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Section(NamedTuple):
         role: what brackets them, as in `ir.Group`.
         word: the structure's word.
         entry: what flows in.
-        context: of the place where it stands.
+        context: the context of the place where it stands.
         span: its place in the source.
         copies: number of copies, of a repeat.
         condition: the condition under which there is something in it.
-        name: of a projection.
+        name: the name of a projection.
         first: whether it comes before what was sent in the same section.
     """
 

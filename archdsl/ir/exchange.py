@@ -725,7 +725,7 @@ class _Nodes:
 
     Args:
         model: the class.
-        forms: of each of its fields.
+        forms: the forms of each of its fields.
         tag: what tells it from others in one list, if anything does.
     """
 

@@ -144,7 +144,7 @@ class _Verifier:
 
     Attributes:
         found: what is wrong so far.
-        shapes: of every value made so far, by number.
+        shapes: the shapes of every value made so far, by number.
         training: the values that only exist in training.
         inside: for each value that no part may read any more, the path of the owner
             that it stays in.
@@ -505,7 +505,7 @@ class _Verifier:
         """Check numbers with a point that stand for a parameter.
 
         Args:
-            place: of the group.
+            place: the place of the group.
             group: whose parts are checked.
             known: the parameters around it that are such numbers.
         """

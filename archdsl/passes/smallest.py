@@ -36,7 +36,7 @@ class SizeFailure(NamedTuple):
     """A layer that refuses a size of the input.
 
     Attributes:
-        size: of the first input, along each spatial axis.
+        size: the size of the first input, along each spatial axis.
         layer: path of the layer.
         message: its error message.
         side: -1 if the size is too small, 1 if it is too large, and 0 if it is neither,
@@ -85,7 +85,7 @@ class Smallest(NamedTuple):
     """The smallest input that a network accepts.
 
     Attributes:
-        size: of the first input, along each spatial axis.
+        size: the size of the first input, along each spatial axis.
         along: the sizes that fit along each axis.
         built: the smallest input that the network can be built for. It then has other
             weights where these depend on the size, and includes its auxiliary heads.

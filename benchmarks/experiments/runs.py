@@ -50,7 +50,7 @@ def trained(
     Args:
         network: the network.
         seed: decides weights, order and augmentation.
-        changes: of the recipe `digits`.
+        changes: the changes of the recipe `digits`.
         data: what it is trained with, as `--data` takes it.
         see: is shown what trains the network, before it does.
     """
@@ -87,12 +87,12 @@ class Experiment(NamedTuple):
     """An experiment: its runs, and what is made of them.
 
     Attributes:
-        name: of its files.
+        name: the name of its files.
         points: the runs: what tells each from the others, its seed included.
         run: carries one out.
         table: makes the lines of the page's table.
         draw: draws the plot into a figure.
-        size: of the figure, in inches.
+        size: the size of the figure, in inches.
         about: settings that all runs share, in words.
     """
 

@@ -104,7 +104,7 @@ def contestants(
         work: what to do.
         against: modules of somebody else, by name. They get the network's weights,
             where their `state_dict` has the same keys and shapes.
-        seed: of the random weights and images.
+        seed: the seed of the random weights and images.
 
     Raises:
         ImportError: if torch is not installed.

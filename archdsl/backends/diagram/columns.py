@@ -19,7 +19,7 @@ class Seam(NamedTuple):
         part: how many parts of the picture stand before it.
         child: how many parts of the next box do; 0 for a cut between two parts.
         value: what crosses.
-        shape: of that value.
+        shape: the shape of that value.
         above: where the nodes before it end.
     """
 
@@ -40,7 +40,7 @@ def cut(
     Args:
         drawn: the picture.
         bottoms: how far down each node ends, by the output of its first step.
-        number: of columns.
+        number: the number of columns.
     """
     drawn = _side_lines_first(drawn)
     found = [*seams(drawn, bottoms)]

@@ -86,10 +86,10 @@ class DotWriter:
     Attributes:
         options: how to draw.
         palette: the colours.
-        paths: of the steps and ports that nodes stand for, by the node's id.
-        ids: of the nodes that make a value, by its number, in the last picture.
+        paths: the paths of the steps and ports that nodes stand for, by the node's id.
+        ids: the ids of the nodes that make a value, by its number, in the last picture.
         taken: ids of svg that are, with how many wanted to be called that.
-        exit: of where the last picture goes on in another column, if it does.
+        exit: the exit of where the last picture goes on in another column, if it does.
     """
 
     def __init__(self, options: Options, heaviest: int = 0) -> None:

@@ -55,7 +55,7 @@ def run_engine(
 
     Args:
         source: the dot text.
-        format: of Graphviz, such as `svg`.
+        format: the format of Graphviz, such as `svg`.
         engine: `dot`, or `nop2` for what has positions.
 
     Raises:

@@ -35,7 +35,7 @@ class Measured(NamedTuple):
     """What is known of a picture before it is laid out.
 
     Attributes:
-        size: of all.
+        size: the size of all.
         bottoms: how far down each node ends, by the output of its first step.
     """
 

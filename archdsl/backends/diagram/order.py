@@ -40,7 +40,7 @@ class BranchOrder:
         """Find what has to stand in which order.
 
         Args:
-            names: of all nodes, as they are written.
+            names: the names of all nodes, as they are written.
             arrows: from node to node; whether each of them ends at its head, and not
                 at the border of a box around that.
             reads: the nodes whose values each node reads, in that order.
@@ -106,7 +106,8 @@ class BranchOrder:
         """Return the rows that do not stand in order, each up to its last fault.
 
         Args:
-            places: of the nodes' middles, growing in the order in which to stand.
+            places: the places of the nodes' middles, growing in the order in which to
+                stand.
         """
         found: list[NodeRow] = []
         for row in self.rows:

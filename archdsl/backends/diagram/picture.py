@@ -90,7 +90,7 @@ class Edge(NamedTuple):
     Attributes:
         tail: the value, as numbered where it is drawn.
         head: the drawn step that reads it, by its output's number, or the port.
-        shape: of the value.
+        shape: the shape of the value.
         training: whether the head only serves outputs of the training mode.
         reference: whether the head reads the value's shape alone.
     """

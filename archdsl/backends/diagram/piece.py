@@ -45,7 +45,7 @@ class Piece(NamedTuple):
 
     Attributes:
         text: as dot text.
-        size: of it.
+        size: the size of it.
         joints: ids of the nodes where it continues from another piece, and into another
             one.
     """
@@ -150,7 +150,7 @@ def _changed(text: str, change: Callable[[float, int], float]) -> str:
     """Return a graph with changed coordinates.
 
     Args:
-        text: of the graph.
+        text: the text of the graph.
         change: given a number, and whether it counts from the left (0) or bottom (1).
     """
 

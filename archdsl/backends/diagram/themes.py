@@ -26,13 +26,13 @@ class Palette(NamedTuple):
     """The colours of one theme.
 
     Attributes:
-        fills: of nodes, by family.
-        text: of labels.
+        fills: colours of nodes, by family.
+        text: colour of labels.
         paper: behind everything.
-        tints: of open boxes, by how deep they stand.
-        closed: of a box that is not open.
+        tints: colours of open boxes, by how deep they stand.
+        closed: colour of a box that is not open.
         line: around nodes.
-        edge: of arrows.
+        edge: colour of arrows.
         frame: around boxes.
         strong: around what stands for several, and of arrows between columns.
         shades: for the least and the largest share of parameters or MACs.

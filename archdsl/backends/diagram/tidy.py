@@ -37,7 +37,7 @@ def tidied(
         source: the dot text that was laid out.
         drawn: the picture in it.
         ids: the nodes that make a value, by its number.
-        direction: of the picture.
+        direction: the direction of the picture.
     """
     names = _NODE.findall(source)
     tries = _MOST // (2 * len(names)) if names else 0

@@ -75,7 +75,7 @@ class Volume(NamedTuple):
 
     Attributes:
         node: the node; None for what flows in.
-        shape: of what it gives.
+        shape: the shape of what it gives.
         lines: its label.
         copies: how many boxes are drawn.
     """

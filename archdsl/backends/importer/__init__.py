@@ -123,7 +123,7 @@ def from_module(
     Args:
         module: the module.
         inputs: shapes of its inputs, without the batch.
-        name: of the network; that of the module's class if empty.
+        name: the name of the network; that of the module's class if empty.
         any_order: whether the `state_dict` may have the same keys in another order. A
             spec registers parts in the order in which they run; some modules do not.
 
@@ -164,7 +164,7 @@ def from_file(
         path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
         inputs: shapes of its inputs, without the batch, where the file leaves them
             open; None to take the file's.
-        name: of the network; that of its class, or of the file, if empty.
+        name: the name of the network; that of its class, or of the file, if empty.
         any_order: as for `from_module`.
 
     Raises:
@@ -241,7 +241,7 @@ def _imported(
         module: the module, or bare ones of its names.
         run: what it does.
         heads: outputs that only training has.
-        name: of the network; that of the module's class if empty.
+        name: the name of the network; that of the module's class if empty.
         origin: where it comes from, as the end of a comment.
         start: when this began.
         proof: compares the network of a spec with the module; it is given the places of
@@ -304,7 +304,7 @@ def from_family(
     Args:
         modules: the modules by the names of their presets, the default one first.
         inputs: as for `from_module`, of all of them.
-        name: of the network; that of the first module's class if empty.
+        name: the name of the network; that of the first module's class if empty.
         any_order: as for `from_module`.
 
     Raises:

@@ -27,7 +27,7 @@ def blur(
 
     Args:
         calls: in order; the first may repeat the filter for each channel.
-        shapes: of values, without the batch.
+        shapes: the shapes of values, without the batch.
         buffers: those of the module, with their values.
     """
     found = next((n for n, one in enumerate(calls[:2]) if one.reads), None)

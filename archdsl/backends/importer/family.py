@@ -39,7 +39,7 @@ def family_spec(
     Args:
         specs: the networks by the names of their presets, with a block for each call of
             a module.
-        name: of the network.
+        name: the name of the network.
         optional: as for `structured`.
     """
     apart = {preset: _apart(spec, n) for n, (preset, spec) in enumerate(specs.items())}

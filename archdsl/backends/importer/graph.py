@@ -53,7 +53,7 @@ class ModuleScope(NamedTuple):
 
     Attributes:
         call: what tells this call from others.
-        path: of the module.
+        path: the path of the module.
         cls: its class, with the Python module that it is in.
     """
 

@@ -44,7 +44,7 @@ class _Grouped(NamedTuple):
 
     Attributes:
         flat: the map of all channels that it is.
-        sizes: of the axes that the channels have in it.
+        sizes: the sizes of the axes that the channels have in it.
         origins: values that brought the axis in.
     """
 

@@ -84,7 +84,7 @@ class _Place(NamedTuple):
     """Where a node stands.
 
     Attributes:
-        path: of its module, or of the module that it stands in.
+        path: the path of its module, or of the module that it stands in.
         classes: classes of the enclosing modules, by path, where the model records
             them.
     """

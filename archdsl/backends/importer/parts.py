@@ -186,7 +186,7 @@ class Builder:
         """Return the layers that a call, or some from it on, are; none if unknown.
 
         Args:
-            place: of the call.
+            place: the place of the call.
             most: how many calls they may be at most.
         """
         some = self.calls[place : place + most]

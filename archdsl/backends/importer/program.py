@@ -55,7 +55,7 @@ class _Call(NamedTuple):
     """An operation as the program has it.
 
     Attributes:
-        name: of the operation, such as ``conv2d``.
+        name: the name of the operation, such as ``conv2d``.
         operation: torch's own.
         args: its arguments by name, with `ValueRef`s for values.
         gives: names of its results.

@@ -175,10 +175,10 @@ class SpecDraft:
     """A spec in the making.
 
     Attributes:
-        name: of the network.
+        name: the name of the network.
         title: what its comment says.
         inputs: name and shape of each input.
-        body: of the network.
+        body: the body of the network.
         blocks: by name, in order of definition.
         indexed: whether the network numbers its parts.
         ops: declarations of foreign layers.

@@ -26,7 +26,7 @@ def line(number: int, points: int = 1) -> dict[str, Any]:
     Colours, lines and markers repeat after 6, 5 and 7, so that 210 stay apart.
 
     Args:
-        number: of the network.
+        number: the number of the network.
         points: on the line, of which some dozen are marked.
     """
     return {

@@ -31,7 +31,7 @@ class Count(NamedTuple):
         tool: its name in `TOOLS`.
         version: what counts so, with its version.
         unit: ``MACs`` or ``FLOPs``, as the tool calls them.
-        total: of the whole network, the sum of `layers`.
+        total: the total of the whole network, the sum of `layers`.
         layers: of each node of the graph, in order; 0 for those that do not run.
         note: what is counted, in a sentence.
     """
@@ -66,7 +66,7 @@ def count(
     block's parameter; this is seen only in a network that was loaded with symbols.
 
     Args:
-        graph: of the network.
+        graph: the graph of the network.
         tool: one of `TOOLS`.
         training: whether the module is in training mode. Most tools take it to
             evaluation mode, whatever it was in, so that auxiliary heads do not run.
@@ -123,7 +123,7 @@ def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
     """Return figures of the nodes, summed over the layers of a family.
 
     Args:
-        graph: of the network.
+        graph: the graph of the network.
         layers: a figure of each node, in order.
     """
     found: dict[str, int] = {}

@@ -87,7 +87,7 @@ class Module(NamedTuple):
 
     Attributes:
         name: such as ``nn.Conv``; without the number of axes, it is for any number.
-        parameters: of its constructor, as Python declares them.
+        parameters: the parameters of its constructor, as Python declares them.
         calls: the function that it calls, where `{axes}` stands for the number of axes;
             empty for a module that calls none.
         counts: how the tools that watch modules count it.
