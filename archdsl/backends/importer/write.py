@@ -439,7 +439,7 @@ class _Scope:
         return tuple(slots.items())
 
     def _with_bias(self, leaf: LayerLeaf) -> Layer:
-        """Return a layer with the bias of the language's rule, if that is equivalent."""
+        """Return a layer with a bias by the language's rule, if that is equivalent."""
         op = leaf.op
         if "bias" not in op.fields:
             return op

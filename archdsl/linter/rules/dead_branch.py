@@ -91,7 +91,7 @@ def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
         message = f"`{word}` outputs nothing but zeros"
         label, help = "always zero", "remove it"
     elif always:
-        message = f"`{word}` erases the result of {layers} before it"
+        message = f"`{word}` erases the results of {layers} before it"
         label = f"{weights:,} weights and {products:,} MACs without effect"
         help = "remove the branch, or use another factor"
     else:

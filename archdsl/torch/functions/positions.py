@@ -20,7 +20,7 @@ NOTHING: Final = float("-inf")
 
 
 class Blind(Exception):
-    """A function whose dependencies are not known."""
+    """It is not known what the output of a function depends on."""
 
 
 def per_axis(value: Any, axes: Sequence[Any]) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def _interpolate(
     align_corners: bool | None = None,
     **options: Any,
 ) -> Tensor:
-    """Return which units are interpolated, found by resizing one unit at a time.
+    """Return the positions of an interpolation, found by resizing one unit at a time.
 
     Without interpolation, the unit is the one at floor(o n / m). torch rounds this
     position in 32 bits, so for some sizes, such as from 14 to 46, it takes the unit
