@@ -243,7 +243,7 @@ def volumes_page(
 
 
 def _chain(drawn: Picture, options: Options) -> Iterator[Volume]:
-    """Yield the volumes: none for norms, and for layers that only reshape their input."""
+    """Yield the volumes; norms and layers that only reshape their input have none."""
     for port in drawn.inputs[:1]:
         lines = (port.name, *_shape(port.shape, options))
         yield Volume(None, port.shape, lines, 1)
