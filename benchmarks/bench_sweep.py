@@ -1,7 +1,7 @@
-"""Time sweeps over networks of ResNet-50's size, in points a second.
+"""Time sweeps over networks of ResNet-50's size, in points per second.
 
-The points are computed in this process, in CPU seconds: that is one core. No two
-points are alike. The whole commands are timed as processes, with one and with all
+The points are computed in this process, on one core, and timed in CPU seconds. No two
+points are equal. The whole commands are timed as processes, with one and with all
 cores. `--write` keeps the tables in sweep.md.
 """
 
@@ -24,7 +24,7 @@ from archdsl.sweeps.run import available_cores
 REPORT = Path(__file__).with_name("sweep.md")
 ARCHDSL = [str(Path(sys.executable).with_name("archdsl")), "sweep"]
 
-# Points a second on one core, of params and macs.
+# The least points per second on one core, for params and macs.
 LIMIT = 200.0
 
 # ResNet-50 with a width, so that every layer of every point can differ.
@@ -57,7 +57,7 @@ network resnet<width = 64, layers = [3, 4, 6, 3], classes = 1000> {
 
 
 class Case(NamedTuple):
-    """A sweep: its axes, and the figures that it is asked for."""
+    """A sweep: its axes, and the figures that it computes."""
 
     axes: Mapping[str, object]
     figures: tuple[str, ...]
@@ -149,7 +149,7 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         about = (
             f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
-            f"On average, {load:.1f} other processes wanted to run when it began.\n"
+            f"On average, {load:.1f} other processes were ready to run when it began.\n"
             "Points are in CPU seconds of one process, commands in seconds by the "
             "clock.\nWritten by `python benchmarks/bench_sweep.py --write`."
         )

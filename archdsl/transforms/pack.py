@@ -62,7 +62,7 @@ class PackedConv2d(nn.Conv2d):
         return (
             not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
-            and isinstance(self.weight, nn.Parameter)  # and no stand-in of a tracer
+            and isinstance(self.weight, nn.Parameter)  # not a tracer's placeholder
             and self.weight.device.type == "cpu"
             and not self.weight.is_inference()
             and not torch.is_grad_enabled()
@@ -100,7 +100,7 @@ class PackedConv2d(nn.Conv2d):
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {{**vars(self), "packed": None}}  # it can be neither copied nor saved
+        return {{**vars(self), "packed": None}}  # it cannot be copied or saved
 '''
 
 

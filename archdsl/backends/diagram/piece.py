@@ -96,9 +96,9 @@ def _inside(node: re.Match[str]) -> str:
 
 
 def _kept(spline: str, frames: Sequence[Bounds]) -> str:
-    """Return an arrow that stays in the innermost box that contains both of its ends."""
+    """Return an arrow that stays in the innermost box that contains both its ends."""
     if not spline.startswith("e,"):
-        return spline  # it continues elsewhere, or points upwards
+        return spline  # it has no tip, or points upwards
     words = spline.removeprefix("e,").split()
     xs, ys = zip(*map(_point, words), strict=True)
     (left, right), (low, high) = (sorted(at[:2]) for at in (xs, ys))
