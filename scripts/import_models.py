@@ -55,7 +55,7 @@ attention, as `scripts/import_models.py` runs it. timm 1.0.31 has 703 of them; i
 has those that were tried. The day says when a row was found; rows without one are
 older. Specs became shorter on 2026-11-30, when parts that only some calls of a class
 have became optional; older rows show longer ones. All are traced in the same way, on
-the meta device. Lines are those of the spec that are neither empty nor comments, next to
+the meta device. Lines are those of the spec that are neither empty nor comments, and
 those of the module's own classes. *Equal* means that the module compiled from the spec
 has the same `state_dict` keys in the same order, and the same outputs and buffers in
 evaluation and training at two sizes where the network takes another, to 1e-6 of the

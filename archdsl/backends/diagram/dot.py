@@ -222,10 +222,10 @@ class DotWriter:
             escaped(lines),
             tooltip=tip(node_tip(node, drawn)),
             id=self.unique(self.paths[name].partition(" ")[0]),
-            **self.look(node, drawn),
+            **self.node_style(node, drawn),
         )
 
-    def look(self, node: PictureNode | Closed, drawn: Picture) -> dict[str, str]:
+    def node_style(self, node: PictureNode | Closed, drawn: Picture) -> dict[str, str]:
         """Return the attributes of a node's shape and colours."""
         if isinstance(node, Closed):
             look = {"style": _dashed("rounded,filled", node.box.training)}

@@ -317,7 +317,7 @@ def _draw(
     palette = writer.palette
     fill, path, said = palette.fills["merge"], "input", [show_shape(one.shape)]
     if one.node is not None:
-        fill = writer.look(one.node, drawn)["fillcolor"]
+        fill = writer.node_style(one.node, drawn)["fillcolor"]
         own = one.node.main if isinstance(one.node, PictureNode) else one.node.steps[0]
         path = one.node.heading.path or path_of(own)
         said = [*node_tip(one.node, drawn)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOTHING: Final = float("-inf")
 
 
-class Blind(Exception):
+class UnknownDependence(Exception):
     """It is not known what the output of a function depends on."""
 
 

@@ -18,10 +18,10 @@ from archdsl.layer import count
 from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
 from archdsl.passes.receptive import AxisField, UnitFields, fields
-from archdsl.torch.functions.positions import Blind
+from archdsl.torch.functions.positions import UnknownDependence
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
-from .dependence import ends, look, maxima, nothing, position_image
+from .dependence import dependencies, ends, maxima, nothing, position_image
 from .match import Matched, RunMatch, layer_paths, match_run
 from .trace import Trace, saved_storages, tensors_in, trace
 
@@ -302,7 +302,7 @@ class _Comparison:
             return
         try:
             differ = self._differ(known, self._seen())
-        except Blind as error:
+        except UnknownDependence as error:
             self.skipped[what] = f"it is not known what `{error}` reads"
             return
         nodes = [node for node in self.graph.nodes if node.output in known]
@@ -326,7 +326,7 @@ class _Comparison:
             if number not in summaries:
                 summaries[number] = maxima(tensor)
 
-        found = trace(module, inputs, self.paths, look, observe)
+        found = trace(module, inputs, self.paths, dependencies, observe)
         numbers = match_run(self.graph, found, training=True).numbers
         shapes = self.graph.shapes
         return {

@@ -20,7 +20,7 @@ MOST_LAYERS: Final = 200
 _Field = TypeVar("_Field")
 
 
-class Parted(Generic[_Field]):
+class ChannelFields(Generic[_Field]):
     """Fields of some channels of a value, traced back to where the channels were
     joined.
 
@@ -72,7 +72,7 @@ class Parted(Generic[_Field]):
         reads = [self.field(v, part, depth + 1) if part else None for v, part in pairs]
         return self.behind(node, window, reads)
 
-    def is_told(self, node: Node) -> bool:
+    def is_certain(self, node: Node) -> bool:
         """Return whether it is certain what channels after a scattering layer see."""
         grows = channels(node.shape) < channels(node.input_shapes[0])
         return not grows or self.is_alike(node.inputs[0])
