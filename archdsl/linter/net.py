@@ -1,4 +1,4 @@
-"""What rules work on: the graph of a network, and facts that several of them need."""
+"""The input of rules: the graph of a network, and facts that several rules need."""
 
 from __future__ import annotations
 

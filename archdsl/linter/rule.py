@@ -33,8 +33,8 @@ class Saving(NamedTuple):
     Attributes:
         params: elements of parameters.
         macs: multiply-accumulates of inference for one sample.
-        bytes: kept by autograd in training, for one sample in float32; 0 if the rule
-            does not estimate them.
+        bytes: bytes kept by autograd in training, for one sample in float32; 0 if the
+            rule does not estimate them.
     """
 
     params: int = 0

@@ -114,7 +114,7 @@ def _compare(
     graph: Graph,
     makers: Mapping[int, str],
 ) -> Misalignment:
-    """Return how far apart the centres of the units that a layer joins are."""
+    """Return the offset between the centres of the units that a layer joins."""
     units = sizes(node.shape)
     branches = []
     for value, field in inputs:
@@ -149,7 +149,7 @@ def _ends(
 
 
 def _centre(axis: AxisField) -> Number:
-    """Return the middle of what unit 0 sees."""
+    """Return the centre of the receptive field of unit 0."""
     return divide(axis.first + axis.last, 2)
 
 

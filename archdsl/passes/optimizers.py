@@ -1,4 +1,4 @@
-"""What optimisers keep between steps, and allocate during a step."""
+"""The memory that optimisers keep between steps, and allocate during a step."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Part(NamedTuple):
     Attributes:
         path: the path of the block or group.
         places: the places of its layers in the graph.
-        reads: values it reads that it does not make: all that is kept of it.
+        reads: values from outside that it reads: only these are kept.
     """
 
     path: str
