@@ -1,4 +1,4 @@
-"""Networks made in code, layer by layer."""
+"""Builds networks in code, layer by layer."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ class NetworkBuilder:
             value: its main output.
 
         Raises:
-            InvalidNetwork: if it is none: a value is never read, say, or two layers
-                have one name.
+            InvalidNetwork: if it is not valid: for example, if a value is never read,
+                or two layers have the same name.
             ValueError: if there is no input or no such value.
         """
         if not self._inputs:

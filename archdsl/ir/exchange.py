@@ -43,7 +43,7 @@ from archdsl.symbolic import Atom, Poly, Sym, SymFloat, TooLong
 from archdsl.values import Dims, Last
 
 VERSION: Final = 1
-# One text is read at a time, as what is counted meanwhile is kept in one place.
+# Only one text is read at a time, as the counts of the reader are global.
 _READING: Final = Lock()
 # Groups inside of one another; blocks nest up to 64 levels, with branches and copies.
 _MAX_LEVELS: Final = 150
@@ -58,7 +58,7 @@ _OPERATORS: Final = ("//", "%", "min", "max", "[]")
 
 
 class _Malformed(Exception):
-    """What cannot be read, with its place."""
+    """A part of a text that cannot be read, with its place."""
 
     def __init__(self, place: Location, message: str) -> None:
         super().__init__(message)
@@ -84,8 +84,8 @@ def load(text: str | bytes | bytearray) -> Network:
     """Return the network of a JSON text, verified.
 
     Raises:
-        InvalidNetwork: with all that is wrong with the network, or with the first thing
-            that cannot be read.
+        InvalidNetwork: with all violations in the network, or with the first part that
+            cannot be read.
     """
     try:
         with _READING:
@@ -793,7 +793,7 @@ class _Nodes:
 
 
 class _Counter:
-    """What is counted while one network is read."""
+    """Counts while one network is read."""
 
     def begin(self) -> None:
         """Forget the last one."""
@@ -801,7 +801,7 @@ class _Counter:
         self.sources: dict[str, _Unseen] = {}
 
     def span(self, value: Any, place: Location) -> Span:
-        """Return a place in a spec that is not there."""
+        """Return a place in a spec whose text is not available."""
         if len(_list(value, place)) != 5:
             _wrong(place, "a file, two offsets, a line and a column", value)
         name = _text(value[0], (*place, 0))
