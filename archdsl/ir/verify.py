@@ -457,7 +457,7 @@ class _Verifier:
         self._can_be_label(place, name, taken)
 
     def _can_be_label(self, place: Location, name: str, other: str = "") -> None:
-        """Report a name that cannot be a label, or that is refused for another reason."""
+        """Report a name that cannot be a label, or has another fault."""
         reasons = [_label_refusal(one) for one in attributes_of(name)]
         why = next(filter(None, [*reasons, other]), "")
         if why:
