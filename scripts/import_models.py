@@ -60,7 +60,7 @@ those of the module's own classes. *Equal* means that the module compiled from t
 has the same `state_dict` keys in the same order, and the same outputs and buffers in
 evaluation and training at two sizes where the network takes another, to 1e-6 of the
 largest number, with the same weights. *Opaque* is the share of layers that are the
-module's own classes, as foreign layers (`op`), since they call a function that is no
+module's own classes, as foreign layers (`op`), since they call a function that is not a
 layer kind. Some modules register their parts in another order than they run them in;
 `--any-order` accepts that. Maps are 96 x 96 where a network takes that. Seconds are
 those of one core of a busy machine.
@@ -320,7 +320,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 def _cause(reason: str) -> str:
     """Return what stops a network: the function without a layer kind, or the reason."""
-    function = re.match(r"(`\w+`).* is no layer kind$", " ".join(reason.split()))
+    function = re.match(r"(`\w+`).* is not a layer kind$", " ".join(reason.split()))
     return function[1] if function else reason.partition(":")[0]
 
 

@@ -964,7 +964,7 @@ def test_numbers_without_an_axis_are_no_kind() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x - x.mean().view(1, 1, 1, 1)
 
-    assert "is no layer kind" in refused(Centred())
+    assert "is not a layer kind" in refused(Centred())
 
 
 def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:

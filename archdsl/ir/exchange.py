@@ -135,7 +135,7 @@ def _parsed(text: str | bytes | bytearray) -> Any:
     except json.JSONDecodeError as error:
         why = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise _Malformed((), f"it is not JSON: {why}") from None
-    except ValueError as error:  # bytes that are no text, or a number of 5,000 digits
+    except ValueError as error:  # bytes that are not text, or a number of 5,000 digits
         raise _Malformed((), f"it is not JSON: {error}") from None
 
 
@@ -147,7 +147,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 # ---- forms -----------------------------------------------------------------------

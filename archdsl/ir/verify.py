@@ -192,7 +192,7 @@ class _Verifier:
                 self._initializer(place, one)
         for place, claim in _placed("expectations", self.network.expectations):
             if claim.measure not in CLAIMED or claim.op not in COMPARISONS:
-                self.report(place, f"nobody can claim {claim.measure} {claim.op}")
+                self.report(place, f"`{claim.measure} {claim.op}` cannot be a claim")
             parts = claim.value if isinstance(claim.value, tuple) else (claim.value,)
             if not parts or not all(map(_is_number, parts)):
                 self.report((*place, "value"), "it is a number or sizes")
@@ -235,7 +235,7 @@ class _Verifier:
         """Return whether sizes are of some shape, and in bounds."""
         axes = len(shape) - 1
         if not isinstance(shape, Last) <= axes <= MOST_AXES:
-            self.report(place, f"{_shown(shape)} is no shape of a map or a vector")
+            self.report(place, f"{_shown(shape)} is not the shape of a map or a vector")
         elif not all(1 <= size <= MAX_INTEGER for size in shape):
             bounds = f"1 to {MAX_INTEGER:,}"
             self.report(place, f"{_shown(shape)} has a size that is not {bounds}")
@@ -288,7 +288,7 @@ class _Verifier:
         right = True
         for name, value in vars(op).items():
             field = op.fields.get(name)
-            why = "is no argument" if field is None else field.refusal(value)
+            why = "is not an argument" if field is None else field.refusal(value)
             if why:
                 right = False
                 self.report((*place, "op", name), f"{op.word}: `{name}` {why}")

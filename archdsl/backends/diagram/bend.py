@@ -33,7 +33,7 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     vector = next((at for at, shape in enumerate(shapes) if not is_map(shape)), None)
     if vector is not None:
         what = _name(nodes[vector])
-        return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"
+        return f"`{what}` makes {show_shape(shapes[vector])}, which is not a map"
     if not nodes:
         return "it has no drawn layers"
     areas = [count(sizes(shape)) for shape in shapes]

@@ -265,7 +265,7 @@ class _Model:
             if node.domain not in ("", "ai.onnx") or node.op_type not in NODES:
                 shown = f"{node.domain}:{node.op_type}".strip(":")[:100]
                 raise Unsupported(
-                    f"`{shown}`, the node {node.name[:100]!r}, is no layer kind"
+                    f"`{shown}`, the node {node.name[:100]!r}, is not a layer kind"
                 )
             place = self._place(node, known)
             one = ModelNode(self, node, readers, leaving, place.path)
@@ -273,7 +273,7 @@ class _Model:
                 performed = NODES[node.op_type](one)
             except Unfit as error:
                 what = f"`{node.op_type}`, the node {node.name[:100]!r},"
-                raise Unsupported(f"{what} is no layer kind: {error}") from error
+                raise Unsupported(f"{what} is not a layer kind: {error}") from error
             done.update(id(other) for other in one.taken)
             path = one.owner or place.path
             yield (

@@ -321,7 +321,7 @@ class Builder:
                 # A foreign layer has one input.
                 where += f", which reads {len(frame.reads)} values"
             raise Unsupported(
-                f"`{first.name}`{where}, at {first.place}, is no layer kind"
+                f"`{first.name}`{where}, at {first.place}, is not a layer kind"
             )
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run

@@ -176,7 +176,7 @@ class _Program:
             if entry.get("use_pickle"):
                 raise Malformed(f"the tensor {key!r} is a pickle, which is refused")
             if entry.get("tensor_meta") is None:
-                raise Malformed(f"{key!r} is no tensor")
+                raise Malformed(f"{key!r} is not a tensor")
             found[str(key)] = self._tensor(where, str(key), entry["tensor_meta"])
         return found
 
@@ -279,11 +279,11 @@ class _Program:
         where = f" in `{inside}`" if inside else ""
         found = _TARGET.fullmatch(target)
         if found is None or found[1] not in table:
-            raise Unsupported(f"`{target}`{where} is no layer kind")
+            raise Unsupported(f"`{target}`{where} is not a layer kind")
         operation = _operation(found[1], found[2])
         if operation is None:
             raise Unsupported(
-                f"`{target}`{where} is no operation of this version of torch"
+                f"`{target}`{where} is not an operation of this version of torch"
             )
         if "self" in args:
             args = {"input": args.pop("self"), **args}

@@ -145,7 +145,7 @@ class Demands:
                 refuse(f"`{path}` {what} run again in the backward pass")
             wanted.discard(path)
         if wanted:
-            refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
+            refuse(f"`{min(wanted)}` is not a module, so nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
