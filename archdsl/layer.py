@@ -469,7 +469,7 @@ class Layer:
         raise NotImplementedError(self.word)
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
-        """Return the convolution that it is in inference, or None if it is none.
+        """Return the convolution that it equals in inference, or None.
 
         On a vector, which is a map of 1x1, its kernel has this size. A padding that
         differs from side to side, or with the size of the map, is none of a kernel.

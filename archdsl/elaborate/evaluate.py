@@ -587,7 +587,7 @@ def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
     """Return the list that a `for` goes through.
 
     Raises:
-        Fault: if it is none.
+        Fault: if it is not a list.
     """
     items = evaluate(expr, context)
     if not isinstance(items, tuple) or isinstance(items, Dims):

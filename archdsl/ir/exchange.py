@@ -121,7 +121,7 @@ def _parsed(text: str | bytes | bytearray) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        _Malformed: if it is none, or too long.
+        _Malformed: if it is not JSON, or too long.
     """
     if not isinstance(text, str | bytes | bytearray):
         raise TypeError(f"a network as JSON is a text, not {type(text).__name__}")

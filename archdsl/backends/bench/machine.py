@@ -107,7 +107,7 @@ def launch_seconds(
 
 
 def known_device() -> Device | None:
-    """Return the device of the table that torch's GPU is, None if it is none."""
+    """Return the device of the table for torch's GPU; None if it is not in it."""
     import torch
 
     name = torch.cuda.get_device_name()

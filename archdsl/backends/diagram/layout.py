@@ -115,7 +115,7 @@ def _heard() -> Iterator[list[str]]:
         warnings.simplefilter("ignore")
         try:
             kept = os.dup(2)
-        except OSError:  # closed, so nobody would read it
+        except OSError:  # stderr is closed, so there is nothing to capture
             yield said
             return
         try:
