@@ -1,5 +1,4 @@
-"""Time the share of compilation that proving the text takes: shipped networks, and
-chains.
+"""Time the share of compilation that the proof takes, for shipped networks and chains.
 
 CPU seconds in this process, without the cache of syntax trees and with the collector as
 the command line sets it. `--write` keeps the tables in validate.md.

@@ -22,9 +22,7 @@ def _branches(branch: str, word: str = "concat") -> Callable[[int], str]:
 
 
 def _above(line: str, body: str) -> Callable[[int], str]:
-    """Return a function that writes definitions above a network that can use each of
-    them.
-    """
+    """Return a function that writes definitions above a network that can use them."""
     return lambda n: _spec(_each(body, n) if "%" in body else body, _each(line, n))
 
 

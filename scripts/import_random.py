@@ -51,9 +51,7 @@ def random_module(seed: int) -> str:
 
 
 def again(network: archdsl.Network) -> str:
-    """Return why a network differs from that of its module's spec; empty if it does
-    not.
-    """
+    """Return why a network differs from its module's spec; empty if it does not."""
     inputs = [tuple(map(int, port.shape)) for port in network.inputs]
     found, reason = imported(archdsl.build(network), inputs)
     if found is None:

@@ -1,5 +1,4 @@
-"""Kill a training run at random moments, and compare its result with that of a run
-without interruption.
+"""Kill a training run at random moments, and compare its result with a complete run's.
 
     python scripts/kill_training.py             20 kills
     python scripts/kill_training.py --kills 3 --seed 7

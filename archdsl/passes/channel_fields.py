@@ -21,8 +21,7 @@ _Field = TypeVar("_Field")
 
 
 class ChannelFields(Generic[_Field]):
-    """Fields of some channels of a value, traced back to where the channels were
-    joined.
+    """Fields of some channels of a value, traced back to where these were joined.
 
     Args:
         graph: the network.

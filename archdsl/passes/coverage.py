@@ -56,8 +56,7 @@ class LayerCoverage(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """The positions of the first input that the main output depends on, along each
-    axis.
+    """The positions of the first input that the main output depends on, by axis.
 
     Attributes:
         of: number of positions of the input.

@@ -157,9 +157,7 @@ def smallest(
 
 
 def _alone(fit: _Fit, given: Shape, axis: int) -> _Try:
-    """Return a function that says why a size along one axis fails, with the others as
-    given.
-    """
+    """Return a function that says why a size along one axis fails on its own."""
     return lambda n: fit((*given[:axis], n, *given[axis + 1 :]))
 
 
@@ -400,8 +398,7 @@ def _first(fails: _Try, given: int, guess: int = 1) -> int:
 
 
 def _probes(period: int) -> list[int]:
-    """Return distances between sizes to try: after any number of halvings, some are
-    odd.
+    """Return distances between sizes to try: after each halving, some are odd.
 
     Branches that are halved in different ways only agree at some sizes.
     """

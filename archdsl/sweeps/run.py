@@ -80,9 +80,7 @@ def here(task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
 
 @contextmanager
 def _patient_collector() -> Iterator[None]:
-    """Let the garbage collector run less often, since most objects made here stay
-    alive.
-    """
+    """Run the garbage collector less often: most objects made here stay alive."""
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT)
     try:

@@ -198,9 +198,7 @@ def _calls(
 
 
 def _normalisation_of_responses(size: int, input: Shape) -> tuple[ShapedCall, ...]:
-    """Return the calls of a local response norm: squares, a padded pool, a scale and a
-    sum.
-    """
+    """Return the calls of a local response norm: square, padded pool, scale, sum."""
     padded = (input[0] + size - 1, *input[1:])
     return (
         ShapedCall("Tensor.mul", {}, input, input),

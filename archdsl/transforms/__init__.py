@@ -1,5 +1,4 @@
-"""Transformations from network to network: each is a class whose fields are its
-options.
+"""Transformations of networks: each is a class whose fields are its options.
 
 from archdsl.transforms import pipeline
 

@@ -78,9 +78,7 @@ def foldable(network: Network) -> dict[str, str]:
 
 
 def _folded(layer: Step, norm: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of the weight and bias of a layer that also does a norm's
-    work.
-    """
+    """Return the origins of a layer's weight and bias that include a norm."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)

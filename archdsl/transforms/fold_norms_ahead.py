@@ -67,9 +67,7 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
 
 
 def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of the weight and bias of a layer that also does a norm's
-    work.
-    """
+    """Return the origins of a layer's weight and bias that include a norm."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)

@@ -74,7 +74,7 @@ def _is_still(step: Step) -> bool:
 
 
 def _folded(layer: Step, step: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of the weight and bias of a layer that includes factors."""
+    """Return the origins of a layer's weight and bias that include factors."""
     factors = [
         f"{step.path}.{tensor.name}".rstrip(".")
         for tensor in step.op.tensors(*step.input_shapes)

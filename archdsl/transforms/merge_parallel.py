@@ -149,8 +149,7 @@ class _Finder:
     def _visit(
         self, group: Group, owner: Group, block: Group, level: int
     ) -> list[_Entry]:
-        """Merge convolutions in a group; return those that could be moved in front of
-        it.
+        """Merge convolutions in a group; return those that could be moved before it.
 
         Args:
             group: the group.

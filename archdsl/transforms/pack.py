@@ -135,8 +135,7 @@ class PackedConv(Conv):
 
 @dataclass(frozen=True)
 class Pack(Transformation):
-    """Fuse each convolution with the activation after it, if nothing else reads its
-    output.
+    """Fuse each convolution with the activation that is the only reader of its output.
 
     On a CPU, its module calls oneDNN with the channels last; weights do not change.
     Only two-dimensional convolutions whose padding is given by numbers are packed, with

@@ -1,5 +1,4 @@
-"""Code that the experiments share: short runs of `archdsl train`'s engine, kept one by
-one.
+"""Code of all experiments: short runs of `archdsl train`'s engine, kept one by one.
 
 Each run is added to the experiment's .json file when it ends, so a script can be
 stopped and started again. Its .md file has the table, docs/images the plot.

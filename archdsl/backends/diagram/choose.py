@@ -129,9 +129,7 @@ def _column_sizes(main: Picture, whole: Measured, number: int) -> list[Size]:
 
 
 def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
-    """Yield a closed box of each kind, and of the kinds that are closed in its own
-    drawing.
-    """
+    """Yield a closed box of each kind, including those that its own drawing closes."""
     limit = _INSET * PAGES[options.page][1]
     found: set[str] = set()
     shapes: list[object] = []

@@ -34,8 +34,7 @@ class Seam(NamedTuple):
 def cut(
     drawn: Picture, bottoms: Mapping[int, float], number: int
 ) -> list[tuple[Picture, float]]:
-    """Return a picture as columns of about equal height, each with the place where it
-    begins.
+    """Return a picture as columns of about equal height, each with its beginning.
 
     Fewer are returned where there are too few places to cut.
 
@@ -62,8 +61,7 @@ def cut(
 
 
 def _side_lines_first(drawn: Picture) -> Picture:
-    """Return a picture in which parts that only lead to outputs directly follow their
-    input.
+    """Return a picture in which parts for outputs only directly follow their input.
 
     Otherwise, a value that an auxiliary head reads would cross all places up to the
     head.

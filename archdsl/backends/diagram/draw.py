@@ -99,8 +99,7 @@ class Drawing:
         return str(graph.source)
 
     def page(self) -> Page:
-        """Return the page laid out; with fewer open blocks if it does not fit after
-        all.
+        """Return the page laid out; with fewer open blocks if it does not fit.
 
         Raises:
             MissingExtra: if there is no layout engine.

@@ -63,9 +63,7 @@ def _times(heading: Heading) -> str:
 
 
 def fitting_heading(heading: Heading) -> str:
-    """Return the heading shortened to a box's width; the number of copies is never cut
-    off.
-    """
+    """Return the heading shortened to a box's width; the number of copies is kept."""
     whole = heading_of(heading, short_path)
     if len(whole) <= _MAX_TEXT:
         return whole

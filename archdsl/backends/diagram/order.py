@@ -117,8 +117,7 @@ class BranchOrder:
         return found
 
     def pulls(self, rows: Iterable[NodeRow]) -> list[Pull]:
-        """Return invisible arrows that pull each node of a row towards the one before
-        it.
+        """Return invisible arrows that pull each node of a row to the one before it.
 
         They start at the nodes that the previous node reads. So more arrows cross if
         the node is on the wrong side than if it is on the right one.

@@ -38,9 +38,7 @@ class Heading(NamedTuple):
 
 
 class PictureNode(NamedTuple):
-    """Steps of one chain, at least one, with the heading of the group that they make
-    up.
-    """
+    """One or more steps of a chain, with the heading of the group that they form."""
 
     steps: tuple[Step, ...]
     heading: Heading = Heading()
@@ -176,9 +174,7 @@ def whole_network(network: Network) -> Subject:
 
 
 def part_of(name: str, group: Group) -> Subject:
-    """Return a group as a subject; its output has no port, since many layers may read
-    it.
-    """
+    """Return a group as a subject, without a port for its output."""
     root = group.model_copy(update={"role": "network", "children": (group,)})
     shapes: dict[int, Shape] = {}
     for step in group.steps():
@@ -346,9 +342,7 @@ class _Folded(_Sketch):
                 yield Box(heading, parts, first.training, first)
 
     def _runs(self, children: Iterable[Step | Group]) -> Iterator[Step | list[Group]]:
-        """Yield steps, and runs of equal groups; single copies are replaced by their
-        contents.
-        """
+        """Yield steps, and runs of equal groups; and the parts of single copies."""
         run: list[Group] = []
         for child in children:
             if isinstance(child, Group) and run and self._repeats(run[-1], child):
@@ -383,9 +377,7 @@ class _Folded(_Sketch):
 
 
 def _flat(children: Iterable[Step | Group], *, copies: bool) -> Iterator[Step | Group]:
-    """Yield steps, namespaces and, if asked, copies; other groups are replaced by their
-    contents.
-    """
+    """Yield steps, namespaces and, if asked, copies; and the parts of other groups."""
     for child in children:
         if isinstance(child, Step) or child.role in _OWNS_NAMES:
             yield child

@@ -1,6 +1,4 @@
-"""Pieces of a page: graphs that an engine has laid out, and their inspection and
-changes.
-"""
+"""Pieces of a page: graphs that an engine has laid out; inspects and moves them."""
 
 from __future__ import annotations
 
@@ -194,9 +192,7 @@ def struck(text: str) -> int:
 
 
 def dodged(text: str) -> str:
-    """Return a graph in which titles that are only crossed at the left are at the
-    right.
-    """
+    """Return a graph with titles at the right if they are only crossed at the left."""
     curves = [*_all_curves(text)]
 
     def dodge(title: re.Match[str]) -> str:

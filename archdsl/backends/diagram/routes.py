@@ -105,9 +105,7 @@ class Routes:
         return self._around_of[edge.head] if isinstance(edge.head, int) else ()
 
     def _leave(self, value: int, edges: list[Edge]) -> None:
-        """Draw the edges of a value: first those beside its maker, then outside each
-        box.
-        """
+        """Draw the edges of a value: first those beside its maker, then outer ones."""
         around = self._around_of.get(value, ())
         by_level: dict[int, list[Edge]] = {}
         for edge in edges:
@@ -134,9 +132,7 @@ class Routes:
                 self._enter(start, own, level, border)
 
     def _enter(self, start: str, edges: list[Edge], level: int, border: str) -> None:
-        """Draw arrows into a box, through a triangle if several of its parts read the
-        value.
-        """
+        """Draw arrows into a box, through a triangle if several parts are readers."""
         box = self._around(edges[0])[level]
         border = border or self.clusters[id(box)]
         parts = {self._part(edge, level + 1) for edge in edges}

@@ -155,9 +155,7 @@ def _fork(drawn: Picture) -> PictureNode | Closed | Step | None:
 
 
 def _repeated(parts: Sequence[PicturePart]) -> Step | None:
-    """Return the first step of an open box that represents several copies, if there is
-    one.
-    """
+    """Return the first step of an open box that represents several copies, if any."""
     for part in parts:
         if isinstance(part, Box):
             if part.heading.copies > 1:

@@ -1,5 +1,4 @@
-"""Runs a module on the meta device, and records the calls of its submodules and of
-torch.
+"""Runs a module on the meta device, and records calls of its submodules and of torch.
 
 No values are computed, so a network of any size takes seconds and needs no weights.
 """
@@ -170,8 +169,7 @@ class Recording:
 
 
 def late(calls: Sequence[RecordedCall]) -> list[RecordedCall]:
-    """Return calls reordered: those that only read weights come right before their
-    first reader.
+    """Return calls with those that only read weights right before their first reader.
 
     Code may prepare the weights of several layers before it runs the first of them.
     """
@@ -235,9 +233,7 @@ class Recorder:
         return number
 
     def value(self, tensor: Tensor) -> TensorRef | OwnTensor | Constant:
-        """Return the argument that represents a tensor: a value, a tensor of the
-        module, or a constant.
-        """
+        """Return a tensor as an argument: a value, own tensor or constant."""
         number = self.numbers.get(id(tensor))
         if number is not None:
             return TensorRef(number)

@@ -1,5 +1,4 @@
-"""Finds the layer that some calls of torch functions make, from what layer kinds
-declare.
+"""Finds the layers that make some calls of torch functions, by the kinds' declarations.
 
 No table of torch functions is needed, since each kind declares how it is written in
 torch (`Layer.torch`). Each kind is emitted and run with several arguments. The changes

@@ -149,8 +149,7 @@ def _names_in(arg: Any) -> Iterator[str]:
 
 
 def replay(graph: ImportGraph) -> tuple[Recording, nn.Module]:
-    """Return a recording of a graph, and bare modules with its names that hold its
-    tensors.
+    """Return a recording of a graph, and bare modules that hold its tensors.
 
     Raises:
         Untraceable: if an operation cannot be run, or the graph is not valid.

@@ -76,9 +76,7 @@ def _with_branches(line: SpecLine) -> SpecLine:
 
 
 def _with_ranges(branches: Sequence[SpecBody], flow: str) -> tuple[SpecBody, ...]:
-    """Return branches in which taps with consecutive labels, such as a.0 and a.1, are a
-    loop.
-    """
+    """Return branches in which taps with consecutive labels (a.0, a.1) are a loop."""
     names = [flow if not body.lines else _tap_of(body) for body in branches]
     found: list[SpecBody] = []
     place = 0

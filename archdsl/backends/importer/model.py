@@ -235,9 +235,7 @@ class _Model:
         return entry.name, tuple(sizes)
 
     def _given(self, place: int) -> tuple[int, ...] | None:
-        """Return the sizes of an input that the user gives, or that archdsl stored in
-        the file.
-        """
+        """Return the sizes of an input from the user, or from archdsl's metadata."""
         if self.sizes:
             return self.sizes[place] if place < len(self.sizes) else None
         known = {prop.key: prop.value for prop in self.model.metadata_props}

@@ -180,9 +180,7 @@ def _sides(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> Callable[[Any], tuple[list[int], list[int]]]:
-    """Return a function that computes the padding before and after each axis of a
-    value.
-    """
+    """Return a function that computes the padding at both ends of each axis."""
     axes = len(kernel)
     pads = node.attribute("pads", (0,) * 2 * axes)
     auto = node.attribute("auto_pad", "NOTSET")

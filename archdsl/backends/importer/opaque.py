@@ -203,9 +203,7 @@ def _with_defaults(
     known: Sequence[Any],
     values: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """Yield arguments with a default in place of an attribute that may mean something
-    else.
-    """
+    """Yield arguments with defaults for attributes that may mean something else."""
     for place, one in enumerate(parameters):
         told = known[place] is not _NOTHING and one.default is not one.empty
         if told and values[place] is not one.default:

@@ -329,9 +329,7 @@ def _without_numbers(item: SpecItem) -> SpecItem:
 
 
 def _is_plain(whole: SpecBody, bodies: Sequence[SpecBody | None]) -> bool:
-    """Return whether a merged body is easy to read: few options, and mostly common
-    parts.
-    """
+    """Return whether a merged body is easy to read: few options, many common parts."""
     there = [_presence(body) for body in bodies if body is not None]
     columns = list(zip(*there, strict=True))
     common = sum(map(all, columns))

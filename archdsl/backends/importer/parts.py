@@ -401,9 +401,7 @@ class Builder:
         return self._contained(frame, nodes)
 
     def _contained(self, frame: ModuleCall, nodes: list[LayerTree]) -> list[LayerTree]:
-        """Return a container of some nodes, or the nodes if a container is not
-        possible.
-        """
+        """Return a container of some nodes, or the nodes if that is not possible."""
         before, inner = self._without_merges_of_inputs(nodes)
         gives = {leaf.gives for leaf in layers_in(inner)}
         reads = _outer(inner)
@@ -507,9 +505,7 @@ class Builder:
 
 
 def _chain_concats(nodes: Sequence[LayerTree]) -> None:
-    """If a concatenation begins with all inputs of an earlier one, let it read that
-    one.
-    """
+    """Let a concatenation that begins with an earlier one's inputs read that one."""
     known: dict[tuple[int, ...], int] = {}
     for node in nodes:
         if not isinstance(node, LayerLeaf) or node.op.word != "concat":

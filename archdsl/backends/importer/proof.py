@@ -236,9 +236,7 @@ def _module(key: str) -> str:
 
 
 def _spread(module: nn.Module) -> None:
-    """Randomise tensors whose elements are all equal: a zero factor would hide
-    differences before it.
-    """
+    """Randomise tensors of equal elements: a factor of zero would hide differences."""
     import torch
 
     generator = torch.Generator().manual_seed(SEED)

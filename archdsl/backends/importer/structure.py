@@ -159,8 +159,7 @@ class Structure:
     def _with_options(
         self, forms: Mapping[Any, list[str]], bodies: dict[str, SpecBody]
     ) -> Iterator[tuple[list[str], SpecBody]]:
-        """Yield groups of blocks to merge, each with a body that has all of their
-        parts.
+        """Yield groups of blocks to merge, each with a body that has all their parts.
 
         Args:
             forms: names of blocks of one class and form.

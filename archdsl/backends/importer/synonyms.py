@@ -88,9 +88,7 @@ def _stochastic_depth(
 def _shuffle(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """A channel shuffle: groups and channels of a group are exchanged (Zhang et al.
-    2018, section 3.1).
-    """
+    """A channel shuffle: two axes are exchanged (Zhang et al. 2018, section 3.1)."""
     names = tuple(call.name for call in calls[:3])
     if names != ("view", "transpose", "view") or not _follow(calls[:3]):
         return None

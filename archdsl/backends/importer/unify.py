@@ -194,9 +194,7 @@ class Unifier:
         return bool(known) and all(a is MISSING or a == b for a, b in pairs)
 
     def _of_inputs(self, values: Sequence[int]) -> str:
-        """Return numbers as a fraction or multiple of the input channels, if they all
-        are.
-        """
+        """Return numbers as fractions or multiples of input channels, if all are."""
         text = _ratio(values, self.inputs, _INPUTS) if self.inputs else ""
         for known, factors in self._seen().items() if self.inputs else ():
             if self.kinds[known] == _FACTOR and not text:
@@ -249,9 +247,7 @@ class Unifier:
     # ---- guards
 
     def _with_guards(self, body: SpecBody) -> SpecBody:
-        """Return a body whose guards test existing parameters, where that is
-        equivalent.
-        """
+        """Return a body whose guards test existing parameters, if equivalent."""
         used = {item.guard.text for item in all_items(body) if is_optional(item)}
         starts = {id(item) for item in _first_items(body)}
         later = {
@@ -288,8 +284,7 @@ class Unifier:
         return map_items(body, change)
 
     def _test(self, there: Sequence[Any]) -> str:
-        """Return a test of a parameter for the presence of a part; empty if there is
-        none.
+        """Return a test of a parameter for the presence of a part, if any.
 
         A width that only this part uses is 0 where the part is absent.
         """

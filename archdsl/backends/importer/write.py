@@ -400,9 +400,7 @@ class _Scope:
         raise Unsupported("a value is read from outside its module")
 
     def _before(self, part: WrittenPart, flow: int) -> SpecTap | None:
-        """Return the tap that a node begins with, if it does not read the node before
-        it.
-        """
+        """Return the tap that a node begins with, unless it reads the previous one."""
         if len(set(part.reads)) > 1 or part.reads[0] == flow:
             return None
         return self._tap(part.reads[0])

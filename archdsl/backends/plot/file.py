@@ -47,8 +47,7 @@ class UnknownFormat(ValueError):
 
 @contextmanager
 def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
-    """Yield an empty figure; it must be drawn inside the context, whose settings all
-    plots share.
+    """Yield an empty figure, within a context that has the settings of all plots.
 
     Pyplot is not used, so that no window opens and no backend is chosen.
 

@@ -123,7 +123,5 @@ def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.M
 
 @lru_cache(maxsize=MAX_KEPT)
 def _check_once(text: str, foreign: tuple[str, ...]) -> None:
-    """Check a text, once: every submodule in a pickle or a copy comes with the same
-    one.
-    """
+    """Check a text once: every submodule in a pickle or a copy has the same one."""
     check_text(text, frozenset(foreign))

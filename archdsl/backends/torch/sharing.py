@@ -163,8 +163,7 @@ def share(
 def unite(
     known: ClassPlan, new: ClassPlan, args: Mapping[str, PyExpression]
 ) -> Mapping[str, PyExpression] | None:
-    """Make a class serve a call that needs other code, selected by a condition of the
-    spec.
+    """Make a class serve a call with other code, selected by a condition of the spec.
 
     See `share` for the arguments and the result.
     """
@@ -822,9 +821,7 @@ class Sharing:
     def _told_apart(
         self, mine: PyExpression, theirs: PyExpression, hint: str
     ) -> PyExpression | None:
-        """Return an expression that depends on the condition that tells the new call
-        apart.
-        """
+        """Return an expression that depends on the condition for the new call."""
         assert self.split is not None
         if not all(
             isinstance(one, LiteralExpr | SequenceExpr) for one in (mine, theirs)

@@ -98,9 +98,7 @@ def _within(statement: PyStatement, taken: set[str]) -> PyStatement:
 
 
 def _all_uses(statements: Sequence[PyStatement]) -> list[_Uses]:
-    """Return the uses of each cut while its tensor does not change, by the first of
-    them.
-    """
+    """Return the uses of each cut while its tensor does not change, by the first."""
     found: list[_Uses] = []
     current: dict[tuple[str, str], _Uses] = {}
     for place, one in enumerate(statements):

@@ -95,9 +95,7 @@ def runs_in_place(form: TorchForm) -> bool:
 
 
 def copies_input(form: TorchForm) -> bool:
-    """Return whether autograd copies the input of a layer of this form that runs in
-    place.
-    """
+    """Return whether autograd copies the input if such a layer runs in place."""
     return _inplace(form) == "copies"
 
 

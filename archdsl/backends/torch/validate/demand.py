@@ -359,9 +359,7 @@ class Demands:
 
 
 def _together(paths: Sequence[str]) -> list[str]:
-    """Return paths in torch's order, in which the contents of a container stand
-    together.
-    """
+    """Return paths in torch's order, with the contents of a container together."""
     parts: dict[str, list[str]] = {}
     for path in paths:
         parts.setdefault(path.partition(".")[0], []).append(path)
