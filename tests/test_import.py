@@ -955,7 +955,7 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
             return F.softshrink(self.part(x))
 
     message = refused(Odd())
-    assert "`softshrink`" in message and "no layer kind" in message
+    assert "`softshrink`" in message and "not a layer kind" in message
     assert f"{__file__}:" in message
 
 
