@@ -230,7 +230,11 @@ def meta(**fields: Any) -> Callable[[dict[str, Any]], Any]:
 
 HUGE = [{"as_int": 2**31}, {"as_int": 3}, {"as_int": 3}, {"as_int": 3}]
 BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
-    "a function of Python": (set_target("os.system"), MODEL, "`os.system`.*not a layer"),
+    "a function of Python": (
+        set_target("os.system"),
+        MODEL,
+        "`os.system`.*not a layer",
+    ),
     "an operation that reads files": (
         set_target("torch.ops.aten.from_file.default"),
         MODEL,
