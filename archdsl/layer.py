@@ -471,7 +471,7 @@ class Layer:
         raise NotImplementedError(self.word)
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
-        """Return the convolution that it is in inference, or None if it is none.
+        """Return the convolution that it equals in inference, or None.
 
         On a vector, which is a map of 1x1, its kernel has this size. A padding that
         differs from side to side, or with the size of the map, is none of a kernel.
@@ -538,7 +538,7 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
 
     Args:
         inputs: the shape.
-        word: of the layer kind.
+        word: the word of the layer kind.
         axes: how many spatial axes the map must have, if not any number.
 
     Raises:
@@ -644,7 +644,7 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
     """Refuse branches of different shapes.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shapes of the branches.
         wide: whether their channels must agree, too.
 
@@ -766,7 +766,7 @@ def need_mode(word: str, inputs: Shape, mode: str, *, align: bool) -> None:
     """Refuse an interpolation that a map does not have.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shape of the map.
         mode: ``nearest``, or one of `LINEAR`.
         align: whether the corners keep their place.

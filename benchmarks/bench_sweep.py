@@ -1,7 +1,7 @@
-"""Time sweeps over networks of ResNet-50's size, in points a second.
+"""Time sweeps over networks of ResNet-50's size, in points per second.
 
-The points are computed in this process, in CPU seconds: that is one core. No two
-points are alike. The whole commands are timed as processes, with one and with all
+The points are computed in this process, on one core, and timed in CPU seconds. No two
+points are equal. The whole commands are timed as processes, with one and with all
 cores. `--write` keeps the tables in sweep.md.
 """
 
@@ -55,9 +55,9 @@ network resnet<width = 64, layers = [3, 4, 6, 3], classes = 1000> {
 
 
 class Case(NamedTuple):
-    """A sweep: its axes, the figures that it is asked for, and its aim.
+    """A sweep: its axes, the figures that it computes, and its aim.
 
-    The aim is in points a second on one core.
+    The aim is in points per second on one core.
     """
 
     axes: Mapping[str, object]
@@ -158,7 +158,7 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         about = (
             f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
-            f"On average, {load:.1f} other processes wanted to run when it began.\n"
+            f"On average, {load:.1f} other processes were ready to run when it began.\n"
             "Points are in CPU seconds of one process, commands in seconds by the "
             "clock.\nWritten by `python benchmarks/bench_sweep.py --write`."
         )

@@ -25,7 +25,7 @@ def expectations(
     Args:
         state: has the statements.
         preset: the preset.
-        context: of the network.
+        context: the context of the network.
     """
     found: list[Expectation] = []
     stated = list(state.expects)

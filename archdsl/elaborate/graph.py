@@ -1,4 +1,4 @@
-"""The sink that makes a network: its steps, in groups."""
+"""The sink that builds a network: its steps, in groups."""
 
 from __future__ import annotations
 

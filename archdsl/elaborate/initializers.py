@@ -1,4 +1,4 @@
-"""How tensors start: `init` statements."""
+"""The initial values of tensors: `init` statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of parts: labels, numbers for parts without one, and who has which."""
+"""The names of parts: labels, numbers for parts without one, and name clashes."""
 
 from __future__ import annotations
 

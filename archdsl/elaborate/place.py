@@ -326,7 +326,7 @@ class LabelledStep(NamedTuple):
 
     Attributes:
         step: the step.
-        context: of its place.
+        context: the context of its place.
         value: what flowed into it.
         copy: number of its copy in a repeat.
     """

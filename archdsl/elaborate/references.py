@@ -19,7 +19,7 @@ class KindRef:
         kind: the layer kind.
         bound: arguments given with it, by name, each with the context to evaluate it
             in.
-        values: what these are worth, for comparisons.
+        values: the values of these arguments, for comparisons.
     """
 
     __slots__ = ("bound", "kind", "values")

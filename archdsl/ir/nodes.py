@@ -425,7 +425,7 @@ StepOrGroupT = TypeVar("StepOrGroupT", bound=Step | Group)
 
 
 def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
-    """Return a node with other fields, without what is kept about it besides."""
+    """Return a node with other fields, without values cached on it."""
     if not fields:
         return node
     own, names = vars(node), _NAMES[type(node)]
@@ -443,7 +443,7 @@ def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Por
 
 
 def with_root(network: Network, root: Group, outputs: Iterable[Port]) -> Network:
-    """Return a network of other parts.
+    """Return a network with other parts.
 
     Claims of the spec are dropped, as they are about another network, and so are
     initialisations of what is gone.

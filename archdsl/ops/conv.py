@@ -24,7 +24,7 @@ from archdsl.values import (
 
 _HELPER: Final = '''
 class SameConv{axes}d(nn.Conv{axes}d):
-    """A convolution with size / stride outputs, rounded up: it pads just so much."""
+    """A convolution that pads for size / stride outputs, rounded up."""
 
     def forward(self, x: Tensor) -> Tensor:
 {pads}        return F.conv{axes}d(x, self.weight, self.bias, s, 0, d, self.groups)
@@ -94,7 +94,7 @@ class Conv(Convolution):
     ) -> Scratch:
         """Return the gradient of the copy that pads the input, beyond the input's.
 
-        Where the map goes round, that is copied when the output's gradient is gone.
+        With circular padding, it is copied after the output's gradient was freed.
         """
         found = super().scratch(inputs, output, gradients)
         if self.pad_mode != "circular" or not gradients[0]:

@@ -61,7 +61,7 @@ class Linear(Layer):
         return conv_tensors(weight, self.bias is not False, self.width)
 
     def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether it acts on rows of all positions, and adds to these."""
+        """Return whether it adds a bias to positions as rows, and returns a view."""
         return isinstance(output, Last) and self.bias is not False
 
     def scaled(self, weight: Any, factors: Any) -> Any:

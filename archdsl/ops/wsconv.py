@@ -174,9 +174,9 @@ class WSConv(Convolution):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return that of `conv`, and in inference the weight that it makes.
+        """Return the scratch of `conv`, and in inference the standardised weight.
 
-        The gradient of the gain follows from that of the weight that it made.
+        The gradient of the gain follows from that of the standardised weight.
         """
         found = super().scratch(inputs, output, gradients)
         return found._replace(

@@ -1,4 +1,4 @@
-"""What a network has in memory at each moment of inference or of a training step."""
+"""The memory in use at each moment of inference or of a training step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from .tape import Tape, TapeEntry
 
-# When something is in use: ``forward``, ``backward`` or ``recompute``, and the path of
-# the layer that runs then.
+# A moment of a run: ``forward``, ``backward`` or ``recompute``, and the path of the
+# layer that runs.
 Moment = tuple[str, str]
 
 

@@ -16,9 +16,9 @@ class Part(NamedTuple):
     """A part that is run again as a whole.
 
     Attributes:
-        path: of the block or group.
-        places: of its layers in the graph.
-        reads: values it reads that it does not make: all that is kept of it.
+        path: the path of the block or group.
+        places: the places of its layers in the graph.
+        reads: values from outside that it reads: only these are kept.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What autograd keeps of each layer until its backward pass."""
+"""The tensors that autograd keeps for each layer until its backward pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     Attributes:
         values: values of the graph, each with its role for the layer.
         own: size of tensors that are created only to be kept.
-        what: what these are, such as ``mask``.
+        what: a word for these, such as ``mask``.
         trained: whether the layer has parameters, which are kept in any case.
     """
 

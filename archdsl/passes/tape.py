@@ -33,7 +33,8 @@ class TapeEntry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
-        late: bytes of those whose gradient comes after that of its output is gone.
+        late: bytes of those whose gradient is allocated after the output's gradient is
+            freed.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
     """
@@ -160,7 +161,7 @@ def _entry(
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
     forward = scratch.forward * sample
-    # Where nothing is kept, tensors that training would keep are freed at once.
+    # If nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own
     if scratch.inference is not None:

@@ -28,8 +28,8 @@ from archdsl.values import (
 from .flow import Flows
 from .functions import Module, ShapedCall, called_by, find, parameter_names
 
-# As a submodule; as a function of torch in `forward`; or as a method of the tensor,
-# such as `mean`, which no tool counts.
+# How a step is written: as a submodule, as a torch function in `forward`, or as a
+# method of the tensor, such as `mean`, which no tool counts.
 CallForm = Literal["module", "function", "method"]
 
 
@@ -111,7 +111,8 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         if isinstance(module, Module) and module.ordered:
             changed = False
         elif "F.layer_norm(" in text:
-            changed = True  # it permutes what the norm has made contiguous
+            # The permutation follows the norm, whose output is contiguous.
+            changed = True
         elif ".permute(" in text:
             changed = not changed
         if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
@@ -153,7 +154,7 @@ def _modules(
     first = torch.module.name
     derived = base(torch.helper) if torch.helper else ""
     known = not torch.origin
-    # The module after that of a global pool removes the axes of its single unit.
+    # After the module of a global pool, another one removes the spatial axes.
     between = output
     if torch.then and sizes(input):
         between = (channels(input), *ones(len(sizes(input))))
@@ -189,7 +190,7 @@ def _arguments(call: TorchCall) -> Mapping[str, Any]:
 def _calls(
     names: tuple[str, ...], arguments: Mapping[str, Any], input: Shape, output: Shape
 ) -> tuple[ShapedCall, ...]:
-    """Return calls of functions, and the calls that these make."""
+    """Return calls of functions, and the calls that these functions make."""
     calls = tuple([ShapedCall(name, arguments, input, output) for name in names])
     if "F.local_response_norm" in names:
         calls += _normalisation_of_responses(arguments["size"], input)
@@ -197,7 +198,7 @@ def _calls(
 
 
 def _normalisation_of_responses(size: int, input: Shape) -> tuple[ShapedCall, ...]:
-    """Return how torch composes it: squares, a padded pool, a scale and a sum."""
+    """Return the calls of a local response norm: square, padded pool, scale, sum."""
     padded = (input[0] + size - 1, *input[1:])
     return (
         ShapedCall("Tensor.mul", {}, input, input),

@@ -1,4 +1,4 @@
-"""Networks made of networks: each transformation is a class whose fields are options.
+"""Transformations of networks: each is a class whose fields are its options.
 
 from archdsl.transforms import pipeline
 

@@ -29,7 +29,7 @@ class OnnxForm(NamedTuple):
 
     Attributes:
         emit: adds the nodes, and returns the name of the output.
-        names: of the parameters that may be given by position.
+        names: the names of the parameters that may be given by position.
     """
 
     emit: Emit

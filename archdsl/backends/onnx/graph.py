@@ -20,7 +20,7 @@ class FixedSize(Exception):
     """A layer that cannot be written for a height and width that are not known.
 
     Attributes:
-        path: of the layer.
+        path: the path of the layer.
         reason: why, as ``has as many features as its input has pixels``.
     """
 
@@ -88,9 +88,9 @@ class LayerCall:
 
     Attributes:
         graph: where its nodes go.
-        path: of the layer; names of nodes and tensors begin with it.
+        path: the path of the layer; names of nodes and tensors begin with it.
         inputs: what it reads.
-        shape: of its output, for the spec's input.
+        shape: the shape of its output, for the spec's input.
         layer: what it is.
         key: the beginning of its tensors' keys.
         args: the positional arguments of the torch call.
@@ -202,7 +202,7 @@ class LayerCall:
         Args:
             tensor: its name within the layer.
             changed: what is made of it before.
-            suffix: of the name of what is made of it.
+            suffix: the suffix of the name of what is made of it.
         """
         key = self._key(tensor)
         name = key + suffix

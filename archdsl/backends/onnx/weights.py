@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     """Return the tensors of a file by key.
 
     Args:
-        path: of a ``.safetensors`` or ``.npz`` file, or of a ``.pt`` file of
+        path: the path of a ``.safetensors`` or ``.npz`` file, or of a ``.pt`` file of
             `torch.save`, which is read by torch with `weights_only=True`.
 
     Raises:
@@ -107,7 +107,7 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
 
     Args:
         network: the network.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
     """
     import numpy as np
 

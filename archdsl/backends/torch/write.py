@@ -258,7 +258,7 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
 
 
 def _containers(item: ConstructorItem) -> list[str]:
-    """Return what the dots in a submodule's label end, from the outermost on."""
+    """Return the containers in a submodule's dotted label, the outermost first."""
     if isinstance(item, Choice):
         both = *item.there, *item.otherwise
         return [name for one in both for name in _containers(one)]
@@ -337,7 +337,7 @@ def _entry(item: ConstructorItem, variables: Mapping[Poly, str]) -> PyExpression
     node = creation(item)
     if node is None:
         return None
-    # Of one copy alone nothing says that others would differ.
+    # With a single copy, there is no sign that others would differ.
     if isinstance(item, Loop):
         node = Star(node, item.times, INDEX in names_in(node))
     return in_variables(node, variables)
@@ -499,7 +499,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
     return ["", *head, *lay_out_statements(cut_once(plan.statements()), 8)]
 
 
-# ---- how parameters start ---------------------------------------------------
+# ---- initial values of parameters -------------------------------------------
 
 
 def _initialisation(network: Network | None) -> list[str]:
@@ -521,8 +521,8 @@ def _of_kinds(network: Network, path: str, ways: Sequence[Initializer]) -> list[
 
     Args:
         network: whose layers they are.
-        path: of what they stand in; empty for the network itself.
-        ways: how their tensors start.
+        path: path of the part that contains them; empty for the network itself.
+        ways: how their tensors are initialised.
     """
     settings: dict[str, tuple[Initializer, ...]] = {}
     for initializer in ways:

@@ -129,8 +129,8 @@ def _calflops(call: ShapedCall) -> int:
 
 
 def _calflops_transposed(call: ShapedCall) -> int:
-    # It takes the channels of a group for all of them, and the outputs for those of
-    # a convolution.
+    # It uses the channels of one group instead of all, and the output size of a
+    # convolution that is not transposed.
     wide = channels(call.output) // groups(call)
     window = window_elements(call) * inputs(call) * (wide // groups(call))
     return 2 * window + (wide * _positions(call) if call.has_bias else 0)

@@ -145,12 +145,12 @@ class Demands:
                 refuse(f"`{path}` {what} run again in the backward pass")
             wanted.discard(path)
         if wanted:
-            refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
+            refuse(f"`{min(wanted)}` is not a module, so nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
             if one != other:
-                what = f"`{one}` is registered where `{other}` is due"
+                what = f"`{one}` is registered where `{other}` should be"
                 raise Different(self._step(other), what)
         if len(found) > len(wanted):
             extra = found[len(wanted)]
@@ -201,7 +201,7 @@ class Demands:
                     show_operation((own, *one.args)),
                     show_operation((name, *args)),
                 )
-                raise Different(step, f"it is {here}, and {due} is due")
+                raise Different(step, f"it is {here}, and should be {due}")
 
     # ---- initialisers
 
@@ -213,7 +213,7 @@ class Demands:
                 found = _plain_start(leaf.starts.get(tensor))
                 wanted = starts.get(path, {}).get(tensor)
                 if found != wanted:
-                    why = f"its {tensor} starts by {found}, and {wanted} is due"
+                    why = f"its {tensor} starts as {found}, not {wanted}"
                     raise Different(self._step(path), why)
 
     def _starts(self) -> dict[str, dict[str, tuple[Any, ...]]]:
@@ -268,7 +268,7 @@ class Demands:
     def _place(self, step: Step, value: TensorValue) -> None:
         """Check that a step overwrites its input exactly if the analysis says so."""
         if isinstance(step.op, Foreign):
-            return  # lint checks what a spec declares
+            return  # the linter checks foreign layers
         made = self.program.modules.get(step.path)
         over = value.inplace or (made is not None and made.inplace)
         if over and step.output not in self.inplace:
@@ -303,7 +303,8 @@ class Demands:
         """Check that nothing is computed more or less often than required."""
         paths = {step.path for step in self.steps}
         for (leaf, _), extra in graph.passed.items():
-            # Others stand where another call of the class has a projection.
+            # Other identities take the place of a projection that another call of the
+            # class has.
             if extra and leaf.path in paths:
                 how = "more" if extra > 0 else "less"
                 raise Different(self._step(leaf.path), f"it is called {how} often")
@@ -358,7 +359,7 @@ class Demands:
 
 
 def _together(paths: Sequence[str]) -> list[str]:
-    """Return paths as torch lists them: what one container holds stands together."""
+    """Return paths in torch's order, with the contents of a container together."""
     parts: dict[str, list[str]] = {}
     for path in paths:
         parts.setdefault(path.partition(".")[0], []).append(path)

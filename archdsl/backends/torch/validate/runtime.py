@@ -335,7 +335,7 @@ _PLAIN: Final[dict[tuple[type, str], Callable[..., Any]]] = {
 }
 
 
-# ---- what has a name everywhere ---------------------------------------------------
+# ---- names that are known everywhere ----------------------------------------------
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
