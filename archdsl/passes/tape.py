@@ -33,6 +33,9 @@ class TapeEntry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
+        before: size of what there is in its place before its output exists.
+        after: size of what it allocates in the backward pass, and still keeps, when the
+            gradient of its output is gone; 0 if that is nothing.
         late: bytes of those whose gradient comes after that of its output is gone.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
@@ -53,6 +56,8 @@ class TapeEntry(NamedTuple):
     shares: bool
     weights: int
     late: int
+    before: int = 0
+    after: int = 0
     products: tuple[TapeEntry, ...] = ()
 
     @property
@@ -159,7 +164,7 @@ def _entry(
     asked = tuple([value in differentiated for value in node.inputs])
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
-    forward = scratch.forward * sample
+    forward = scratch.forward * sample + scratch.batch_forward * item
     # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own
@@ -184,6 +189,8 @@ def _entry(
         op.shares_gradient(shapes, shape),
         weights,
         scratch.late * item,
+        scratch.batch_before * item,
+        scratch.batch_after * item,
     )
 
 

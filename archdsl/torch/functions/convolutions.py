@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.spectral import WRAPPER
 from archdsl.values import channels, sizes
 
 from .function import Function, Module, ShapedCall
@@ -213,4 +214,5 @@ ENTRIES: Final = (
         },
         ordered=True,
     ),
+    Module(WRAPPER, "module", "", {}),
 )
