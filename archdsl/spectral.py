@@ -41,9 +41,9 @@ class Spectral(Layer):
         rows, columns = self._sizes(weight.shape)
         return (
             *bias,
-            Tensor(_WEIGHT, weight.shape, made_into=weight.name),
-            Tensor(_LEFT, (rows,), trainable=False, running=True),
-            Tensor(_RIGHT, (columns,), trainable=False, running=True),
+            Tensor(_WEIGHT, weight.shape, made_into="weight", older="weight_orig"),
+            Tensor(_LEFT, (rows,), trainable=False, running=True, older="weight_u"),
+            Tensor(_RIGHT, (columns,), trainable=False, running=True, older="weight_v"),
         )
 
     def _sizes(self, weight: Shape) -> Shape:
@@ -102,8 +102,8 @@ class Spectral(Layer):
     ) -> Scratch:
         """Return that of the kind, and what makes the weight and takes it apart.
 
-        Before its output there are the weight, the vectors and the value, and where
-        outputs are not the first axis, the matrix as a copy.
+        Before its output there are the weight, the vectors and the value, and the
+        matrix, if it is no view of the weight.
         """
         found = super().scratch(inputs, output, gradients)
         own = super().saved(inputs, output)
@@ -113,8 +113,17 @@ class Spectral(Layer):
             inference=own.own_elements if found.inference is None else found.inference,
             batch_inference=size,
             batch_forward=size if self.spares_weight and not gradients[0] else 0,
-            batch_before=size * (2 if self.outputs_at else 1) + vectors,
-            batch_after=4 * size + vectors,
+            batch_before=size * (2 if self._copies(inputs) else 1) + vectors,
+            batch_late=4 * size,
+        )
+
+    def _copies(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return whether the axes of the weight that become columns stand apart."""
+        first, *others = super().tensors(*inputs)[0].shape
+        return (
+            bool(self.outputs_at)
+            and first > 1
+            and min(others[0], count(tuple(others[1:]))) > 1
         )
 
     # ---- torch

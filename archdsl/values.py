@@ -117,6 +117,7 @@ class Tensor(NamedTuple):
             among them are not read in inference.
         made_into: what the layer makes of it and uses instead, such as ``weight``;
             empty if it uses the tensor itself.
+        older: its name in checkpoints of older versions of torch, if it had another.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Tensor(NamedTuple):
     integer: bool = False
     running: bool = False
     made_into: str = ""
+    older: str = ""
 
     @property
     def used_as(self) -> str:
@@ -353,8 +355,10 @@ class Scratch(NamedTuple):
         batch_forward: elements for the whole batch in training, beside `forward`.
         batch_before: elements for the whole batch before its output exists, in either
             mode.
-        batch_after: elements for the whole batch in the backward pass when the gradient
-            of its output and what it kept in the computing dtype are gone.
+        after: in the backward pass when the gradient of its output and what it kept in
+            the computing dtype are gone.
+        batch_late: elements for the whole batch after that, when the gradients of its
+            inputs have been summed, too.
         late: elements of its parameters whose gradients only come in the backward pass
             when the gradient of its output, or what is above, is gone.
     """
@@ -366,7 +370,8 @@ class Scratch(NamedTuple):
     batch_inference: int = 0
     batch_forward: int = 0
     batch_before: int = 0
-    batch_after: int = 0
+    after: int = 0
+    batch_late: int = 0
     late: int = 0
 
 

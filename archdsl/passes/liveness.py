@@ -314,6 +314,8 @@ class _Step(_Run):
             memory.note("backward", entry, entry.after)
         for value, piece in zip(entry.asked, made, strict=True):
             self.add(value, piece, entry)
+        if entry.last:
+            memory.note("backward", entry, entry.last)
         if weights is not None:
             self.add_weights(weights, entry)
 

@@ -35,7 +35,8 @@ class TapeEntry(NamedTuple):
         weights: bytes of its trainable parameters.
         before: size of what there is in its place before its output exists.
         after: size of what it allocates in the backward pass, and still keeps, when the
-            gradient of its output is gone; 0 if that is nothing.
+            gradient of its output is gone; 0 if it allocates nothing then.
+        last: the same when the gradients of its inputs have been summed.
         late: bytes of those whose gradient comes after that of its output is gone.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
@@ -58,6 +59,7 @@ class TapeEntry(NamedTuple):
     late: int
     before: int = 0
     after: int = 0
+    last: int = 0
     products: tuple[TapeEntry, ...] = ()
 
     @property
@@ -167,6 +169,7 @@ def _entry(
     forward = scratch.forward * sample + scratch.batch_forward * item
     # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
+    still = op.saved(shapes, shape).batch_params * item
     once = own
     if scratch.inference is not None:
         once = scratch.inference * sample + scratch.batch_inference * item
@@ -190,7 +193,8 @@ def _entry(
         weights,
         scratch.late * item,
         scratch.batch_before * item,
-        scratch.batch_after * item,
+        scratch.after * sample + still if scratch.after else 0,
+        scratch.batch_late * item + still if scratch.batch_late else 0,
     )
 
 

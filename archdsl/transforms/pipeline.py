@@ -1,7 +1,8 @@
 """Transformations one after the other, by name or by level.
 
 The order is that of `PASSES`: first what goes is taken out, so that the others see what
-is left. Norms are folded before branches are merged, which are convolutions alone then;
+is left. Weights that are computed are baked before norms are folded into them, norms
+before branches are merged, which are convolutions alone then;
 and norms that are left behind are folded ahead last, as merging can take them, too.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from archdsl.ir import Network
+from archdsl.transforms.bake_weights import BakeWeights
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -42,6 +44,7 @@ class Pass(NamedTuple):
 PASSES: Final[dict[str, Pass]] = {
     "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
     "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
+    "bake-weights": Pass(None, BakeWeights(), 1),
     "fold-norms": Pass(None, FoldNorms(), 1),
     "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
@@ -87,7 +90,7 @@ class Pipeline(Transformation):
 
 # What leaves few norms, for the engines that run exports.
 FOLDING: Final = Pipeline(
-    (FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
+    (BakeWeights(), FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
 )
 
 
