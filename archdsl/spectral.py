@@ -153,5 +153,14 @@ class Spectral(Layer):
         return form._replace(module=TorchCall(WRAPPER, (form.module,)))
 
 
+def within(call: TorchCall) -> TorchCall:
+    """Return the call that makes a module, without the one that replaces its weight."""
+    if call.name != WRAPPER:
+        return call
+    (made,) = call.args
+    assert isinstance(made, TorchCall)
+    return made
+
+
 def _unit(vector: Any) -> Any:
     return vector / max(float((vector * vector).sum()) ** 0.5, _EPS)

@@ -110,6 +110,7 @@ class Sketch:
             role=role,
             name="",
             path="",
+            word="Handmade" if role == "network" else "",
             children=children,
             input=0,
             input_shape=self._shapes[0],

@@ -1,4 +1,4 @@
-"""What parts of a network were called: `renamed from` in its spec, or in older torch."""
+"""What parts were called before: `renamed from` in the spec, and names of old torch."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.onnx.graph import LayerCall
 from archdsl.layer import same_pads
-from archdsl.spectral import WRAPPER
-from archdsl.values import Last, TorchForm, without_axes
+from archdsl.spectral import WRAPPER, within
+from archdsl.values import Last, TorchCall, TorchForm, without_axes
 
 Emit = Callable[[LayerCall], str]
 # Gives a bare parameter the axes of a map.
@@ -72,7 +72,7 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 @_form(WRAPPER)
 def _replaced(c: LayerCall) -> str:
     """Return the layer itself: its weight is the one that was made."""
-    (made,) = c.args
+    made = within(TorchCall(WRAPPER, c.args))
     form = FORMS[without_axes(made.name)]
     c.bind(made, form.names)
     return form.emit(c)

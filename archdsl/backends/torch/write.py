@@ -55,7 +55,7 @@ from archdsl.conditions import (
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network, Step
 from archdsl.naming import IMPORTED, containers_of, short_name
-from archdsl.spectral import WRAPPER
+from archdsl.spectral import within
 from archdsl.symbolic import Poly
 from archdsl.torch.calls import is_bare
 from archdsl.torch.forms import base
@@ -573,9 +573,8 @@ class _ModuleClass(NamedTuple):
 def _class_of(step: Step) -> _ModuleClass:
     form = step.form
     assert form.module is not None
-    call, wrapper = form.module, None
-    if call.name == WRAPPER:
-        call, wrapper = call.args[0], short_name(call.name)
+    call = within(form.module)
+    wrapper = None if call is form.module else short_name(form.module.name)
     return _ModuleClass(call.name, base(form.helper) if form.helper else "", wrapper)
 
 
