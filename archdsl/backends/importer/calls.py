@@ -617,7 +617,8 @@ def _refuse_other_norms(path: str, part: nn.Module) -> None:
             f"`{path}` has spectral norm by a hook; use `spectral_norm` of "
             "torch.nn.utils.parametrizations instead"
         )
-    if is_spectral_norm(part) and (part.n_power_iterations, part.eps) != (1, 1e-12):
+    settings: tuple[Any, Any] = (1, 1e-12)
+    if is_spectral_norm(part) and (part.n_power_iterations, part.eps) != settings:
         raise Untraceable(
             f"`{path}` is spectral norm with {part.n_power_iterations} iterations and "
             f"eps {part.eps}, and only 1 and 1e-12 are known"
