@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import archdsl
 from archdsl.backends.importer import NotImported
+from archdsl.backends.torch.gradients import gradient_norms
+from archdsl.backends.torch.validate import Miscompiled, parse_module, validate
 from archdsl.backends.torch.verification import agree
 from archdsl.diagnostics import SpecError
 from archdsl.ir.graph import flatten
@@ -274,6 +276,16 @@ def test_the_figures_of_a_network_are_those_of_torch() -> None:
     assert not agree(network).differences
 
 
+def test_the_norms_of_gradients_are_those_of_its_weight() -> None:
+    network = archdsl.loads(net(*BODY))
+    found = gradient_norms(network, batch=4)
+    assert [one.step.path for one in found.layers] == ["conv1", "conv2", "up", "fc"]
+    torch.manual_seed(0)
+    weights = [p for n, p in Critic().named_parameters() if n.endswith("original")]
+    for one, weight in zip(found.layers, weights, strict=True):
+        assert one.weight_norm == pytest.approx(float(weight.detach().norm()), rel=0.5)
+
+
 # ---- what cannot be done ----------------------------------------------------------
 
 
@@ -355,3 +367,36 @@ def test_checkpoints_of_the_older_hook_fit(tmp_path: Any) -> None:
     network = archdsl.loads(net("conv1: snconv 3x3 4"))
     module = archdsl.build(network, weights=tmp_path / "old.pt")
     torch.testing.assert_close(module.eval()(images()), old.eval()(images()))
+
+
+# ---- what the check of emitted text sees ------------------------------------------
+
+STARTED = net(
+    "a: conv 3x3 4 -> b: snconv 3x3 4 -> c: snconv 3x3 4",
+    "init snconv weight=normal(std = 0.02)",
+    "init @c weight=0.5",
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # The weight is not divided, divided twice, or divided where it is not due.
+        ("self.b = spectral_norm(nn.Conv2d(", "self.b = nn.Sequential(nn.Conv2d("),
+        ("        spectral_norm(self.c)", "        pass"),
+        ("spectral_norm(self.c)", "spectral_norm(self.b)"),
+        ('remove_parametrizations(self.c, "weight")', "spectral_norm(self.a)"),
+        # What starts is a result of which nothing is kept.
+        (' and is_parametrized(module):\n                remove_parametrizations('
+         'module, "weight")', ":"),
+        ("and is_parametrized(module)", "and not is_parametrized(module)"),
+        ("std=0.02", "std=0.03"),
+    ],
+)  # fmt: skip
+def test_other_modules_are_refused(old: str, new: str) -> None:
+    network = archdsl.loads(STARTED)
+    text = archdsl.emit(network)
+    assert text.count(old) == 1, text
+    wrong = text.replace(old, new)
+    with pytest.raises(Miscompiled):
+        validate(parse_module(wrong), network)

@@ -18,6 +18,11 @@ class SNConv(Spectral, PaddedConvolution):
     training improves them by a step of power iteration. The arguments are those of
     `conv`.
 
+    MACs: those of `conv`. The products with both vectors, and what else makes the
+    weight, count as other operations, once for a batch.
+
+    `init` sets the weight before it is divided, and the vectors follow from it.
+
     For inference, the divided weight can be computed once; ONNX models contain it. A
     part that has such layers cannot be recomputed in the backward pass, where another
     step would change the weight. torch can neither script nor pickle them.
