@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -296,6 +297,18 @@ def test_a_part_with_it_is_not_run_again() -> None:
     assert [part.path for part in parts(graph, True)] == ["a"]
     with pytest.raises(ValueError, match="`b` is not a block that can be recomputed"):
         parts(graph, ["b"])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_it_can_be_copied_traced_and_exported(training: bool) -> None:
+    module = archdsl.build(archdsl.loads(net(*BODY))).train(training)
+    x = images()
+    with torch.no_grad():
+        expected = deepcopy(module)(x)
+        traced = torch.fx.symbolic_trace(deepcopy(module))
+        torch.testing.assert_close(traced(x), expected)
+        exported = torch.export.export(deepcopy(module), (x,)).module()
+        torch.testing.assert_close(exported(x), expected)
 
 
 def test_torch_neither_scripts_nor_pickles_it() -> None:
