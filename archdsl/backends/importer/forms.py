@@ -579,13 +579,19 @@ def _with_spectral_norm(
     op: Layer, inputs: tuple[Shape, ...], owns: Sequence[OwnTensor]
 ) -> Layer:
     """Return a layer as the kind whose weight is made of the tensor that it owns."""
-    for other in all_kinds():
-        if issubclass(other, Spectral) and other.baked == op.word:
-            made = other(**vars(op))
-            names = [t.name for t in made.tensors(*inputs) if t.made_into]
-            if any(own.key.endswith(f".{name}") for own in owns for name in names):
-                return made
-    return op
+    other = _spectral_kinds().get(op.word)
+    if other is None:
+        return op
+    made = other(**vars(op))
+    names = [t.name for t in made.tensors(*inputs) if t.made_into]
+    divided = any(f".{own.key}".endswith(f".{n}") for own in owns for n in names)
+    return made if divided else op
+
+
+@cache
+def _spectral_kinds() -> Mapping[str, type[Layer]]:
+    """Return the kinds with spectral norm by those without."""
+    return {k.baked: k for k in all_kinds() if issubclass(k, Spectral)}
 
 
 def _divided(
