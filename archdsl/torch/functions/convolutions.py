@@ -214,5 +214,10 @@ ENTRIES: Final = (
         },
         ordered=True,
     ),
-    Module(WRAPPER, "module", "", {}),
+    Module(
+        WRAPPER,
+        "module, name='weight', n_power_iterations=1, eps=1e-12, dim=None",
+        "",
+        {},
+    ),
 )

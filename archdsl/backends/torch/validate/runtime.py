@@ -305,10 +305,11 @@ def _find(instance: Instance, path: str) -> Any:
     return found
 
 
-def _wrapped(module: Any) -> OpaqueModule:
+def _wrapped(*args: Any, **kwargs: Any) -> OpaqueModule:
+    (module, *rest), _ = bound(WRAPPER, list(args), kwargs)
     if not isinstance(module, OpaqueModule) or module.wrapper:
         refuse(f"the weight of {_kind(module)} is replaced")
-    module.wrapper = WRAPPER
+    module.wrapper = (WRAPPER, *rest)
     return module
 
 
@@ -319,7 +320,7 @@ def _is_wrapped(module: Any) -> bool:
 def _unwrapped(module: Any, tensor: str) -> OpaqueModule:
     if not _is_wrapped(module) or tensor != "weight":
         refuse(f"the {tensor} of {_kind(module)} is not replaced")
-    module.wrapper = ""
+    module.wrapper = ()
     found: OpaqueModule = module
     return found
 

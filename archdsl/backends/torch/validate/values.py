@@ -144,7 +144,8 @@ class OpaqueModule:
         starts: how its tensors are initialised, by name.
         path: its path in the network; empty until that is known.
         base: name of the base class of its class.
-        wrapper: name of the function that replaced its weight; empty if none did.
+        wrapper: name of the function that replaced its weight, and its arguments behind
+            the module; empty if none did.
     """
 
     __slots__ = ("args", "base", "inplace", "name", "path", "starts", "wrapper")
@@ -162,13 +163,16 @@ class OpaqueModule:
         self.inplace = inplace
         self.starts: dict[str, tuple[Any, ...]] = {}
         self.path = ""
-        self.wrapper = ""
+        self.wrapper: tuple[Any, ...] = ()
 
     @property
     def made_by(self) -> tuple[Any, ...]:
         """The call that makes it, by its name and arguments."""
         own = (self.name, *self.args)
-        return (self.wrapper, own) if self.wrapper else own
+        if not self.wrapper:
+            return own
+        wrapper, *rest = self.wrapper
+        return (wrapper, own, *rest)
 
     @property
     def has_turns(self) -> bool:
