@@ -212,7 +212,10 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
-        makes_weight: whether it computes the weight that it uses from its own.
+        baked: for a kind that computes the weight that it uses from its own tensors,
+            the word of the kind that owns such a weight; empty for others.
+        advances: whether a run in training changes buffers that the next run reads, so
+            that running it twice is not the same as once.
         gathers: whether it copies an input that is not contiguous before it reads it.
         views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
@@ -247,7 +250,8 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
-    makes_weight: ClassVar[bool] = False
+    baked: ClassVar[str] = ""
+    advances: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
     views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
@@ -269,7 +273,8 @@ class Layer:
 
     def __init_subclass__(cls) -> None:
         """Collect the arguments that the class declares."""
-        cls.fields = dict(cls.fields)
+        bases = reversed(cls.__bases__)
+        cls.fields = {n: f for b in bases for n, f in getattr(b, "fields", {}).items()}
         for name, value in list(vars(cls).items()):
             if isinstance(value, Field):
                 value.name = name
@@ -494,6 +499,22 @@ class Layer:
             output, or None if nothing is added.
         """
         raise NotImplementedError(self.word)
+
+    def weight_of(self, own: Mapping[str, Any]) -> Any:
+        """Return the weight that it uses in inference.
+
+        Args:
+            own: its tensors, by name.
+        """
+        return own["weight"]
+
+    def settled(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the buffers that follow from its other tensors at the start.
+
+        Args:
+            own: its tensors, by name.
+        """
+        return {}
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""

@@ -29,6 +29,8 @@ _MAP_KEEPS: Final = (
     "conv 3x3 dilation=2 bias=false",
     "convtranspose 3x3 pad=1",
     "wsconv 3x3 gamma=1.5",
+    "snconv 3x3",
+    "snconvtranspose 3x3 pad=1",
     "conv 3x3 pad_mode=circular",
     "mul { | square -> channelmean -> shift 0.1 -> rsqrt }",
     "mul { l2pool | }",
@@ -93,6 +95,7 @@ _MAP_CHANGES: Final = (
 _VECTOR_KEEPS: Final = (
     "linear channels",
     "linear channels -> relu",
+    "snlinear channels",
     "bn",
     "relu",
     "tanh",

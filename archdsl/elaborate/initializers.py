@@ -55,7 +55,7 @@ def initializers(
 def _flat(layers: Iterable[Used]) -> set[str]:
     """Return the names of tensors that have no fan, as they have at most one axis."""
     tensors = [tensor for s in layers for tensor in s.op.tensors(*s.input_shapes)]
-    return {"bias", *(tensor.name for tensor in tensors if len(tensor.shape) < 2)}
+    return {"bias", *(tensor.used_as for tensor in tensors if len(tensor.shape) < 2)}
 
 
 def _initializer(
@@ -112,7 +112,7 @@ def _check_kind(
             label="this sets nothing",
             help="drop it, or put it in an `if`",
         )
-    names = {t.name for s in found for t in s.op.tensors(*s.input_shapes)}
+    names = {t.used_as for s in found for t in s.op.tensors(*s.input_shapes)}
     for setting in statement.settings:
         if setting.name not in names and not (setting.name == "bias" and names):
             raise Fault(
@@ -142,7 +142,7 @@ def _check_layer(
             statement.span,
             help=near or "a path starts from where the `init` stands",
         )
-    names = sorted(tensor.name for tensor in step.op.tensors(*step.input_shapes))
+    names = sorted(t.used_as for t in step.op.tensors(*step.input_shapes))
     for setting in statement.settings:
         if setting.name not in names:
             raise Fault(

@@ -601,7 +601,7 @@ class _Verifier:
             self.report(place, f"there is no initialisation {one.scheme}")
             return
         steps = [s for s in self.steps if one.is_about(s.path, s.op.word)]
-        names = {t.name for s in steps for t in s.op.tensors(*s.input_shapes)}
+        names = {t.used_as for s in steps for t in s.op.tensors(*s.input_shapes)}
         if one.tensor not in names and not (
             one.kind and one.tensor == "bias" and names
         ):

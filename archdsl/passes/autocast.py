@@ -63,7 +63,7 @@ def element_bytes(graph: Graph) -> dict[int, int]:
 
 def _lowered(node: Node, keep: Kept, items: dict[int, int], is_spared: bool) -> Kept:
     """Return what is kept of a layer that runs in 16 bits, apart from its weight."""
-    is_copied = not (is_spared or node.step.shared or node.op.makes_weight)
+    is_copied = not (is_spared or node.step.shared or bool(node.op.baked))
     weights = node.tensors if is_copied else ()
     own = keep.own + _LOW * sum([t.elements for t in weights if t.name == "weight"])
     as_is = node.op.saved(node.input_shapes, node.shape).tracked_input

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.spectral import within
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
     Inner,
@@ -107,7 +108,7 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         form = node.op.torch(node.input_shapes, node.shape)
         text = f"{form.function} {form.helper}"
         changed = node.inputs[0] in found
-        module = find(form.module.name) if form.module is not None else None
+        module = form.module and find(within(form.module).name)
         if isinstance(module, Module) and module.ordered:
             changed = False
         elif "F.layer_norm(" in text:
@@ -151,14 +152,19 @@ def _modules(
     from .forms import base, callees
 
     assert torch.module is not None
-    first = torch.module.name
+    made = within(torch.module)
     derived = base(torch.helper) if torch.helper else ""
+    if made is not torch.module:
+        # It makes a class that derives from the module's, with parts that own the
+        # tensors; what these compute, no tool counts.
+        derived, tensors = made.name, ()
+    first = made.name
     known = not torch.origin
     # After the module of a global pool, another one removes the spatial axes.
     between = output
     if torch.then and sizes(input):
         between = (channels(input), *ones(len(sizes(input))))
-    arguments = _arguments(torch.module)
+    arguments = _arguments(made)
     call = ShapedCall(first, arguments, input, between, tensors, derived)
     rest = [ShapedCall(c.name, _arguments(c), between, output) for c in torch.then]
     functions: tuple[ShapedCall, ...] = ()

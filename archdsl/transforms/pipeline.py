@@ -1,9 +1,10 @@
 """Transformations one after the other, by name or by level.
 
 The order is that of `PASSES`. Layers that are not needed are removed first, so that no
-other pass has to handle them. Norms are folded before branches are merged, which are
-then single convolutions. Norms that are still left are folded into the layer after them
-last, as merging branches can also take them.
+other pass has to handle them. Computed weights are baked before norms are folded into
+them, and norms are folded before branches are merged, which are then single
+convolutions. Norms that are still left are folded into the layer after them last, as
+merging branches can also take them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from archdsl.ir import Network
+from archdsl.transforms.bake_weights import BakeWeights
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -43,6 +45,7 @@ class Pass(NamedTuple):
 PASSES: Final[dict[str, Pass]] = {
     "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
     "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
+    "bake-weights": Pass(None, BakeWeights(), 1),
     "fold-norms": Pass(None, FoldNorms(), 1),
     "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
@@ -89,7 +92,7 @@ class Pipeline(Transformation):
 
 # For exported models: engines run fewest operations when norms are folded.
 FOLDING: Final = Pipeline(
-    (FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
+    (BakeWeights(), FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
 )
 
 

@@ -239,6 +239,12 @@ class Recorder:
             return TensorRef(number)
         return self.own.get(id(tensor)) or Constant(tuple(tensor.shape))
 
+    def stands_for(self, made: Tensor, own: Tensor) -> None:
+        """Take what is made of a parameter for the parameter."""
+        self.kept.append(made)
+        self.numbers.pop(id(made), None)
+        self.own[id(made)] = self.own[id(own)]
+
     def call(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Any, tuple[RecordedCall, ...]]:
@@ -560,13 +566,17 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
 
         return hook
 
-    def leave(_part: nn.Module, _args: Any, output: Any) -> None:
+    def leave(part: nn.Module, args: Any, output: Any) -> None:
         frame = stack.pop()
+        if is_spectral_norm(part):
+            recorder.stands_for(output, args[0])
+            return
         frame.gives = refs(output)
         stack[-1].items.append(frame)
 
     hooks = []
     for path, part in module.named_modules():
+        _refuse_other_norms(path, part)
         if path:
             hooks += [
                 part.register_forward_pre_hook(enter(path), with_kwargs=True),
@@ -583,6 +593,35 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
     top.gives = refs(result)
     asked = tuple(dict.fromkeys(recorder.asked))
     return Recording(top, numbers, top.gives, recorder.shapes, asked)
+
+
+def is_spectral_norm(part: nn.Module) -> bool:
+    """Return whether a module makes weights as `spectral_norm` does."""
+    from torch.nn.utils import parametrizations
+
+    return isinstance(part, parametrizations._SpectralNorm)
+
+
+def _refuse_other_norms(path: str, part: nn.Module) -> None:
+    """Refuse spectral norm in a form, or with settings, that no kind has.
+
+    Raises:
+        Untraceable: naming the module.
+    """
+    from torch.nn.utils.spectral_norm import SpectralNorm
+
+    hooks = part._forward_pre_hooks.values()
+    if any(isinstance(hook, SpectralNorm) for hook in hooks):
+        raise Untraceable(
+            f"`{path}` has spectral norm by a hook; use `spectral_norm` of "
+            "torch.nn.utils.parametrizations instead"
+        )
+    settings: tuple[Any, Any] = (1, 1e-12)
+    if is_spectral_norm(part) and (part.n_power_iterations, part.eps) != settings:
+        raise Untraceable(
+            f"`{path}` is spectral norm with {part.n_power_iterations} iterations and "
+            f"eps {part.eps}, and only 1 and 1e-12 are known"
+        )
 
 
 def _reason(error: Exception, path: str) -> str:

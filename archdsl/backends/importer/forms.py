@@ -30,6 +30,7 @@ from archdsl.backends.torch.nodes import LiteralExpr, Var
 from archdsl.backends.torch.templates import fill
 from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
+from archdsl.spectral import Spectral
 from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
 # Shapes to try a kind on: twelve channels have many divisors.
@@ -227,6 +228,8 @@ def forms() -> dict[str, tuple[Form, ...]]:
 
 
 def _forms_of(kind: type[Layer]) -> Iterator[Form]:
+    if issubclass(kind, Spectral):
+        return  # its calls are those of the kind that it is baked into
     seen: set[tuple[Any, ...]] = set()
     for inputs in _inputs(kind):
         axes = len(sizes(inputs[0]))
@@ -567,8 +570,28 @@ def _fitted(
             op = op and _divided(op, form, inputs, leaves)
             if op is not None and _agrees(op, inputs, sources, calls, result):
                 owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
+                op = _with_spectral_norm(op, inputs, owns)
                 return FoundLayer(op, sources, result, len(calls), owns)
     return None
+
+
+def _with_spectral_norm(
+    op: Layer, inputs: tuple[Shape, ...], owns: Sequence[OwnTensor]
+) -> Layer:
+    """Return a layer as the kind whose weight is made of the tensor that it owns."""
+    other = _spectral_kinds().get(op.word)
+    if other is None:
+        return op
+    made = other(**vars(op))
+    names = [t.name for t in made.tensors(*inputs) if t.made_into]
+    divided = any(f".{own.key}".endswith(f".{n}") for own in owns for n in names)
+    return made if divided else op
+
+
+@cache
+def _spectral_kinds() -> Mapping[str, type[Layer]]:
+    """Return the kinds with spectral norm by those without."""
+    return {k.baked: k for k in all_kinds() if issubclass(k, Spectral)}
 
 
 def _divided(

@@ -7,7 +7,7 @@ container around it, with dotted names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -272,7 +272,8 @@ class Builder:
         tensors = one.op.tensors(*(self.shapes[n] for n in one.reads))
         names = {tensor.name for tensor in tensors}
         return all(
-            own.key in self.ranks and (names == {""} or _last(own.key) in names)
+            own.key in self.ranks
+            and (names == {""} or _owner(own.key, names) is not None)
             for own in one.owns
         )
 
@@ -285,7 +286,7 @@ class Builder:
         if keys:
             names = [tensor.name for tensor in one.op.tensors(*inputs)]
             bare = names[:1] == [""]
-            path = keys[0] if bare else keys[0].rpartition(".")[0]
+            path = keys[0] if bare else _owner(keys[0], names) or ""
         leaf = LayerLeaf(one.op, path, one.reads, one.gives, keys)
         self.leaves.append(leaf)
         self.homes[id(leaf)] = home
@@ -518,9 +519,12 @@ def _chain_concats(nodes: Sequence[LayerTree]) -> None:
         known[whole] = node.gives
 
 
-def _last(key: str) -> str:
-    """Return the name of a tensor in its module."""
-    return key.rpartition(".")[2]
+def _owner(key: str, names: Iterable[str]) -> str | None:
+    """Return the path of the module whose tensor of one of some names has a key."""
+    for name in names:
+        if f".{key}".endswith(f".{name}"):
+            return key[: -len(name)].removesuffix(".")
+    return None
 
 
 def _identity(value: int) -> LayerLeaf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.spectral import WRAPPER
 from archdsl.values import channels, sizes
 
 from .function import Function, Module, ShapedCall
@@ -212,5 +213,11 @@ ENTRIES: Final = (
             "ultralytics_thop": linear,
         },
         ordered=True,
+    ),
+    Module(
+        WRAPPER,
+        "module, name='weight', n_power_iterations=1, eps=1e-12, dim=None",
+        "",
+        {},
     ),
 )

@@ -193,14 +193,12 @@ class Demands:
             name = f"{form.origin}.{call.name}" if form.origin else call.name
             known = helper(call.name, form.helper).signature if form.helper else None
             args, _ = bound(name, _arguments(call), dict(call.kwargs), known)
+            bare = isinstance(one, BareParameter)
             if isinstance(one, Instance):
                 raise Different(step, f"it is a {one.kind.name}, not {name}")
-            own = "nn.Parameter" if isinstance(one, BareParameter) else one.name
-            if own != name or one.args != args:
-                here, due = (
-                    show_operation((own, *one.args)),
-                    show_operation((name, *args)),
-                )
+            own = ("nn.Parameter", *one.args) if bare else one.made_by
+            if own != (name, *args):
+                here, due = show_operation(own), show_operation((name, *args))
                 raise Different(step, f"it is {here}, and should be {due}")
 
     # ---- initialisers
@@ -230,7 +228,7 @@ class Demands:
                 if not way.is_about(step.path, step.op.word):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
-                if start and any(tensor.name == way.tensor for tensor in tensors):
+                if start and any(tensor.used_as == way.tensor for tensor in tensors):
                     found.setdefault(step.path, {})[way.tensor] = start
         return found
 
