@@ -58,8 +58,8 @@ class ZerosInMaximum(Rule):
 def _finding(node: Node, maker: Node) -> Finding:
     return Finding(
         node,
-        f"the zeros of {maker.step.path} become the maximum in {node.step.path} "
-        "wherever the map is negative",
+        f"the zeros of {maker.step.path} are the maximum in {node.step.path} wherever "
+        "all values of a window are negative",
         label=f"it reads `{maker.op.label()}`",
         help=_help(node, maker),
     )
