@@ -26,6 +26,12 @@ def may_be(label: t.Label, name: str) -> bool:
     return _pattern(label).fullmatch(name) is not None
 
 
+@lru_cache(maxsize=256)  # asked for with every call
+def has_outputs(definition: t.Definition) -> bool:
+    """Return whether a block has outputs besides its main one."""
+    return any(isinstance(node, t.Output) for node in _statements(definition))
+
+
 def names_read(part: t.SyntaxNode) -> set[str]:
     """Return the names of values, words and functions that a part of a block uses."""
     found: set[str] = set()
@@ -69,12 +75,18 @@ def _pattern(label: t.Label) -> re.Pattern[str]:
 
 
 def _labels(definition: t.Definition) -> Iterator[t.Label]:
+    for node in _statements(definition):
+        if isinstance(node, t.ChainStep) and node.label is not None:
+            yield node.label
+
+
+def _statements(definition: t.Definition) -> Iterator[t.SyntaxNode]:
+    """Yield the statements and steps of a block, however deep."""
     stack: list[object] = [definition.body]
     while stack:
         node = stack.pop()
         if isinstance(node, list):
             stack.extend(node)
         elif isinstance(node, t.SyntaxNode) and not isinstance(node, t.Expr):
-            if isinstance(node, t.ChainStep) and node.label is not None:
-                yield node.label
+            yield node
             stack.extend(vars(node).values())

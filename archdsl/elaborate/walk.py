@@ -127,7 +127,6 @@ class Walker:
             self._at_network(statement.span, context, "expect")
             self.state.expects.append((statement, context))
         elif isinstance(statement, t.Output):
-            self._at_network(statement.span, context, "output")
             self._output(statement, value, context)
         elif isinstance(statement, t.Input):
             self._at_network(statement.span, context, "input")
@@ -176,12 +175,16 @@ class Walker:
         return value if len(state.inputs) > 1 else made
 
     def _output(self, statement: t.Output, value: Value, context: Context) -> None:
+        self._check_output(statement, context)
         inner = context.replace(
             training=statement.training or context.training, within="another output"
         )
         result = self._chain(statement.chain, value, inner)
         name = self._output_name(statement, context)
         self.state.reads([result])
+        if context.space.path:
+            context.space.outputs[name] = result, statement.span
+            return
         if result.shape is not None:
             self.state.outputs.append(
                 Port(
@@ -192,15 +195,46 @@ class Walker:
                 )
             )
 
+    def _check_output(self, statement: t.Output, context: Context) -> None:
+        """Refuse an output where there can be none.
+
+        Raises:
+            Fault: if this is such a place.
+        """
+        if not context.space.path or statement.training:
+            word = "training output" if statement.training else "output"
+            self._at_network(statement.span, context, word)
+            return
+        if context.within or context.space.indexed:
+            where = context.within or "a seq, whose parts have no names"
+            raise Fault(
+                "A0211",
+                f"`output` belongs in a block or labelled braces, not in {where}",
+                statement.span,
+                help="move it out, to the statements around that"
+                if context.within
+                else "drop `seq`, and give the parts their numbers by labels",
+            )
+
     def _output_name(self, statement: t.Output, context: Context) -> str:
-        """Return the label of an output's last layer, or else its number.
+        """Return the label of an output's last layer, or else, of an output of the
+        network, its number.
 
         Raises:
             Fault: if it cannot be the output's name.
         """
-        others = self.state.outputs
+        path = context.space.path
+        others = [*context.space.outputs] if path else []
+        others += [port.name for port in self.state.outputs] if not path else []
         step = statement.chain.steps[-1]
         label = step.label or (step.path if isinstance(step, t.Tap) else None)
+        if label is None and path:
+            raise Fault(
+                "A0103",
+                f"an output of {path} has no name",
+                statement.span,
+                help="label the last layer of its chain, as in `output skip: conv 3x3`",
+            )
         text = label_text(label, context) if label else f"output{len(others) + 1}"
         name = text.rpartition(".")[2]
         if not name.isidentifier():
@@ -211,7 +245,7 @@ class Walker:
                 step.label.span if step.label else statement.span,
                 help="label the last layer of the output's chain by a plain name",
             )
-        if name == "output" or any(port.name == name for port in others):
+        if name == "output" or name in others:
             raise Fault(
                 "A0101",
                 "the main output is named `output`"
@@ -401,7 +435,7 @@ class Walker:
             except Fault as fault:
                 self.state.report(fault, context)  # what follows is not changed by it
         if label is not None:
-            space.values[label] = result
+            space.enter(label, result)
             self.written(space)[label] = LabelledStep(step, context, value, copy)
         return result
 
@@ -416,6 +450,8 @@ class Walker:
             trail = context.trail
             definition = trail[0].definition if trail else self.state.definition
             lost = self.state.faults and definition and may_bear(definition, label)
+            # The owner of an output may lack it because of an earlier mistake.
+            lost = lost or (self.state.faults and _owner_of(label, context.space))
             raise Fault(
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
@@ -443,15 +479,22 @@ class Walker:
         return self.place.owner(owner, partial(self.body, step.body))
 
 
+def _owner_of(label: str, space: Namespace) -> str:
+    """Return the label of the part whose output a label with a dot would be."""
+    owner = label.rpartition(".")[0]
+    return owner if owner and space.find(owner) is not None else ""
+
+
 def _how_to_tap(label: str, context: Context) -> str:
     """Return a hint for a label that a tap does not find."""
     space = context.space
-    owner, dot, _ = label.rpartition(".")
-    if dot and owner in space.labels():
-        return (
-            f"labels inside `{owner}` belong to it: give each part a label with a "
-            f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
-            "around them"
+    if owner := _owner_of(label, space):
+        meant = did_you_mean(label, [n for n in space.labels() if n != owner])
+        name = label.rpartition(".")[2]
+        name = name if name.isidentifier() else f"part{name}"
+        return meant or (
+            f"labels inside `{owner}` belong to it, and only its outputs can be read "
+            f"outside: write `output @{name}` in it, and read `@{owner}.{name}`"
         )
     if space.is_outside(label):
         # Of braces that were given to a block, the block is not known here.

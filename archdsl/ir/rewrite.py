@@ -69,6 +69,7 @@ class _Rewriter:
             "input": entry,
             "ports": with_values(group.ports, self._value),
             "output": self._value(group.output),
+            "extras": with_values(group.extras, self._value),
             "children": tuple(children),
         }
         return changed(group, **made)

@@ -7,9 +7,10 @@ anything else reads it. What is asked:
 - Data: a value is made once, and before it is read. Shapes are those that the layers
   give, and what reads a value knows its shape.
 - Owners: of what is made inside a network, block or group, the parts outside read its
-  output alone. Inside, everything that was made before in the owners around can be
+  outputs alone. Inside, everything that was made before in the owners around can be
   read: those are taps. Transparent groups hide nothing. An `output` of the network may
   be any value. A block with several inputs names them, and is given different values.
+  A block or group with several outputs makes them all, and they are different values.
 - Structure: what flows into a group is there before it; what flows out was made in it,
   or passes through. Copies of a repeat follow each other.
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
@@ -184,6 +185,8 @@ class _Verifier:
         self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
         self._group_ends(("root",), root)
+        if root.extras:
+            self.report(("root", "extras"), "the outputs are those of the network")
         self._outputs()
         self._unread()
         self._floats(("root",), root, {})
@@ -334,8 +337,10 @@ class _Verifier:
         before = len(self.order)
         self._children(place, group, owner)
         self._group_ends(place, group)
-        for value in self.order[before:]:
-            if value != group.output and value not in self.inside:
+        made = self.order[before:]
+        self._extras(place, group, made)
+        for value in made:
+            if value not in group.outputs and value not in self.inside:
                 self.inside[value] = group.path
         first = self.firsts.setdefault(group.path, group)
         if group.shared and (not isinstance(first, Group) or first is group):
@@ -356,6 +361,8 @@ class _Verifier:
         self._condition((*place, "condition"), group, owner)
         self._children(place, group, owner)
         self._group_ends(place, group)
+        if group.extras:
+            self.report((*place, "extras"), "it owns nothing, and so hides nothing")
         if group.role == "repeat":
             self._copies(place, group)
 
@@ -390,6 +397,33 @@ class _Verifier:
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
             self.read.discard(group.output)
+
+    def _extras(self, place: Location, group: Group, made: Sequence[int]) -> None:
+        """Check the outputs of a block or group that has several.
+
+        Args:
+            place: of the group.
+            group: the group.
+            made: the values that are made in it.
+        """
+        if not group.extras:
+            return
+        at = (*place, "extras")
+        self._port_names("extras", group.extras, place)
+        if group.indexed:
+            self.report(at, "the parts of a seq are modules of one output")
+        if len(set(group.outputs)) < len(group.outputs):
+            self.report(at, "two outputs are the same value")
+        if not set(made).issuperset(group.outputs):
+            self.report(at, "an output is a value from outside")
+        for number, port in enumerate(group.extras):
+            where = (*at, number)
+            known = port.value in self.read
+            self._check_read(where, port.value, port.shape, True)
+            if not known:
+                self.read.discard(port.value)
+            if port.training:
+                self.report(where, f"the output {port.name} exists only in training")
 
     def _ports(self, place: Location, group: Group) -> None:
         """Check the inputs of a block that has several."""
@@ -492,6 +526,7 @@ class _Verifier:
             fields += [("count", "", part.count)]
             fields += [("parameters", p.name, p.value) for p in part.parameters]
             fields += [("ports", p.name, p.shape) for p in part.ports]
+            fields += [("extras", p.name, p.shape) for p in part.extras]
         for field, name, value in fields:
             if not _holds(value, names):
                 self.report(
@@ -643,7 +678,7 @@ def _outline(part: Step | Group) -> Any:
     """Return what two uses of one part have in common."""
     if isinstance(part, Step):
         return part.path, part.op.word
-    ports = tuple(port.name for port in part.ports)
+    ports = tuple(port.name for port in (*part.ports, *part.extras))
     inside = tuple(map(_outline, part.children))
     return part.path, part.role, part.indexed, ports, inside
 

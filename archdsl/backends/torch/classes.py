@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -188,6 +189,8 @@ class ClassPlan:
             their answers in the calls so far.
         apart: values of the block's parameters that are no numbers.
         unrolled: how often parts are repeated that are written one by one.
+        extras: the outputs besides the main one, by name, with their shapes for the
+            docstring.
         is_divided: whether a condition decides about its code.
         served: answers and statements of calls that share a divided class.
         holes: the condition of each submodule that is an identity where calls with
@@ -216,7 +219,9 @@ class ClassPlan:
         tests: Mapping[Test, bool] = MappingProxyType({}),
         apart: tuple[Any, ...] = (),
         unrolled: tuple[int, ...] = (),
+        extras: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.extras = dict(extras)
         self.revision = revision
         self.role = role
         self.word = word
@@ -565,8 +570,9 @@ def passed_on(statements: Iterable[PyStatement]) -> tuple[PyStatement, ...]:
                 and before.target == name
                 and not before.typed
                 and last[name] <= place
+                and one.target not in before.others
             ):
-                found[-1] = Assign(one.target, before.value)
+                found[-1] = replace(before, target=one.target)
                 continue
         found.append(one)
     return tuple(found)
