@@ -181,9 +181,15 @@ class Walker:
         )
         result = self._chain(statement.chain, value, inner)
         name = self._output_name(statement, context)
-        self.state.reads([result])
         if context.space.path:
             context.space.outputs[name] = result, statement.span
+        if context.space.path and context.space.outer is not None:
+            # What is behind braces decides about a bias inside.
+            self.state.read.add(result.number)
+            result.read()
+        else:
+            self.state.reads([result])
+        if context.space.path:
             return
         if result.shape is not None:
             self.state.outputs.append(
@@ -229,11 +235,14 @@ class Walker:
         step = statement.chain.steps[-1]
         label = step.label or (step.path if isinstance(step, t.Tap) else None)
         if label is None and path:
+            help = "label the last layer of its chain, as in `output skip: conv 3x3`"
+            first = statement.chain.steps[0].label
+            if first is not None:
+                own = first.span.text
+                help = f"a label names its own layer, so put `{own}:` before the last "
+                help += f"one: `output ... -> {own}: ...`"
             raise Fault(
-                "A0103",
-                f"an output of {path} has no name",
-                statement.span,
-                help="label the last layer of its chain, as in `output skip: conv 3x3`",
+                "A0103", f"an output of {path} has no name", statement.span, help=help
             )
         text = label_text(label, context) if label else f"output{len(others) + 1}"
         name = text.rpartition(".")[2]
