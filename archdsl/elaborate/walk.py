@@ -459,8 +459,6 @@ class Walker:
             trail = context.trail
             definition = trail[0].definition if trail else self.state.definition
             lost = self.state.faults and definition and may_bear(definition, label)
-            # The owner of an output may lack it because of an earlier mistake.
-            lost = lost or (self.state.faults and _owner_of(label, context.space))
             raise Fault(
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
@@ -500,7 +498,12 @@ def _how_to_tap(label: str, context: Context) -> str:
     if owner := _owner_of(label, space):
         meant = did_you_mean(label, [n for n in space.labels() if n != owner])
         name = label.rpartition(".")[2]
-        name = name if name.isidentifier() else f"part{name}"
+        if not name.isidentifier():
+            return (
+                f"labels inside `{owner}` belong to it: give each part a label with a "
+                f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
+                "around them"
+            )
         return meant or (
             f"labels inside `{owner}` belong to it, and only its outputs can be read "
             f"outside: write `output @{name}` in it, and read `@{owner}.{name}`"

@@ -432,6 +432,26 @@ def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
     return made
 
 
+def with_own_outputs(group: Group) -> Group:
+    """Return a group without further outputs that it does not make, or has already.
+
+    What read them outside can read those values themselves. If the main output comes
+    from outside, another one takes its place.
+    """
+    if not group.extras:
+        return group
+    made = {step.output for step in group.steps()}
+    shapes = {port.value: port for port in reversed(group.extras)}
+    found = [n for n in dict.fromkeys(group.outputs) if n in made]
+    if found == list(group.outputs):
+        return group
+    fields: dict[str, Any] = {"extras": tuple([shapes[n] for n in found[1:]])}
+    if found and found[0] != group.output:
+        first = shapes[found[0]]
+        fields |= {"output": first.value, "shape": first.shape}
+    return changed(group, **fields)
+
+
 def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Port, ...]:
     """Return inputs or outputs, the number of each value replaced by another one."""
     return tuple(

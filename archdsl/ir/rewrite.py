@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from archdsl.ir.nodes import Group, Network, Step, changed, with_root, with_values
+from archdsl.ir.nodes import (
+    Group,
+    Network,
+    Step,
+    changed,
+    with_own_outputs,
+    with_root,
+    with_values,
+)
 from archdsl.layer import Layer
 
 
@@ -72,7 +80,7 @@ class _Rewriter:
             "extras": with_values(group.extras, self._value),
             "children": tuple(children),
         }
-        return changed(group, **made)
+        return with_own_outputs(changed(group, **made))
 
     def _step(self, step: Step) -> Step:
         left = self.inputs.get(step.output, step.inputs)

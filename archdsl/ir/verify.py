@@ -20,7 +20,8 @@ anything else reads it. What is asked:
 - Modes: what serves training alone is read by such parts alone.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
-- Nothing is made for nothing: each value is read, or is an output.
+- Nothing is made for nothing: each value is read, or is an output. A further output of
+  a part that is used again need not be read in each use.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ class _Verifier:
         inside: for each value that no part may read any more, the path of the owner
             that it stays in.
         read: values that something reads.
+        exported: the further outputs of parts, by the part's path and their names.
     """
 
     def __init__(self, network: Network) -> None:
@@ -161,6 +163,7 @@ class _Verifier:
         self.read: set[int] = set()
         self.made_at: dict[int, Location] = {}
         self.firsts: dict[str, Step | Group] = {}
+        self.exported: list[tuple[tuple[str, str], int]] = []
         self.order: list[int] = []
         self.steps: list[Step] = []
 
@@ -422,6 +425,7 @@ class _Verifier:
             self._check_read(where, port.value, port.shape, True)
             if not known:
                 self.read.discard(port.value)
+            self.exported.append(((group.path, port.name), port.value))
             if port.training:
                 self.report(where, f"the output {port.name} exists only in training")
 
@@ -625,8 +629,10 @@ class _Verifier:
             self.report(place, "its value exists only in training")
 
     def _unread(self) -> None:
+        again = {path for path, value in self.exported if value in self.read}
+        known = {value for path, value in self.exported if path in again}
         for value, place in self.made_at.items():
-            if value not in self.read:
+            if value not in self.read and value not in known:
                 self.report(place, f"nothing reads the value {value}")
 
     def _initializer(self, place: Location, one: Initializer) -> None:

@@ -236,6 +236,8 @@ class _Flattener:
         optional: whether it encountered guards, repeats without copies, or empty
             modules.
         kept: whether empty modules are called anyway.
+        projections: names of the projections that there are: a shortcut that would have
+            one by such a name, in another round of a repeat, has none in any call.
     """
 
     def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
@@ -245,6 +247,11 @@ class _Flattener:
         self.reads = flows.slots(owner).reads
         self.optional = False
         self.kept = False
+        self.projections = {
+            part.name
+            for part in _parts(owner)
+            if isinstance(part, Group) and part.role == "shortcut" and part.children
+        }
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
         self.fresh = 0
@@ -333,7 +340,9 @@ class _Flattener:
         for child in group.children:
             if isinstance(child, Step) or child.role != "shortcut" or not adds:
                 yield from self.children((child,), outer)
-            elif child.condition is None and not child.name:
+            elif (child.condition is None and not child.name) or (
+                not child.children and child.name in self.projections
+            ):
                 yield from self._kept_shortcut(child, group)
             else:
                 yield self._shortcut(child, group)
