@@ -241,6 +241,8 @@ class Walker:
                 own = first.span.text
                 help = f"a label names its own layer, so put `{own}:` before the last "
                 help += f"one: `output ... -> {own}: ...`"
+                nothing = self.state.new_value(None)  # for taps that mean it
+                context.space.outputs[own] = nothing, statement.span
             raise Fault(
                 "A0103", f"an output of {path} has no name", statement.span, help=help
             )

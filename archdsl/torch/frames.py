@@ -50,7 +50,7 @@ class _Item(NamedTuple):
         last: place of its last node.
         function: the value that it computes if it is written as a function, or None.
         named: the value that it computes if the spec has a name for it, or None.
-        extras: further values that it computes, each of which has a variable.
+        extras: the further values that it computes, each of which has a variable.
     """
 
     statement: int
@@ -86,15 +86,12 @@ class _Walk:
                 # Its variable has its own name, so it is never reassigned.
                 self._hold(item.named, last)
             for value in item.extras:
-                if counts[value] or value in group.outputs:
-                    self._hold(value, last)
+                self._hold(value, last)
             if item.function is not None and not outside.isdisjoint(item.reads):
                 self.lent.add(item.function)
         named = group.output if group.name.isidentifier() else None
         extras = group.outputs[1:]
-        return _Item(
-            group.statement, outside, first, last, named=named, extras=extras
-        )
+        return _Item(group.statement, outside, first, last, named=named, extras=extras)
 
     def _statement(self, items: list[_Item]) -> set[int]:
         """Hold what a statement reads; return the values that come from outside it."""
