@@ -344,14 +344,19 @@ def test_the_main_output_may_be_the_one_that_goes() -> None:
 
 def test_what_keeps_two_outputs_apart_stays() -> None:
     network = archdsl.loads(
-        net("a: { conv 1x1; output same_one: identity; identity }", "add { | @a.same_one }")
+        net(
+            "a: { conv 1x1; output same_one: identity; identity }",
+            "add { | @a.same_one }",
+        )
     )
     assert RemoveIdentities().apply(network) == network
 
 
 def test_outputs_that_become_one_value_are_one() -> None:
     network = archdsl.loads(
-        net("a: { conv 1x1 -> m: relu; output n: bn; @m }", "add { | @a.n -> conv 1x1 }")
+        net(
+            "a: { conv 1x1 -> m: relu; output n: bn; @m }", "add { | @a.n -> conv 1x1 }"
+        )
     )
     found = FoldNormsAhead().apply(network)
     assert block(found, "a").extras == ()

@@ -100,7 +100,9 @@ class Placer:
         state.statement = statement
         if any(end.shape is None for end in owner.ends):
             value = Value(result.number, None)
-            value.extras = {n: Value(v.number, None) for n, (v, _) in space.outputs.items()}
+            value.extras = {
+                n: Value(v.number, None) for n, (v, _) in space.outputs.items()
+            }
             return Inside(space, result, value)
         value = _outside(result, before, owner.ends, bindings)
         value.extras = self._extras(space, value, before, owner, bindings)

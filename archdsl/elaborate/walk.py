@@ -219,7 +219,7 @@ class Walker:
                 statement.span,
                 help="move it out, to the statements around that"
                 if context.within
-                else "drop `seq`, and give the parts their numbers by labels",
+                else "drop `seq`: an output has the name of a part",
             )
 
     def _output_name(self, statement: t.Output, context: Context) -> str:

@@ -129,5 +129,5 @@ def _unread(extra: Extra) -> Diagnostic:
         extra.span,
         label="nothing reads it",
         notes=tuple(call.note() for call in extra.trail),
-        help=f"give this a label, and read it by a tap such as `@label.{extra.name}`",
+        help=f"read it by a tap of this part's label: `@label.{extra.name}`",
     )
