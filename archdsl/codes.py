@@ -304,8 +304,8 @@ _ARGUMENTS: Final = {
     "A0211": Entry(
         "a statement belongs to the network itself",
         "`input`, `training output` and `expect` apply to a whole network, so they "
-        "cannot be in a block, in a branch or in labelled braces. `output` belongs in a "
-        "network, a block or labelled braces, and cannot be in a branch or a `seq`.",
+        "cannot be in a block, in a branch or in labelled braces. `output` belongs in "
+        "a network, a block or labelled braces, not in a branch or a `seq`.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),

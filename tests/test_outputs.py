@@ -215,18 +215,21 @@ FORMS = {
     "in unlabelled braces": "{ a: split }\nconcat { | @a.low | @a.gate }",
     "nested": "a: around\nconcat { @a.low -> conv 1x1 | }",
     "as a value": "given<split>\ngiven<split<width = 8>>",
-    "by a loop": "a: stages<3>\nadd { | @a.stage{i} -> maxpool 2x2 for i in range(3) }\n"
+    "by a loop": "a: stages<3>\n"
+    "add { | @a.stage{i} -> maxpool 2x2 for i in range(3) }\n"
     "b: stages<1>\nconcat { | @b.stage0 -> maxpool 2x2 }",
     "repeated": "stage: split  x2\nconcat { | @stage{i}.low for i in [1, 2] }\n"
     "concat { | @stage{i}.gate for i in [1, 2] }",
     "repeated by a loop": "for i in range(2) { s{i}: split }\n"
     "concat { | @s{i}.gate for i in range(2) }\nconcat { | @s0.low | @s1.low }",
     "several inputs": "t: relu\nu: both { | conv 1x1 }\nadd { | @u.sum | @u.rest }",
-    "several inputs twice": "u: both { | relu }\nv: same u { | @u.rest -> add { | @u.sum } }\n"
+    "several inputs twice": "u: both { | relu }\n"
+    "v: same u { | @u.rest -> add { | @u.sum } }\n"
     "add { | @v.sum | @v.rest }",
     "shared": "a: split<4>\nb: same a\nconcat { | @a.low | @b.low }\n"
     "concat { | @a.gate | @b.gate }",
-    "shared and nested": "a: around\nconv 1x1 4\nb: same a\nconcat { @a.low | @b.low }\n"
+    "shared and nested": "a: around\nconv 1x1 4\nb: same a\n"
+    "concat { @a.low | @b.low }\n"
     "concat { | @a | @b }",
     "in a residual": "residual { a: split<4>; mul { | @a.gate -> conv 1x1 1 }"
     "; concat { | @a.low } }",
