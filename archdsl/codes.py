@@ -303,8 +303,9 @@ _ARGUMENTS: Final = {
     ),
     "A0211": Entry(
         "a statement belongs to the network itself",
-        "`input`, `output` and `expect` apply to a whole network, so they cannot "
-        "be in a block, in a branch or in labelled braces.",
+        "`input`, `training output` and `expect` apply to a whole network, so they "
+        "cannot be in a block, in a branch or in labelled braces. `output` belongs in "
+        "a network, a block or labelled braces, not in a branch or a `seq`.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
@@ -356,6 +357,15 @@ _SHAPES: Final = {
         "A network begins with `input` and the shape of one sample.",
         "arch 1\n\nnetwork net {\n    conv 3x3 16\n}\n",
         _net("conv 3x3 16"),
+    ),
+    "A0307": Entry(
+        "two outputs of a block are one value",
+        "What reads a block or labelled braces takes each of their outputs for a value "
+        "of its own that is made inside. So the main output cannot be the input, and "
+        "no other output can be the input, the main output or another one. An "
+        "`identity` makes a value of its own.",
+        _net("a: { conv 3x3 16; c: relu; output @c }", "add { | @a.c }"),
+        _net("a: { conv 3x3 16; c: relu; output @c; identity }", "add { | @a.c }"),
     ),
 }
 

@@ -114,7 +114,8 @@ def _node(node: Step | Group) -> Any:
         return *same, node.op.word, layer, node.inputs, _plain(node.shape)
     parts = [part for child in node.children for part in _nodes(child)]
     own = node.role, node.word, node.indexed, int(node.count), node.input
-    return *same, *own, _plain(node.shape), parts
+    extras = [(port.name, port.value, _plain(port.shape)) for port in node.extras]
+    return *same, *own, _plain(node.shape), extras, parts
 
 
 def _plain(value: Any) -> Any:

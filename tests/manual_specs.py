@@ -190,6 +190,7 @@ class _Scope:
     Attributes:
         params: of the definition around it, with their defaults.
         labels: that taps can read.
+        outputs: names of the outputs besides the main one.
         vector: whether a vector flows in.
         top: whether it is the network's own body.
     """
@@ -197,6 +198,7 @@ class _Scope:
     def __init__(self, vector: bool, top: bool) -> None:
         self.params: dict[str, str] = {}
         self.labels: list[str] = []
+        self.outputs: list[str] = []
         self.vector = vector
         self.top = top
 
@@ -209,11 +211,13 @@ class _Block(NamedTuple):
     vector: bool
     takes: bool
     inputs: int = 1
+    outputs: tuple[str, ...] = ()
 
 
 def specimen(case: int) -> str:
     """Return the valid spec of a number."""
-    return _Writer(Random(f"manual {case}"), several=case % 5 == 3).file()
+    random = Random(f"manual {case}")
+    return _Writer(random, several=case % 5 == 3, outputs=case % 5 == 4).file()
 
 
 def params_of(text: str) -> dict[str, Any] | None:
@@ -225,8 +229,10 @@ def params_of(text: str) -> dict[str, Any] | None:
 class _Writer:
     """Writes one spec."""
 
-    def __init__(self, random: Random, several: bool) -> None:
+    def __init__(self, random: Random, several: bool, outputs: bool) -> None:
         self.random = random
+        # Whether blocks and labelled braces may have several outputs.
+        self.outputs = outputs
         # Whether blocks may have several inputs.
         self.several = several
         self.definitions: list[str] = []
@@ -245,6 +251,8 @@ class _Writer:
             lines = [f"input one {shape}", f"input two {shape}", "add { | @two }"]
             self.scope.labels += ["one", "two"]
         self.grow(lines, self.random.randint(2, 6), self.network)
+        for _ in range(4 if self.outputs else 0):
+            self.attempt(lines, self.several_outputs, self.network)
         for _ in range(3):
             if self.attempt(lines, self.end, self.network):
                 break
@@ -316,15 +324,22 @@ class _Writer:
             ports = f"({', '.join(names)})" if names else ""
             head = f"block {name}{params}{ports}{' seq' if seq else ''}"
             shape = "4" if vector else "4x6x5"
-            call = self.braced("network Net", [f"input {shape}", f"{name}{fed}"])
+            reads = [f"output @u.{name}" for name in self.scope.outputs]
+            call = f"u: {name}{fed}" if reads else f"{name}{fed}"
+            call = self.braced("network Net", [f"input {shape}", call, *reads])
             self.definition = self.braced(head, body)
             return self.whole(self.definition, call)
 
         self.grow(lines, self.random.randint(1, 4), text)
+        for _ in range(3 if self.outputs and not seq else 0):
+            if not self.scope.outputs:
+                self.attempt(lines, lambda: self.further(2), text)
+                self.grow(lines, 1, text)
         if lines and _load(text(lines)):
             self.definitions.append(self.definition)
             known = dict(self.scope.params)
-            self.blocks.append(_Block(name, known, vector, takes, inputs))
+            outputs = tuple(self.scope.outputs)
+            self.blocks.append(_Block(name, known, vector, takes, inputs, outputs))
 
     def grow(
         self, lines: list[str], count: int, text: Callable[[Sequence[str]], str]
@@ -341,10 +356,11 @@ class _Writer:
         """Add a statement if the whole is valid with it."""
         scope = self.scope
         params, labels = dict(scope.params), list(scope.labels)
+        outputs = list(scope.outputs)
         line = write()
         network = _load(text([*lines, line]))
         if network is None:
-            scope.params, scope.labels = params, labels
+            scope.params, scope.labels, scope.outputs = params, labels, outputs
             return False
         lines.append(line)
         scope.vector = len(network.outputs[0].shape) == 1
@@ -368,6 +384,9 @@ class _Writer:
             forms += [self.braces, self.loop, self.seq]
         if self.scope.top and depth > 1:
             forms += [self.output]
+        if self.outputs:
+            forms += [self.call] * 4 + [self.stage] * (2 if depth else 0)
+            forms += [self.further] * (2 if depth > 1 and not self.scope.top else 0)
         return self.some(*forms)(depth)
 
     def body(self, depth: int, most: int = 3) -> str:
@@ -423,8 +442,12 @@ class _Writer:
         before = self.some("", "", f"{self.layer()} -> ")
         return f"{before}same {self.some(*self.scope.labels)}" + self.copies(5)
 
-    def call(self, depth: int) -> str:
+    def call(self, depth: int, plain: bool = False) -> str:
         known = [block for block in self.blocks if block.vector == self.scope.vector]
+        if plain:
+            known = [block for block in known if not block.outputs]
+        elif self.outputs and self.chance(2):
+            known = [block for block in known if block.outputs] or known
         if not known:
             return self.chain(depth)
         if self.chance(3):  # few have a list
@@ -438,7 +461,66 @@ class _Writer:
         if block.inputs > 1:
             more = [self.branch(0) or self.part() for _ in range(block.inputs - 1)]
             text += f" {{ {' | '.join([self.some('', self.part()), *more])} }}"
+        if block.outputs:
+            return self.read(self.fresh("v"), text, block.outputs)
         return self.some_copies(text, 3, 5)
+
+    def read(self, label: str, text: str, outputs: Sequence[str]) -> str:
+        """Write a part with several outputs, or copies of it, and what reads them."""
+        copies = self.some(1, 1, 1, 1, 1, 2)
+        parts = [f"{label}: {text}" + ("  x2" if copies > 1 else "")]
+        labels = [label] if copies == 1 else [f"{label}1", f"{label}2"]
+        if copies == 1 and self.chance(4):
+            labels.append(self.fresh("v"))
+            parts.append(f"{labels[-1]}: same {label}")
+        self.scope.labels += labels
+        for output in [f"{one}.{name}" for one in labels for name in outputs]:
+            if self.chance(12):
+                continue  # nothing reads it, unless a later statement does
+            self.scope.labels.append(output)
+            parts.append(self.reading(output))
+        return "; ".join(parts)
+
+    def reading(self, output: str) -> str:
+        if self.scope.vector:
+            return self.some(f"concat {{ | @{output} }}", f"output @{output}")
+        found = self.some(
+            f"concat {{ | @{output} }}",
+            f"concat {{ | resize {{ @{output} | }} }}",
+            f"concat {{ relu | resize {{ @{output} -> {self.layer()} | }} }}",
+            f"mul {{ | @{output} -> conv 1x1 1 -> adaptiveavgpool 1x1 -> sigmoid }}",
+            f"output @{output}" if self.chance(2) else f"crop {{ | @{output} }}",
+        )
+        if found.startswith("output") and not self.scope.top:
+            self.scope.outputs.append(output.rpartition(".")[2])
+        return found
+
+    def further(self, depth: int) -> str:
+        """Write a further output of the block."""
+        plain = [n for n in self.scope.labels if n.isidentifier()]
+        if plain and self.chance(2):
+            self.scope.outputs.append(self.some(*plain))
+            return f"output @{self.scope.outputs[-1]}"
+        self.scope.outputs.append(self.fresh("o"))
+        source = f"@{self.some(*self.scope.labels)} -> " if plain else ""
+        return f"output {source}{self.scope.outputs[-1]}: {self.layer()}"
+
+    def several_outputs(self) -> str:
+        calls = [self.call] * sum(bool(block.outputs) for block in self.blocks)
+        return self.some(self.stage, *calls)(2)
+
+    def stage(self, depth: int) -> str:
+        """Write labelled braces with further outputs."""
+        labels, around = list(self.scope.labels), list(self.scope.outputs)
+        vector = self.scope.vector
+        self.scope.outputs = []
+        lines = [self.chain(0), self.further(0), self.statement(depth - 1)]
+        if self.chance(3):
+            lines.insert(2, self.further(0))
+        inner, outputs = "; ".join(lines), self.scope.outputs
+        self.scope.labels, self.scope.outputs = labels, around
+        self.scope.vector = vector
+        return self.read(self.fresh("g"), f"{{ {inner} }}", outputs)
 
     def argument(self, name: str) -> str:
         """Return a value for a block's parameter: another one's, or a plain one."""
@@ -470,7 +552,7 @@ class _Writer:
         before = list(self.scope.labels)
         parts = [self.layer() + self.copies(6) for _ in range(self.some(1, 2, 3))]
         if self.chance(4):
-            parts.append(self.call(0).rpartition(": ")[2])
+            parts.append(self.call(0, plain=True).rpartition(": ")[2])
         if self.chance(5):
             parts.append(f"{{ {self.layer()}; {self.layer()} }}{self.copies(2)}")
         if self.chance(4):

@@ -324,3 +324,18 @@ def test_a_count_is_still_an_argument() -> None:
 )
 def test_a_copy_of_a_repeat_runs_again(body: str) -> None:
     assert not faults(f"arch 1\nnetwork Net<n = 2> {{ input 3x8x8; {body} }}\n")
+
+
+def test_a_named_projection_that_only_the_first_round_has() -> None:
+    text = """arch 1
+block unit<width, count = 3> {
+    residual<projection = proj> { conv 3x3 width -> bn }  x(count)
+}
+network n {
+    input 4x6x6
+    unit<8>
+    unit<8>
+    unit<6, 2>
+}
+"""
+    assert not faults(text)

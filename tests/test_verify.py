@@ -231,6 +231,75 @@ def an_input_that_no_argument_can_be(network: Network, random: Random) -> Spoilt
     return each(network, fed(network), ports=lambda g: with_port(g, 0, name="train"))
 
 
+def parted(network: Network) -> list[tuple[Location, Group]]:
+    return [(p, g) for p, g in groups(network) if g.extras]
+
+
+def with_extra(group: Group, **fields: Any) -> tuple[Port, ...]:
+    """Return the further outputs of a part, the first of which has other fields."""
+    return changed(group.extras[0], **fields), *group.extras[1:]
+
+
+@spoiling("two outputs are the same value")
+def one_value_for_two_outputs(network: Network, random: Random) -> Spoilt:
+    same = lambda g: with_extra(g, value=g.output, shape=g.shape)  # noqa: E731
+    return each(network, parted(network), extras=same)
+
+
+@spoiling("two extras are named")
+def one_name_for_two_outputs(network: Network, random: Random) -> Spoilt:
+    again = lambda g: (*g.extras, g.extras[0])  # noqa: E731
+    return each(network, parted(network), extras=again)
+
+
+@spoiling("an output is a value from outside")
+def an_output_from_outside(network: Network, random: Random) -> Spoilt:
+    entry = lambda g: with_extra(g, value=g.input, shape=g.input_shape)  # noqa: E731
+    return each(network, parted(network), extras=entry)
+
+
+@spoiling("is inside")
+def an_output_less(network: Network, random: Random) -> Spoilt:
+    return each(network, parted(network), extras=lambda group: group.extras[1:])
+
+
+@spoiling(", and here ")
+def another_shape_of_an_output(network: Network, random: Random) -> Spoilt:
+    shape = lambda g: (*g.extras[0].shape[:-1], 77)  # noqa: E731
+    return each(
+        network, parted(network), extras=lambda g: with_extra(g, shape=shape(g))
+    )
+
+
+@spoiling("exists only in training")
+def an_output_of_training(network: Network, random: Random) -> Spoilt:
+    return each(network, parted(network), extras=lambda g: with_extra(g, training=True))
+
+
+@spoiling("is an attribute of torch's modules")
+def an_output_that_nothing_can_be(network: Network, random: Random) -> Spoilt:
+    return each(network, parted(network), extras=lambda g: with_extra(g, name="train"))
+
+
+@spoiling("modules of one output")
+def several_outputs_of_a_seq(network: Network, random: Random) -> Spoilt:
+    return each(network, parted(network), indexed=lambda _: True)
+
+
+@spoiling("it owns nothing")
+def outputs_of_what_owns_no_names(network: Network, random: Random) -> Spoilt:
+    own = [(p, g) for p, g in groups(network) if g.role == "copy"]
+    port = lambda g: (Port(name="p", value=g.output, shape=g.shape),)  # noqa: E731
+    return each(network, own, extras=port)
+
+
+@spoiling("the outputs are those of the network")
+def outputs_of_the_root(network: Network, random: Random) -> Spoilt:
+    root = network.root
+    port = Port(name="p", value=root.output, shape=root.shape)
+    yield lambda: changed(network, root=changed(root, extras=(port,)))
+
+
 @spoiling("is defined twice")
 def value_made_twice(network: Network, random: Random) -> Spoilt:
     return each(network, steps(network), output=lambda step: step.inputs[0])

@@ -34,6 +34,7 @@ from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile, load_file
 from archdsl.syntax.parser import parse_partial
+from archdsl.values import show_shape
 
 _NAME: Final = "archdsl_place"
 _ITEMS: Final = ("block", "default preset", "fn", "import", "network", "op", "preset")
@@ -314,12 +315,18 @@ def _labels(
 
 
 def _parts(made: MadeParts, path: str) -> Iterator[Completion]:
-    for nodes in made.values():
-        for node in nodes:
-            inside = node.path.removeprefix(f"{path}.")
-            if inside != node.path and "." not in inside:
-                what = node.word if isinstance(node, Group) else node.op.word
-                yield Completion(inside, "label", what)
+    every = [node for nodes in made.values() for node in nodes]
+    for node in every:
+        if isinstance(node, Group) and node.path == path and node.extras:
+            for port in node.extras:
+                shape = show_shape(port.shape)
+                yield Completion(port.name, "label", f"an output: {shape}")
+            return
+    for node in every:
+        inside = node.path.removeprefix(f"{path}.")
+        if inside != node.path and "." not in inside:
+            what = node.word if isinstance(node, Group) else node.op.word
+            yield Completion(inside, "label", what)
 
 
 def _types() -> Iterator[Completion]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from archdsl.editor.places import Declared, Trail, labels_at, names_at
 from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.labels import output_named
 from archdsl.figures import CLAIMED
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
@@ -49,7 +50,7 @@ def resolve(
         case t.Import():
             return _imported(inner, word, module)
         case t.Tap():
-            return _label(inner, around)
+            return _label(inner, around, word, module, library)
         case t.Label() if isinstance(step := around[-2], t.ChainStep):
             return Referent(name, step, inner.span)
         case t.Call() if word.start != inner.span.start:
@@ -98,18 +99,42 @@ def _imported(item: t.Import, word: Span, module: LoadedFile) -> Referent | None
     return None
 
 
-def _label(tap: t.Tap, around: Trail) -> Referent | None:
-    """Return the step that a tap reads, by the first part of its path."""
-    name = tap.path.span.text.split(".")[0]
+def _label(
+    tap: t.Tap, around: Trail, word: Span, module: LoadedFile, library: LoadedFile
+) -> Referent | None:
+    """Return the step that a tap reads: by the first part of its path, or an output of
+    that.
+    """
+    name, _, output = tap.path.span.text.partition(".")
     for step in reversed(labels_at(around, tap.span.start)):
         assert step.label is not None
         if step.label.span.text == name:
-            return Referent(name, step, step.label.span)
+            found = None
+            if output and output == word.text:
+                found = _output(step, output, module, library)
+            return found or Referent(name, step, step.label.span)
     owner = around[0]
     if isinstance(owner, t.Definition) and name in dict(owner.inputs):
         span = dict(owner.inputs)[name]
         return Referent(name, Declared("input", span, owner=owner), span)
     return None
+
+
+def _output(
+    step: t.ChainStep, name: str, module: LoadedFile, library: LoadedFile
+) -> Referent | None:
+    """Return the layer behind another output of a block or of braces."""
+    body: t.Body | None = step.body if isinstance(step, t.BracedGroup) else None
+    origin = None
+    if isinstance(step, t.Call):
+        called = shared(step.word, module, library)
+        if called is not None and isinstance(called.what, t.Definition):
+            body, origin = called.what.body, called.module
+    target = output_named(body, name) if body is not None else None
+    if target is None:
+        return None
+    where = target.label.span if target.label is not None else target.span
+    return Referent(name, target, where, origin)
 
 
 def _argument(

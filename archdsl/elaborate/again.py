@@ -57,7 +57,7 @@ def same(
         return inputs.again(walker, call, step, ref, own, value, context, where)
     walker.place.check_alike(earlier.value, value, call.span)
     again = walker.step(step, value, where, earlier.copy)
-    space.values[name] = first
+    space.enter(name, first)
     return again
 
 

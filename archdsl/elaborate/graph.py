@@ -68,6 +68,7 @@ class GraphSink:
                 ports=_ports(owner),
                 output=result.number,
                 shape=value.shape,
+                extras=_extras(value),
                 training=context.training,
                 statement=self._state.statement,
                 shared=context.shared,
@@ -213,6 +214,16 @@ def _ports(owner: Owner) -> tuple[Port, ...]:
         [
             new_port(name=name, value=end.number, shape=end.shape or ())
             for (name, _), end in zip(inputs, owner.ends, strict=bool(inputs))
+        ]
+    )
+
+
+def _extras(value: Value) -> tuple[Port, ...]:
+    """Return the other outputs of a group or block."""
+    return tuple(
+        [
+            new_port(name=name, value=one.number, shape=one.shape or ())
+            for name, one in value.extras.items()
         ]
     )
 

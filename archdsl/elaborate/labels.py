@@ -26,6 +26,28 @@ def may_be(label: t.Label, name: str) -> bool:
     return _pattern(label).fullmatch(name) is not None
 
 
+@lru_cache(maxsize=256)  # asked for with every call
+def has_outputs(definition: t.Definition) -> bool:
+    """Return whether a block has outputs besides its main one."""
+    return any(isinstance(node, t.Output) for node in _statements(definition.body))
+
+
+def output_named(part: t.SyntaxNode, name: str) -> t.ChainStep | None:
+    """Return the layer whose value an output of a block or braces is, by its name."""
+    nodes = list(_statements(part))
+    for node in nodes:
+        if not isinstance(node, t.Output):
+            continue
+        step = node.chain.steps[-1]
+        label = step.path if isinstance(step, t.Tap) and not step.label else step.label
+        if label is None or not may_be(label, name):
+            continue
+        steps = [one for one in nodes if isinstance(one, t.ChainStep) and one.label]
+        labelled = [s for s in steps if s.label and may_be(s.label, name)]
+        return labelled[0] if labelled else step
+    return None
+
+
 def names_read(part: t.SyntaxNode) -> set[str]:
     """Return the names of values, words and functions that a part of a block uses."""
     found: set[str] = set()
@@ -69,12 +91,18 @@ def _pattern(label: t.Label) -> re.Pattern[str]:
 
 
 def _labels(definition: t.Definition) -> Iterator[t.Label]:
-    stack: list[object] = [definition.body]
+    for node in _statements(definition.body):
+        if isinstance(node, t.ChainStep) and node.label is not None:
+            yield node.label
+
+
+def _statements(part: t.SyntaxNode) -> Iterator[t.SyntaxNode]:
+    """Yield the statements and steps of a part of a block, however deep, and itself."""
+    stack: list[object] = [part]
     while stack:
         node = stack.pop()
         if isinstance(node, list):
             stack.extend(node)
         elif isinstance(node, t.SyntaxNode) and not isinstance(node, t.Expr):
-            if isinstance(node, t.ChainStep) and node.label is not None:
-                yield node.label
+            yield node
             stack.extend(vars(node).values())

@@ -15,6 +15,7 @@ from archdsl.elaborate.chosen import choose
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.initializers import initializers
+from archdsl.elaborate.labels import has_outputs
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
@@ -335,12 +336,13 @@ class Counts:
     def open_owner(self, owner: Owner) -> Value | None:
         """Begin the lines of a block, or add the line of an equal one before.
 
-        Those of a block with several inputs are listed each time.
+        Those of a block with several inputs or outputs are listed each time.
         """
         definition, context = owner.definition, owner.context
         if definition is None:
             return None
-        key = None if len(owner.ends) > 1 else _key(owner, definition)
+        several = len(owner.ends) > 1 or has_outputs(definition)
+        key = None if several else _key(owner, definition)
         known = None if key is None else self._memo.block(key)
         if known is not None and _fits(known, context):
             return self._again(known, definition, owner)

@@ -28,6 +28,7 @@ class Namespace:
             None for those that had both in different iterations.
         given: for labelled blocks with several inputs, what flows into them.
         inputs: names of the inputs of the block, if it has several.
+        outputs: the other outputs of the block or braces, with their places.
         current: input of the step being elaborated, for the word `channels`.
         entry: input of the block, braces or network, for `@input`.
     """
@@ -44,6 +45,7 @@ class Namespace:
         "lets",
         "old",
         "outer",
+        "outputs",
         "path",
         "taken",
         "tests",
@@ -72,6 +74,7 @@ class Namespace:
         self.tests: dict[Test, bool | None] = {}
         self.given: dict[str, tuple[Value, ...]] = {}
         self.inputs: frozenset[str] = frozenset()
+        self.outputs: dict[str, tuple[Value, Span]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -91,6 +94,12 @@ class Namespace:
         names = [name for name, _ in block.inputs]
         self.values.update(zip(names, entries, strict=bool(names)))
         self.inputs = frozenset(names)
+
+    def enter(self, label: str, value: Value) -> None:
+        """Let taps read a value, and the other outputs of what it comes from."""
+        self.values[label] = value
+        for name, extra in value.extras.items():
+            self.values[f"{label}.{name}"] = extra
 
     def has(self, name: str) -> bool:
         """Return whether a layer or a container has a name."""

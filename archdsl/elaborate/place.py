@@ -12,7 +12,7 @@ from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
-from archdsl.elaborate.tensors import MergeWords, Value, named, rename
+from archdsl.elaborate.tensors import Extra, MergeWords, Value, named, rename
 from archdsl.elaborate.types import counted
 from archdsl.ir import Step
 from archdsl.ir.nodes import changed
@@ -90,22 +90,58 @@ class Placer:
         statement, before = state.statement, state.values
         entries, bindings = self._entries(owner, level)
         space.entry = entries[0]
-        inner = context.replace(space=space, level=level)
+        inner = context.replace(space=space, level=level, within="")
         if definition:
             space.name_inputs(definition, entries)
             result = self.whole(build, entries[0], inner)
         else:
             result = build(entries[0], inner)
         state.statement = statement
-        value = Value(result.number, None)
-        if result.shape is None or any(end.shape is None for end in owner.ends):
+        if any(end.shape is None for end in owner.ends):
+            value = Value(result.number, None)
+            value.extras = {
+                n: Value(v.number, None) for n, (v, _) in space.outputs.items()
+            }
             return Inside(space, result, value)
-        value.shape = result.shape
-        if bindings:
-            width = rename(channels(result.shape), bindings)
-            value.shape = with_channels(result.shape, width)
-        _keep_way(value, result, before, owner.ends, bindings)
+        value = _outside(result, before, owner.ends, bindings)
+        value.extras = self._extras(space, value, before, owner, bindings)
         return Inside(space, result, value)
+
+    def _extras(
+        self,
+        space: Namespace,
+        value: Value,
+        before: int,
+        owner: Owner,
+        bindings: Mapping[str, Poly],
+    ) -> dict[str, Value]:
+        """Return the other outputs of an owner as seen from outside, by name.
+
+        Args:
+            space: its namespace.
+            value: its main output.
+            before: number of the last value before it.
+            owner: the owner.
+            bindings: the names inside, in terms of those outside.
+        """
+        found: dict[str, Value] = {}
+        taken = {value.number: ""}
+        trail = owner.context.trail[1 if owner.definition else 0 :]
+        for name, (result, span) in space.outputs.items():
+            main = value.number <= before
+            found[name] = Value(result.number, None)
+            if result.shape is None or (main and value.shape is None):
+                continue
+            if main or result.number <= before or result.number in taken:
+                known = "" if main else taken.get(result.number)
+                fault = _no_output(name, known, main, space.path, span)
+                self.state.report(fault, owner.context)
+                continue
+            taken[result.number] = name
+            own = found[name] = _outside(result, before, owner.ends, bindings)
+            own.tapped = extra = Extra(owner.span, trail, name, space.path)
+            self.state.tapped.append(extra)
+        return found
 
     def _entries(self, owner: Owner, level: int) -> tuple[list[Value], dict[str, Poly]]:
         """Return what flows into an owner, its channels in the names used inside.
@@ -431,6 +467,54 @@ def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
         return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
     return alike[0] if alike else inputs[0]
+
+
+def _outside(
+    result: Value, before: int, ends: tuple[Value, ...], bindings: Mapping[str, Poly]
+) -> Value:
+    """Return an output of an owner as seen from outside.
+
+    Args:
+        result: the output as seen from inside.
+        before: number of the last value before the owner.
+        ends: its inputs.
+        bindings: the names inside, in terms of those outside.
+    """
+    value = Value(result.number, result.shape)
+    if result.shape is None:
+        return value
+    if bindings:
+        width = rename(channels(result.shape), bindings)
+        value.shape = with_channels(result.shape, width)
+    _keep_way(value, result, before, ends, bindings)
+    return value
+
+
+def _no_output(
+    name: str, known: str | None, main: bool, path: str, span: Span
+) -> Fault:
+    """Return why a value cannot be another output of a block or braces.
+
+    Args:
+        name: the output's name.
+        known: the output that is the same value, empty for the main one; None if none.
+        main: whether what is wrong is that the main output is an input.
+        path: of the block or braces.
+        span: the place of the `output`.
+    """
+    if main:
+        what = f"the main output of {path} is its input, unchanged"
+        help = "the last statement gives the main output: end with a layer, if only "
+        help += "`identity`"
+    elif known is None:
+        what = f"the output `{name}` of {path} is a value from outside of it"
+        help = "what reads it can read that value itself; or put `identity` behind it"
+    else:
+        other = f"the output `{known}`" if known else "the main output"
+        what = f"the output `{name}` of {path} and {other} are one value"
+        help = "read the other one instead" if known else "drop it here, and read the "
+        help += "" if known else "main output; or put `identity` behind it"
+    return Fault("A0307", what, span, help=help)
 
 
 def _keep_way(

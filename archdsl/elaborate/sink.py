@@ -50,7 +50,8 @@ class Inside(NamedTuple):
     Attributes:
         space: its namespace.
         result: its output, as seen from inside.
-        value: the same as seen from outside, where channels have other names.
+        value: the same as seen from outside, where channels have other names; its
+            `extras` are the other outputs.
     """
 
     space: Namespace

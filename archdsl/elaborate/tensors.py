@@ -28,6 +28,24 @@ class Tapped:
         self.is_read = False
 
 
+class Extra(Tapped):
+    """One of the other outputs of a block or named braces, to be read by taps.
+
+    Attributes:
+        name: the output's name.
+        owner: path of the block or braces.
+    """
+
+    __slots__ = ("name", "owner")
+
+    def __init__(
+        self, span: Span, trail: tuple[BlockCall, ...], name: str, owner: str
+    ) -> None:
+        super().__init__(span, trail)
+        self.name = name
+        self.owner = owner
+
+
 class Value:
     """One tensor of the network.
 
@@ -38,9 +56,10 @@ class Value:
             is known in the enclosing group.
         stride: the stride from that value to this one.
         tapped: the tap that it comes from, if there is no layer in between.
+        extras: if it is the main output of a block or braces, their other ones.
     """
 
-    __slots__ = ("number", "shape", "source", "stride", "tapped")
+    __slots__ = ("extras", "number", "shape", "source", "stride", "tapped")
 
     def __init__(
         self,
@@ -55,6 +74,7 @@ class Value:
         self.source = source
         self.stride = stride
         self.tapped = tapped
+        self.extras: Mapping[str, Value] = {}
 
     def read(self) -> None:
         """Record that something reads it."""

@@ -127,7 +127,6 @@ class Walker:
             self._at_network(statement.span, context, "expect")
             self.state.expects.append((statement, context))
         elif isinstance(statement, t.Output):
-            self._at_network(statement.span, context, "output")
             self._output(statement, value, context)
         elif isinstance(statement, t.Input):
             self._at_network(statement.span, context, "input")
@@ -176,12 +175,22 @@ class Walker:
         return value if len(state.inputs) > 1 else made
 
     def _output(self, statement: t.Output, value: Value, context: Context) -> None:
+        self._check_output(statement, context)
         inner = context.replace(
             training=statement.training or context.training, within="another output"
         )
         result = self._chain(statement.chain, value, inner)
         name = self._output_name(statement, context)
-        self.state.reads([result])
+        if context.space.path:
+            context.space.outputs[name] = result, statement.span
+        if context.space.path and context.space.outer is not None:
+            # What is behind braces decides about a bias inside.
+            self.state.read.add(result.number)
+            result.read()
+        else:
+            self.state.reads([result])
+        if context.space.path:
+            return
         if result.shape is not None:
             self.state.outputs.append(
                 new_port(
@@ -192,15 +201,51 @@ class Walker:
                 )
             )
 
+    def _check_output(self, statement: t.Output, context: Context) -> None:
+        """Refuse an output where there can be none.
+
+        Raises:
+            Fault: if this is such a place.
+        """
+        if not context.space.path or statement.training:
+            word = "training output" if statement.training else "output"
+            self._at_network(statement.span, context, word)
+            return
+        if context.within or context.space.indexed:
+            where = context.within or "a seq, whose parts have no names"
+            raise Fault(
+                "A0211",
+                f"`output` belongs in a block or labelled braces, not in {where}",
+                statement.span,
+                help="move it out, to the statements around that"
+                if context.within
+                else "drop `seq`: an output has the name of a part",
+            )
+
     def _output_name(self, statement: t.Output, context: Context) -> str:
-        """Return the label of an output's last layer, or else its number.
+        """Return the label of an output's last layer, or else, of an output of the
+        network, its number.
 
         Raises:
             Fault: if it cannot be the output's name.
         """
-        others = self.state.outputs
+        path = context.space.path
+        others = [*context.space.outputs] if path else []
+        others += [port.name for port in self.state.outputs] if not path else []
         step = statement.chain.steps[-1]
         label = step.label or (step.path if isinstance(step, t.Tap) else None)
+        if label is None and path:
+            help = "label the last layer of its chain, as in `output skip: conv 3x3`"
+            first = statement.chain.steps[0].label
+            if first is not None:
+                own = first.span.text
+                help = f"a label names its own layer, so put `{own}:` before the last "
+                help += f"one: `output ... -> {own}: ...`"
+                nothing = self.state.new_value(None)  # for taps that mean it
+                context.space.outputs[own] = nothing, statement.span
+            raise Fault(
+                "A0103", f"an output of {path} has no name", statement.span, help=help
+            )
         text = label_text(label, context) if label else f"output{len(others) + 1}"
         name = text.rpartition(".")[2]
         if not name.isidentifier():
@@ -211,7 +256,7 @@ class Walker:
                 step.label.span if step.label else statement.span,
                 help="label the last layer of the output's chain by a plain name",
             )
-        if name == "output" or any(port.name == name for port in others):
+        if name == "output" or name in others:
             raise Fault(
                 "A0101",
                 "the main output is named `output`"
@@ -401,7 +446,7 @@ class Walker:
             except Fault as fault:
                 self.state.report(fault, context)  # later steps do not need it
         if label is not None:
-            space.values[label] = result
+            space.enter(label, result)
             self.written(space)[label] = LabelledStep(step, context, value, copy)
         return result
 
@@ -443,15 +488,27 @@ class Walker:
         return self.place.owner(owner, partial(self.body, step.body))
 
 
+def _owner_of(label: str, space: Namespace) -> str:
+    """Return the label of the part whose output a label with a dot would be."""
+    owner = label.rpartition(".")[0]
+    return owner if owner and space.find(owner) is not None else ""
+
+
 def _how_to_tap(label: str, context: Context) -> str:
     """Return a hint for a label that a tap does not find."""
     space = context.space
-    owner, dot, _ = label.rpartition(".")
-    if dot and owner in space.labels():
-        return (
-            f"labels inside `{owner}` belong to it: give each part a label with a "
-            f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
-            "around them"
+    if owner := _owner_of(label, space):
+        meant = did_you_mean(label, [n for n in space.labels() if n != owner])
+        name = label.rpartition(".")[2]
+        if not name.isidentifier():
+            return (
+                f"labels inside `{owner}` belong to it: give each part a label with a "
+                f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
+                "around them"
+            )
+        return meant or (
+            f"labels inside `{owner}` belong to it, and only its outputs can be read "
+            f"outside: write `output @{name}` in it, and read `@{owner}.{name}`"
         )
     if space.is_outside(label):
         # For braces that were passed to a block, the block is not known here.

@@ -15,7 +15,7 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.state import State
-from archdsl.elaborate.tensors import Value
+from archdsl.elaborate.tensors import Extra, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
@@ -103,7 +103,11 @@ def check_read(state: State) -> None:
             )
     for tapped in state.tapped:
         # A loop can repeat one mistake ten thousand times.
-        if not tapped.is_read and not state.errors.knows("A0305", tapped.span):
+        if tapped.is_read or state.errors.knows("A0305", tapped.span):
+            continue
+        if isinstance(tapped, Extra):
+            state.errors.add(_unread(tapped))
+        else:
             state.errors.add(
                 Diagnostic(
                     "A0305",
@@ -115,3 +119,15 @@ def check_read(state: State) -> None:
                     "`concat { @label{i} for i in range(3) }`",
                 )
             )
+
+
+def _unread(extra: Extra) -> Diagnostic:
+    """Return the mistake that nothing reads another output of a block or braces."""
+    return Diagnostic(
+        "A0305",
+        f"the output `{extra.name}` of {extra.owner} is never used",
+        extra.span,
+        label="nothing reads it",
+        notes=tuple(call.note() for call in extra.trail),
+        help=f"read it by a tap of this part's label: `@label.{extra.name}`",
+    )

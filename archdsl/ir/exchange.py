@@ -944,6 +944,7 @@ _GROUP = _Nodes(
         "ports": _many(_PORT),
         "output": _INTEGER,
         "shape": _SHAPE,
+        "extras": _many(_PORT),
         "count": _NUMBER,
         "condition": _TEST,
         "shared": _BOOLEAN,

@@ -176,13 +176,13 @@ class Parameter(Model):
 
 
 class Port(Model):
-    """An input or output of the network, or one of a block's several inputs.
+    """An input or output of the network, or of a block that has several.
 
     Attributes:
         name: its name in the spec.
         value: number of its value.
         shape: its shape.
-        training: whether it only exists in training mode; of a block's input, never.
+        training: whether it only exists in training mode; of a block, never.
     """
 
     name: str
@@ -217,6 +217,8 @@ class Group(Model):
         ports: the inputs of a block that has several, `input` first; else empty.
         output: number of the value that it returns.
         shape: shape of that value.
+        extras: its other outputs, of a block or named braces that has several. They are
+            made inside, and no two outputs are one value.
         count: number of copies, for a repeat.
         condition: for a shortcut that the spec does not write out, the condition on the
             enclosing block's parameters under which it projects. For the sum of an
@@ -247,6 +249,7 @@ class Group(Model):
     ports: tuple[Port, ...] = ()
     output: int
     shape: SkipValidation[Shape]
+    extras: tuple[Port, ...] = ()
     count: SkipValidation[int] = 1
     condition: SkipValidation[Test | None] = None
     shared: bool = False
@@ -260,6 +263,11 @@ class Group(Model):
         number = sum(1 for _ in self.steps())
         what = " ".join(filter(None, (self.role, self.word, self.path)))
         return f"<Group {what}: {show_shape(self.shape)}, {number:,} steps>"
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The numbers of the values that it returns, the main one first."""
+        return self.output, *[port.value for port in self.extras]
 
     def steps(self) -> Iterator[Step]:
         """Yield every step below, in execution order."""
@@ -433,6 +441,26 @@ def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
         own = {name: own[name] for name in names}
     made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
+
+
+def with_own_outputs(group: Group) -> Group:
+    """Return a group without further outputs that it does not make, or has already.
+
+    What read them outside can read those values themselves. If the main output comes
+    from outside, another one takes its place.
+    """
+    if not group.extras:
+        return group
+    made = {step.output for step in group.steps()}
+    shapes = {port.value: port for port in reversed(group.extras)}
+    found = [n for n in dict.fromkeys(group.outputs) if n in made]
+    if found == list(group.outputs):
+        return group
+    fields: dict[str, Any] = {"extras": tuple([shapes[n] for n in found[1:]])}
+    if found and found[0] != group.output:
+        first = shapes[found[0]]
+        fields |= {"output": first.value, "shape": first.shape}
+    return changed(group, **fields)
 
 
 def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Port, ...]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from archdsl.ir.nodes import Group, Network, Step, changed, with_root, with_values
+from archdsl.ir.nodes import (
+    Group,
+    Network,
+    Step,
+    changed,
+    with_own_outputs,
+    with_root,
+    with_values,
+)
 from archdsl.layer import Layer
 
 
@@ -69,9 +77,10 @@ class _Rewriter:
             "input": entry,
             "ports": with_values(group.ports, self._value),
             "output": self._value(group.output),
+            "extras": with_values(group.extras, self._value),
             "children": tuple(children),
         }
-        return changed(group, **made)
+        return with_own_outputs(changed(group, **made))
 
     def _step(self, step: Step) -> Step:
         left = self.inputs.get(step.output, step.inputs)

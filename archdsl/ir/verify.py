@@ -7,9 +7,10 @@ anything else reads it. The invariants:
 - Data: a value is defined once, and before it is read. Shapes are those that the layers
   compute, and readers of a value state its shape.
 - Owners: of the values defined inside a network, block or group, parts outside only
-  read its output. Inside, all values defined earlier in the enclosing owners can be
+  read its outputs. Inside, all values defined earlier in the enclosing owners can be
   read, as by taps. Transparent groups hide nothing. An `output` of the network may be
-  any value. A block with several inputs names them, and gets different values.
+  any value. A block with several inputs names them, and gets different values. A block
+  or group with several outputs defines them all, and they are different values.
 - Structure: the input of a group is defined before it; its output is defined in it, or
   is its input. Copies of a repeat follow each other.
 - Names: paths are those of the tree. No two parts of an owner have the same name,
@@ -19,7 +20,8 @@ anything else reads it. The invariants:
 - Modes: only parts for training read values that exist only in training.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
-- Use: each value is read, or is an output.
+- Use: each value is read, or is an output. A further output of a part that is used
+  again need not be read in each use.
 """
 
 from __future__ import annotations
@@ -149,6 +151,7 @@ class _Verifier:
         inside: for each value that no part may read any more, the path of the owner
             that it stays in.
         read: values that something reads.
+        exported: the further outputs of parts, by the part's path and their names.
     """
 
     def __init__(self, network: Network) -> None:
@@ -160,6 +163,7 @@ class _Verifier:
         self.read: set[int] = set()
         self.made_at: dict[int, Location] = {}
         self.firsts: dict[str, Step | Group] = {}
+        self.exported: list[tuple[tuple[str, str], int]] = []
         self.order: list[int] = []
         self.steps: list[Step] = []
 
@@ -184,6 +188,8 @@ class _Verifier:
         self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
         self._group_ends(("root",), root)
+        if root.extras:
+            self.report(("root", "extras"), "the outputs are those of the network")
         self._outputs()
         self._unread()
         self._floats(("root",), root, {})
@@ -334,8 +340,10 @@ class _Verifier:
         before = len(self.order)
         self._children(place, group, owner)
         self._group_ends(place, group)
-        for value in self.order[before:]:
-            if value != group.output and value not in self.inside:
+        made = self.order[before:]
+        self._extras(place, group, made)
+        for value in made:
+            if value not in group.outputs and value not in self.inside:
                 self.inside[value] = group.path
         first = self.firsts.setdefault(group.path, group)
         if group.shared and (not isinstance(first, Group) or first is group):
@@ -356,6 +364,8 @@ class _Verifier:
         self._condition((*place, "condition"), group, owner)
         self._children(place, group, owner)
         self._group_ends(place, group)
+        if group.extras:
+            self.report((*place, "extras"), "it owns nothing, and so hides nothing")
         if group.role == "repeat":
             self._copies(place, group)
 
@@ -390,6 +400,34 @@ class _Verifier:
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
             self.read.discard(group.output)
+
+    def _extras(self, place: Location, group: Group, made: Sequence[int]) -> None:
+        """Check the outputs of a block or group that has several.
+
+        Args:
+            place: of the group.
+            group: the group.
+            made: the values that are made in it.
+        """
+        if not group.extras:
+            return
+        at = (*place, "extras")
+        self._port_names("extras", group.extras, place)
+        if group.indexed:
+            self.report(at, "the parts of a seq are modules of one output")
+        if len(set(group.outputs)) < len(group.outputs):
+            self.report(at, "two outputs are the same value")
+        if not set(made).issuperset(group.outputs):
+            self.report(at, "an output is a value from outside")
+        for number, port in enumerate(group.extras):
+            where = (*at, number)
+            known = port.value in self.read
+            self._check_read(where, port.value, port.shape, True)
+            if not known:
+                self.read.discard(port.value)
+            self.exported.append(((group.path, port.name), port.value))
+            if port.training:
+                self.report(where, f"the output {port.name} exists only in training")
 
     def _ports(self, place: Location, group: Group) -> None:
         """Check the inputs of a block that has several."""
@@ -492,6 +530,7 @@ class _Verifier:
             fields += [("count", "", part.count)]
             fields += [("parameters", p.name, p.value) for p in part.parameters]
             fields += [("ports", p.name, p.shape) for p in part.ports]
+            fields += [("extras", p.name, p.shape) for p in part.extras]
         for field, name, value in fields:
             if not _holds(value, names):
                 self.report(
@@ -590,8 +629,10 @@ class _Verifier:
             self.report(place, "its value exists only in training")
 
     def _unread(self) -> None:
+        again = {path for path, value in self.exported if value in self.read}
+        known = {value for path, value in self.exported if path in again}
         for value, place in self.made_at.items():
-            if value not in self.read:
+            if value not in self.read and value not in known:
                 self.report(place, f"nothing reads the value {value}")
 
     def _initializer(self, place: Location, one: Initializer) -> None:
@@ -643,7 +684,7 @@ def _outline(part: Step | Group) -> Any:
     """Return a key that two uses of the same part share."""
     if isinstance(part, Step):
         return part.path, part.op.word
-    ports = tuple(port.name for port in part.ports)
+    ports = tuple(port.name for port in (*part.ports, *part.extras))
     inside = tuple(map(_outline, part.children))
     return part.path, part.role, part.indexed, ports, inside
 

@@ -20,6 +20,8 @@ class Op(NamedTuple):
         node: the step or group that it comes from.
         reads: numbers of the values that it reads, in order.
         output: number of the value that it defines.
+        extras: for a block or braces with several outputs, the numbers of the others,
+            with their names.
         statement: operations of one chain share this number.
         label: the spec's name for the output, empty if it has none.
         copies: for a loop, the operations of each of its copies; for a guard, the
@@ -37,6 +39,7 @@ class Op(NamedTuple):
     output: int
     statement: int
     label: str = ""
+    extras: tuple[tuple[int, str], ...] = ()
     copies: tuple[tuple[Op, ...], ...] = ()
     hole: str = ""
     training: bool = False
@@ -53,6 +56,11 @@ class Op(NamedTuple):
     def is_guard(self) -> bool:
         """Whether it only exists under a condition."""
         return isinstance(self.node, Group) and self.node.role == "guard"
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The numbers of the values that it defines, the main one first."""
+        return self.output, *[value for value, _ in self.extras]
 
     @property
     def is_merge(self) -> bool:
@@ -170,9 +178,10 @@ class Flows:
                     if opaque:
                         found[values] = None
             if opaque:
-                made.add(part.output)
-        if first.output not in made:
-            found[tuple([group.output for group in alike])] = None
+                made.update((part.output,) if isinstance(part, Step) else part.outputs)
+        for place, value in enumerate(first.outputs):
+            if value not in made:
+                found[tuple([group.outputs[place] for group in alike])] = None
         named = _by_values([group.ports for group in alike]) or {entry: "x"}
         keys = [key for key in named if key in found]
         keys += [key for key in found if key not in named]
@@ -227,6 +236,8 @@ class _Flattener:
         optional: whether it encountered guards, repeats without copies, or empty
             modules.
         kept: whether empty modules are called anyway.
+        projections: names of the projections that there are: a shortcut that would have
+            one by such a name, in another round of a repeat, has none in any call.
     """
 
     def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
@@ -236,6 +247,11 @@ class _Flattener:
         self.reads = flows.slots(owner).reads
         self.optional = False
         self.kept = False
+        self.projections = {
+            part.name
+            for part in _parts(owner)
+            if isinstance(part, Group) and part.role == "shortcut" and part.children
+        }
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
         self.fresh = 0
@@ -309,6 +325,7 @@ class _Flattener:
             group.output,
             group.statement,
             group.name,
+            tuple([(port.value, port.name) for port in group.extras]),
             training=group.training,
             again=self._is_again(group),
         )
@@ -323,7 +340,9 @@ class _Flattener:
         for child in group.children:
             if isinstance(child, Step) or child.role != "shortcut" or not adds:
                 yield from self.children((child,), outer)
-            elif child.condition is None and not child.name:
+            elif (child.condition is None and not child.name) or (
+                not child.children and child.name in self.projections
+            ):
                 yield from self._kept_shortcut(child, group)
             else:
                 yield self._shortcut(child, group)
@@ -429,22 +448,31 @@ def _parts(owner: Group) -> Iterator[Step | Group]:
 
 
 def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
-    """Return whether a copy only reads the output of the copy before it."""
+    """Return whether a copy only reads the output of the copy before it.
+
+    Parts with several outputs are written one by one: in a loop, the next iteration
+    would replace the variables of this one.
+    """
     assert isinstance(copy, Group)
     known = {ops[0].reads[0] if ops else copy.input}
     for op in ops:
-        if not known.issuperset(op.reads):
+        if op.extras or not known.issuperset(op.reads):
             return False
         known.add(op.output)
     return bool(ops) and ops[-1].output != ops[0].reads[0]
 
 
 def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
-    """Return whether every operation only reads the output of the one before it."""
+    """Return whether every operation only reads the output of the one before it, and
+    nothing else flows out.
+    """
+    if group.extras:
+        return False
     value = group.input
     for op in ops:
         if (
             op.reads != (value,)
+            or op.extras
             or op.hole
             or op.is_merge
             or op.optional

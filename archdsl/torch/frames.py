@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from archdsl.ir import OWNERS, Group, Step
@@ -33,8 +31,9 @@ def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
 
     A value that one statement passes to another lives until that statement ends. An
     argument of a module lives until the call ends. A value that has a name in the spec
-    and is read twice lives until the call of the module that computes it ends. A chain
-    of the spec is one statement; within it, a value lives until its last use.
+    and is read twice lives until the call of the module that computes it ends, and so
+    do the further outputs of a call. A chain of the spec is one statement, up to a call
+    with several outputs; within it, a value lives until its last use.
     """
     walk = _Walk(nodes)
     walk.frame(graph.network.root)
@@ -51,6 +50,7 @@ class _Item(NamedTuple):
         last: place of its last node.
         function: the value that it computes if it is written as a function, or None.
         named: the value that it computes if the spec has a name for it, or None.
+        extras: the further values that it computes, each of which has a variable.
     """
 
     statement: int
@@ -59,6 +59,7 @@ class _Item(NamedTuple):
     last: int
     function: int | None = None
     named: int | None = None
+    extras: tuple[int, ...] = ()
 
 
 class _Walk:
@@ -76,18 +77,21 @@ class _Walk:
             return None
         first, last = items[0].first, items[-1].last
         reads: set[int] = set()
-        for _, statement in groupby(items, attrgetter("statement")):
-            reads |= self._statement(list(statement))
+        for statement in _statements(items):
+            reads |= self._statement(statement)
         outside = frozenset([v for v in reads if self.places.get(v, -1) < first])
         counts = Counter([value for item in items for value in item.reads])
         for item in items:
             if item.named is not None and counts[item.named] > 1:
                 # Its variable has its own name, so it is never reassigned.
                 self._hold(item.named, last)
+            for value in item.extras:
+                self._hold(value, last)
             if item.function is not None and not outside.isdisjoint(item.reads):
                 self.lent.add(item.function)
         named = group.output if group.name.isidentifier() else None
-        return _Item(group.statement, outside, first, last, named=named)
+        extras = group.outputs[1:]
+        return _Item(group.statement, outside, first, last, named=named, extras=extras)
 
     def _statement(self, items: list[_Item]) -> set[int]:
         """Hold what a statement reads; return the values that come from outside it."""
@@ -122,6 +126,18 @@ class _Walk:
                     yield call
             else:
                 yield from self._items(child)
+
+
+def _statements(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    """Yield what the statements of a call do: a call with several outputs ends one."""
+    found: list[_Item] = []
+    for item in items:
+        if found and (found[-1].extras or found[-1].statement != item.statement):
+            yield found
+            found = []
+        found.append(item)
+    if found:
+        yield found
 
 
 def _is_named(step: Step) -> bool:

@@ -170,14 +170,14 @@ def _last_map(network: Network) -> Step | Group:
 def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step | Group]:
     """Yield a group's parts; one that contains a wanted value is replaced by its own.
 
-    Only the output of an owner can leave it.
+    Only the outputs of an owner can leave it.
     """
     for child in group.children:
         if isinstance(child, Step):
             yield child
             continue
         inside = {step.output for step in child.steps()} & values.keys()
-        if not inside - {child.output}:
+        if inside.issubset(child.outputs):
             yield child
             continue
         parts = tuple(_opened(child, values))
@@ -230,6 +230,9 @@ def _without_names(node: Step | Group) -> Step | Group:
         "count": int(node.count),
         "ports": tuple(
             one.model_copy(update={"shape": plain(one.shape)}) for one in node.ports
+        ),
+        "extras": tuple(
+            one.model_copy(update={"shape": plain(one.shape)}) for one in node.extras
         ),
         "parameters": tuple(
             one.model_copy(update={"value": plain(one.value)})

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from archdsl.conditions import condition_parameters, label_parameters
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.graph import plain_layer
-from archdsl.ir.nodes import changed, with_root, with_values
+from archdsl.ir.nodes import changed, with_own_outputs, with_root, with_values
 from archdsl.layer import Layer, kind
 from archdsl.naming import input_name
 from archdsl.symbolic import is_symbolic, poly_of, simplify
@@ -395,6 +395,7 @@ class _Rewriter:
             "input_shape": shape,
             "ports": with_values(group.ports, self._value),
             "output": self._value(group.output),
+            "extras": with_values(group.extras, self._value),
             "children": tuple(children),
         }
         if entry is not None:
@@ -404,7 +405,7 @@ class _Rewriter:
                 else one
                 for one in group.parameters
             )
-        return changed(group, **made)
+        return with_own_outputs(changed(group, **made))
 
     def _step(self, step: Step) -> Step:
         inputs = tuple([self._value(number) for number in step.inputs])

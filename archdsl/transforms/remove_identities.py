@@ -79,8 +79,11 @@ class RemoveIdentities(Transformation):
 
 
 def _given(group: Group) -> set[int]:
-    """Return the values that blocks with several inputs are given."""
+    """Return the values that blocks with several inputs are given, and all outputs of
+    parts that have several.
+    """
     found = {port.value for port in group.ports}
+    found.update(group.outputs if group.extras else ())
     for child in group.children:
         if isinstance(child, Group):
             found |= _given(child)

@@ -174,7 +174,10 @@ def whole_network(network: Network) -> Subject:
 
 
 def part_of(name: str, group: Group) -> Subject:
-    """Return a group as a subject, without a port for its output."""
+    """Return a group as a subject.
+
+    A single output has no port, as it may have many readers; several have their names.
+    """
     root = group.model_copy(update={"role": "network", "children": (group,)})
     shapes: dict[int, Shape] = {}
     for step in group.steps():
@@ -188,7 +191,11 @@ def part_of(name: str, group: Group) -> Subject:
         )
         for place, value in enumerate(read, 1)
     )
-    return Subject(name, root, inputs, ())
+    outputs: tuple[Port, ...] = ()
+    if group.extras:
+        main = Port(name="output", value=group.output, shape=group.shape)
+        outputs = main, *group.extras
+    return Subject(name, root, inputs, outputs)
 
 
 def picture(subject: Network | Subject, *, fold: bool) -> Picture:

@@ -41,6 +41,11 @@ class PartName:
     text: str
     pattern: LabelTemplate = ()
 
+    def followed_by(self, more: str) -> PartName:
+        """Return the name with something behind it."""
+        pattern = (*self.pattern, more) if more and self.pattern else self.pattern
+        return PartName(self.text + more, pattern) if more else self
+
 
 @dataclass(eq=False)
 class ChainItem:
@@ -76,7 +81,7 @@ class ItemChain:
 
     Attributes:
         items: in order.
-        output: for a further output of the network, whether it is for training alone.
+        output: for a further output, whether it is for training alone.
     """
 
     items: list[ChainItem]
@@ -145,7 +150,7 @@ class NetworkFacts:
                 if found is not None and found.default is None:
                     self._made.append(entry)
             elif child.role == "block":
-                self._leaving.add(child.output)
+                self._leaving.update(child.outputs)
                 self._visit(child, id(child), ())
             elif child.role == "copy":
                 self._visit(child, block, (*copies, id(child)))
@@ -168,13 +173,25 @@ class NetworkFacts:
 
 
 class _Space:
-    """The names of one namespace, as a reader of the spec counts them."""
+    """The names of one namespace, as a reader of the spec counts them.
 
-    def __init__(self, indexed: bool) -> None:
+    Attributes:
+        indexed: whether parts are named by number.
+        ports: the further outputs of its owner.
+        said: those of them that are written already.
+        taken: the names so far.
+        counts: how many parts of a word have no label.
+        labels: for each label, the value that it stands for, the item that has it, and
+            what follows the item's name in it.
+    """
+
+    def __init__(self, indexed: bool, ports: Sequence[Port] = ()) -> None:
         self.indexed = indexed
+        self.ports = ports
+        self.said: list[Port] = []
         self.taken: set[str] = set()
         self.counts: dict[str, int] = {}
-        self.labels: dict[str, tuple[int, ChainItem | None]] = {}
+        self.labels: dict[str, tuple[int, ChainItem | None, str]] = {}
 
     def number(self, word: str, unless: str | None = None) -> str:
         """Return the name of the next part without a label, and count the part.
@@ -198,6 +215,12 @@ class _Space:
         """Take a name, and that of its container."""
         self.taken |= {name, name.partition(".")[0]}
 
+    def let_read(self, name: str, part: Step | Group, item: ChainItem) -> None:
+        """Let a label stand for a part, and for its further outputs."""
+        self.labels[name] = part.output, item, ""
+        for port in part.extras if isinstance(part, Group) else ():
+            self.labels[f"{name}.{port.name}"] = port.value, item, f".{port.name}"
+
 
 class Reader:
     """Turns the parts of a block or network into chains.
@@ -220,24 +243,23 @@ class Reader:
         self.words = words
         self.further = further
         self.group = group
-        self.spaces = [_Space(group.indexed)]
         self.is_root = group.role == "network"
-        self.said: list[Port] = []
+        ports = facts.network.outputs[1:] if self.is_root else group.extras
+        self.spaces = [_Space(group.indexed, ports)]
         self.entry = group.input
 
     def body(self) -> ItemChains:
         """Return all that the block or network says."""
-        for port in self.group.ports:
-            self.spaces[0].labels[port.name] = port.value, None
-        if not self.is_root:
-            return self._body(self.group.children, self.group.input, self.group.output)
-        for port in self.facts.network.inputs:
-            if port.name != "x" or len(self.facts.network.inputs) > 1:
-                self.spaces[0].labels[port.name] = port.value, None
-        chains = self._body(
-            self.group.children, self.group.input, self.group.output, outer=True
-        )
-        last = [self._output(port) for port in self.facts.network.outputs[1:]]
+        inputs = self.facts.network.inputs if self.is_root else self.group.ports
+        for port in inputs:
+            if port.name != "x" or len(inputs) > 1:
+                self.spaces[0].labels[port.name] = port.value, None, ""
+        return self._whole(self.group)
+
+    def _whole(self, group: Group) -> ItemChains:
+        """Return what stands in the braces of an owner of names, with its outputs."""
+        chains = self._body(group.children, group.input, group.output, outer=True)
+        last = [self._output(port) for port in self.spaces[-1].ports]
         return [*chains, *filter(None, last)]
 
     # ---- statements
@@ -255,13 +277,12 @@ class Reader:
             children: the parts.
             start: the value that flows in.
             end: the value that flows out.
-            outer: whether this is the network itself, where outputs are.
+            outer: whether outputs of the owner can be written here.
         """
-        outer = outer and self.is_root
         chains: ItemChains = []
         current = start
         segments = list(_segments(children))
-        if outer:
+        if outer and self._is_network:
             segments = self._outputs_together(segments)
         for place, segment in enumerate(segments):
             after = segments[place + 1] if place + 1 < len(segments) else None
@@ -275,7 +296,8 @@ class Reader:
                 chains.append(ItemChain(items))
             else:
                 chains.append(ItemChain(items, port.training))
-                self.said.append(port)
+                self.spaces[-1].said.append(port)
+                items[-1].tapped = not self._is_network
                 current = before
         if current != end:
             chains.append(ItemChain([self._tap(end)]))
@@ -321,18 +343,24 @@ class Reader:
     def _tap_if_any(self, value: int) -> ChainItem | None:
         for depth, space in reversed(list(enumerate(self.spaces))):
             inner = self.spaces[depth + 1 :]
-            for label, (known, item) in space.labels.items():
+            for label, (known, item, more) in space.labels.items():
                 if known != value or any(label in one.labels for one in inner):
                     continue
                 if item is not None:
                     item.tapped = True
                 name = item.name if item is not None else None
-                return ChainItem(("tap",), {"path": name or PartName(label)})
+                path = PartName(label) if name is None else name.followed_by(more)
+                return ChainItem(("tap",), {"path": path})
         if value == self.entry:
             return ChainItem(("tap",), {"path": PartName("input")})
         return None
 
     # ---- outputs
+
+    @property
+    def _is_network(self) -> bool:
+        """Whether what is being read are the network's own statements."""
+        return self.is_root and len(self.spaces) == 1
 
     def _outputs_together(self, segments: list[_Segment]) -> list[_Segment]:
         """Join the parts of one training output, which may begin with braces."""
@@ -354,24 +382,26 @@ class Reader:
     def _port(self, segment: _Segment, following: int | None) -> Port | None:
         """Return the further output that a chain is for."""
         last = _parts(segment)[-1]
-        for port in self.facts.network.outputs[1:]:
+        space, root = self.spaces[-1], self._is_network
+        for port in space.ports:
             leaves = port.value == last.output != following
-            if leaves and port.training == last.training and port not in self.said:
+            named = port.training == last.training if root else port.name == last.name
+            if leaves and named and port not in space.said:
                 return port
         return None
 
     def _outputs_before(self, port: Port) -> ItemChains:
         """Return the outputs that must be said before one, as they come before it."""
-        ports = self.facts.network.outputs[1:]
+        ports = self.spaces[-1].ports
         before = ports[: ports.index(port)]
         same = [one for one in before if one.training == port.training]
         return list(filter(None, map(self._output, same)))
 
     def _output(self, port: Port) -> ItemChain | None:
         """Return the output of a value that is there, if it is not said already."""
-        if port in self.said:
+        if port in self.spaces[-1].said:
             return None
-        self.said.append(port)
+        self.spaces[-1].said.append(port)
         tap = self._tap(port.value)
         if tap.values["path"].text.rpartition(".")[2] != port.name:
             tap.name = PartName(port.name)
@@ -424,7 +454,7 @@ class Reader:
             item.implied = part.name == space.number(word, unless=part.name)
         space.claim(part.name)
         if not space.indexed:
-            space.labels[part.name] = part.output, item
+            space.let_read(part.name, part, item)
         return item
 
     def _again(self, part: Step | Group) -> ChainItem:
@@ -436,7 +466,7 @@ class Reader:
         if part.alias != part.name:
             item.name = PartName(part.alias)
             self.spaces[-1].claim(part.alias)
-            self.spaces[-1].labels[part.alias] = part.output, item
+            self.spaces[-1].let_read(part.alias, part, item)
         return item
 
     def _layer(self, step: Step) -> ChainItem:
@@ -475,13 +505,14 @@ class Reader:
         item = self._of(group, ("braces", group.indexed), {}, [])
         # Numbered in the order of their beginnings, before what stands inside.
         self._named(item, group, group.word or "group")
-        labels = self.spaces[-1].labels
-        own = labels.pop(group.name, None)
-        self.spaces.append(_Space(group.indexed))
-        item.bodies = [[self._body(group.children, group.input, group.output)]]
+        space = self.spaces[-1]
+        # Nothing inside can read it.
+        space.labels = {k: v for k, v in space.labels.items() if v[1] is not item}
+        self.spaces.append(_Space(group.indexed, group.extras))
+        item.bodies = [[self._whole(group)]]
         self.spaces.pop()
-        if own is not None:
-            labels[group.name] = own
+        if not space.indexed:
+            space.let_read(group.name, group, item)
         return item
 
     def _fed(self, group: Group, last: Step | Group) -> ChainItem:

@@ -97,6 +97,7 @@ class _Comparison:
         yield from _unequal(what, pairs)
         yield from self._value(f"{what}, input", group.input, other.input)
         yield from self._ports(f"input of {what}", group.ports, other.ports)
+        yield from self._ports(f"output of {what}", group.extras, other.extras)
         around, self.chained = self.chained, self.chained and not written
         for child, its in zip(group.children, other.children, strict=False):
             if isinstance(child, Step):

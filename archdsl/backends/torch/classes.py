@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -189,6 +190,8 @@ class ClassPlan:
             their answers in the calls so far.
         apart: values of the block's parameters that are not numbers.
         unrolled: the number of copies of each repeat that is written out one by one.
+        extras: the outputs besides the main one, by name, with their shapes for the
+            docstring.
         is_divided: whether its code depends on a condition.
         served: answers and statements of calls that share a divided class.
         holes: for each submodule that is an identity in calls that do not need it, the
@@ -217,7 +220,9 @@ class ClassPlan:
         tests: Mapping[Test, bool] = MappingProxyType({}),
         apart: tuple[Any, ...] = (),
         unrolled: tuple[int, ...] = (),
+        extras: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.extras = dict(extras)
         self.revision = revision
         self.role = role
         self.word = word
@@ -567,8 +572,9 @@ def passed_on(statements: Iterable[PyStatement]) -> tuple[PyStatement, ...]:
                 and before.target == name
                 and not before.typed
                 and last[name] <= place
+                and one.target not in before.others
             ):
-                found[-1] = Assign(one.target, before.value)
+                found[-1] = replace(before, target=one.target)
                 continue
         found.append(one)
     return tuple(found)

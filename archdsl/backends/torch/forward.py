@@ -24,6 +24,7 @@ from archdsl.backends.torch.nodes import (
     PyStatement,
     Return,
     SelfAttribute,
+    SequenceExpr,
     Shortcut,
     StoredNumber,
     Subscript,
@@ -106,6 +107,9 @@ class Forward:
         self._live = Counter(n for v, n in inputs.items() if self.left[v])
         self._waiting: Counter[str] = Counter()
         self._free = _Numbered()
+        # How often each name of another output occurs, and the variables for these.
+        self._extra_names = Counter(name for op in ops for _, name in op.extras)
+        self._kept: set[str] = set()
 
     def run(self, ops: Sequence[Op]) -> None:
         """Write some of the operations."""
@@ -152,7 +156,11 @@ class Forward:
             self._release(name)
 
     def _busy(self, name: str) -> bool:
-        return self._live[name] > 0 or self._waiting[name] > 0
+        return self._holds(name) or self._waiting[name] > 0
+
+    def _holds(self, name: str) -> bool:
+        """Return whether a variable holds a value that must stay in it."""
+        return self._live[name] > 0 or name in self._kept
 
     def _release(self, name: str) -> None:
         if not self._busy(name):
@@ -161,9 +169,28 @@ class Forward:
     def _assign(
         self, op: Op, value: PyExpression, variables: frozenset[str], avoid: str = ""
     ) -> None:
-        name = self._variable(op, variables, avoid)
+        read = self.left[op.output] or not op.extras
+        name = self._variable(op, variables, avoid) if read else "_"
         self._take(name, op.output)
-        self.statements.append(Assign(name, value))
+        others = tuple([self._extra(extra, word) for extra, word in op.extras])
+        self.statements.append(Assign(name, value, others=others))
+
+    def _extra(self, value: int, word: str) -> str:
+        """Return the variable for another output of a call: its name, with a number if
+        several calls have an output of that name. It keeps its value.
+        """
+        if not self.left[value]:
+            return "_"
+        taken = {*_GENERIC, *self.inputs.values()}
+        number, name = 0, word
+        if self._extra_names[word] > 1 or name in taken:
+            number, name = 1, f"{word}1"
+        while self._busy(name) or name in taken:
+            number += 1
+            name = f"{word}{number}"
+        self._kept.add(name)
+        self._take(name, value)
+        return name
 
     def _take(self, name: str, value: int) -> None:
         """Reuse a variable for another value; first assign expressions that read it."""
@@ -178,7 +205,7 @@ class Forward:
     def _variable(self, op: Op, variables: frozenset[str], avoid: str) -> str:
         """Return the variable for a value: one that is free, or a new one."""
         wanted = self.left[op.output] > 1 or op.output in self.named
-        free = not self._live[op.label] and op.label != avoid
+        free = not self._holds(op.label) and op.label != avoid
         if wanted and free and op.label.isidentifier():
             return op.label
         own = [name for name in _GENERIC if name in variables]
@@ -203,7 +230,9 @@ class Forward:
             variables |= read
         made = self._value(op, inputs)
         at_once = follower is None or op.output in follower.reads
-        if (at_once or not in_turn) and self._may_wait(op, made, follower):
+        if op.extras:
+            self._assign(op, made, variables)
+        elif (at_once or not in_turn) and self._may_wait(op, made, follower):
             self.pending[op.output] = _Pending(made, variables, op, in_turn)
             self._waiting.update(variables)
         else:
@@ -269,7 +298,7 @@ class Forward:
     def _loop(self, op: Op) -> None:
         entry = self.settle(op.reads[0])
         self._used(op.reads[0])
-        known = [n for n in (*_GENERIC, "looped") if not self._live[n]]
+        known = [n for n in (*_GENERIC, "looped") if not self._holds(n)]
         name = known[0] if known else self._free.take(self._busy)
         self._take(name, op.output)
         if entry != name:
@@ -284,22 +313,35 @@ class Forward:
         """Return the expression of an output, when everything is written."""
         return self.read(value)[0]
 
-    def finish(self, value: int) -> None:
-        """Return one value, in a form whose type a type checker knows."""
-        node = self.result(value)
+    def finish(self, values: Sequence[int]) -> None:
+        """Return one value, in a form whose type a type checker knows, or several."""
+        if len(values) > 1:
+            nodes = tuple([self.result(value) for value in values])
+            self.statements.append(Return(SequenceExpr(nodes)))
+            return
+        node = self.result(values[0])
         if node != Var("x") and not _is_typed(node):
             self.statements.append(Assign("x", node))
             node = Var("x")
-        self.statements.append(Return(node))
         if node == Var("x") and "x" not in self.inputs.values():
-            self._declare("x")
+            node = self._declared("x")
+        self.statements.append(Return(node))
 
-    def _declare(self, name: str) -> None:
-        """Declare the type of a variable at its first assignment."""
+    def _declared(self, name: str) -> Var:
+        """Declare the type of a variable at its first assignment, and return it.
+
+        Where that assigns several variables, another variable has the type.
+        """
         for place, one in enumerate(self.statements):
-            if isinstance(one, Assign) and one.target == name:
-                self.statements[place] = Assign(name, one.value, typed=True)
-                return
+            if isinstance(one, Assign) and name in (one.target, *one.others):
+                if not one.others:
+                    self.statements[place] = Assign(name, one.value, typed=True)
+                    break
+                free = [n for n in _GENERIC if n != name and not self._busy(n)]
+                other = free[0] if free else self._free.take(self._busy)
+                self.statements.append(Assign(other, Var(name), typed=True))
+                return Var(other)
+        return Var(name)
 
 
 def _has_turns(node: Step | Group) -> bool:

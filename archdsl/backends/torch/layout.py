@@ -395,10 +395,10 @@ def lay_out_statements(statements: Sequence[PyStatement], indent: int) -> list[s
         match statement:
             case Assign():
                 typed = ": Tensor" if statement.typed else ""
-                before = f"{statement.target}{typed} = "
-                lines += lay_out(statement.value, indent, before)
+                targets = ", ".join((statement.target, *statement.others))
+                lines += lay_out(statement.value, indent, f"{targets}{typed} = ")
             case Return():
-                lines += lay_out(statement.value, indent, "return ")
+                lines += _lay_out_return(statement.value, indent)
             case ForStatement():
                 head = f"for {statement.layer} in {statement.over}:"
                 lines.append(f"{' ' * indent}{head}")
@@ -409,6 +409,15 @@ def lay_out_statements(statements: Sequence[PyStatement], indent: int) -> list[s
             case IfStatement():
                 lines += _lay_out_if(statement, indent)
     return lines
+
+
+def _lay_out_return(node: PyExpression, indent: int) -> list[str]:
+    """Return a `return`; several values have brackets only if one line is too short."""
+    if isinstance(node, SequenceExpr):
+        line = f"{' ' * indent}return {', '.join(map(flat, node.items))}"
+        if len(line) <= WIDTH:
+            return [line]
+    return lay_out(node, indent, "return ")
 
 
 def _lay_out_if(statement: IfStatement, indent: int) -> list[str]:

@@ -288,13 +288,15 @@ PyExpression = (
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """``target = value``; `typed` declares it a tensor, as a module's output has no
-    type.
+    """``target = value``, or of a call with several outputs ``target, other = value``.
+
+    `typed` declares the target a tensor, as a module's output has no type.
     """
 
     target: str
     value: PyExpression
     typed: bool = False
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

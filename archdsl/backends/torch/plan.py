@@ -43,7 +43,7 @@ from archdsl.ir.graph import conditions_of, flatten
 from archdsl.naming import IMPORTED, channels_of_input, input_name, short_name
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
-from archdsl.torch.flow import Flows, Op, is_chain
+from archdsl.torch.flow import Flows, Op, is_chain, unrolled
 from archdsl.torch.inplace import inplace
 from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 
@@ -173,6 +173,7 @@ class Planner:
             tests,
             tuple([p.value for p in group.parameters if not _is_number(p.value)]),
             tuple(scope.unrolled),
+            _extra_shapes(group, ops, bindings),
         )
 
     def _tests(self, group: Group) -> dict[Test, bool]:
@@ -391,26 +392,33 @@ def _default_text(value: Any, kind: str) -> str:
 
 def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly | None:
     """Return the channels that a class outputs, in its constructor's names."""
+    return _channels_of(group.output, ops, bindings)
+
+
+def _channels_of(value: int, ops: Sequence[Op], bindings: Bindings) -> Poly | None:
+    """Return the channels of a value that some operations define."""
     for op in reversed(ops):
-        if op.output != group.output:
+        if value not in op.outputs:
             continue
         if op.copies and isinstance(op.node, Group):
             grown = affine([poly_of(channels(c.shape)) for c in op.node.children])
             if grown is not None and isinstance(grown.value, Poly):
                 last = poly_of(op.node.count) - Poly.constant(1)
                 return grown.value.substitute({INDEX: last}).substitute(bindings)
-        return poly_of(channels(op.node.shape)).substitute(bindings)
+        shape = op.node.shape
+        if isinstance(op.node, Group) and value != op.output:
+            shape = next(p.shape for p in op.node.extras if p.value == value)
+        return poly_of(channels(shape)).substitute(bindings)
     return None
 
 
 def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
     """Return ``N x in_channels x H x W to N x 4 * width x H' x W'``."""
     before = _dims_text("in_channels", group.input_shape)
-    marks = [sizes(group.input_shape)]
+    marks = _marks(group)
     if group.ports:
         names = [channels_of_input(port.name) for port in group.ports]
         shapes = [port.shape for port in group.ports]
-        marks = list(dict.fromkeys(map(sizes, shapes)))
         before = ", ".join(
             [
                 _dims_text(name, shape, "'" * marks.index(sizes(shape)))
@@ -420,9 +428,30 @@ def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
     channels = _out_channels(group, ops, bindings)
     if channels is None:
         return f"{before} to the same"
-    own = sizes(group.shape)
-    mark = "'" * (marks.index(own) if own in marks else len(marks))
+    mark = "'" * marks.index(sizes(group.shape))
     return f"{before} to {_dims_text(channels.text(2), group.shape, mark)}"
+
+
+def _extra_shapes(
+    group: Group, ops: Sequence[Op], bindings: Bindings
+) -> dict[str, str]:
+    """Return the shape of each output besides the main one, by its name."""
+    marks, found, ops = _marks(group), {}, [*unrolled(ops)]
+    for port in group.extras:
+        channels = _channels_of(port.value, ops, bindings)
+        count = "C" if channels is None else channels.text(2)
+        mark = "'" * marks.index(sizes(port.shape))
+        found[port.name] = _dims_text(count, port.shape, mark)
+    return found
+
+
+def _marks(group: Group) -> list[tuple[int, ...]]:
+    """Return the sizes of a class's inputs and outputs, which are told apart by as
+    many marks as others come before.
+    """
+    inputs = [port.shape for port in group.ports] or [group.input_shape]
+    outputs = [group.shape, *[port.shape for port in group.extras]]
+    return list(dict.fromkeys([sizes(shape) for shape in (*inputs, *outputs)]))
 
 
 def _dims_text(count: str, shape: Shape, mark: str = "") -> str:

@@ -331,9 +331,10 @@ class ClassScope:
             if self.group.role == "network":
                 ports = self.planner.network.outputs
                 self.reads.update(flow.value(port.value) for port in ports)
+            self.reads.update(flow.value(port.value) for port in self.group.extras)
         ops = [op for copy in loop.copies for op in unrolled(copy)]
         inside = Counter(v for op in ops for v in op.reads)
-        made = {op.output for op in ops} - {loop.output}
+        made = {value for op in ops for value in op.outputs} - {loop.output}
         return any(self.reads[v] > inside[v] for v in made)
 
     def _is_function(self, op: Op) -> bool:
@@ -363,9 +364,8 @@ class ClassScope:
         if is_network:
             inputs = {p.value: n for p, n in zip(network.inputs, names, strict=True)}
         ports = network.outputs if is_network else ()
-        outputs = [flow.value(p.value) for p in ports] or [
-            flow.value(self.group.output)
-        ]
+        returned = [p.value for p in ports] if is_network else self.group.outputs
+        outputs = [flow.value(value) for value in returned]
         ops = [o for op in flow.ops for o in self._loops_or_copies(op)]
         writer = Forward(
             ops,
@@ -379,11 +379,13 @@ class ClassScope:
         always = [p for p in ports if not p.training]
         if len(always) > 1:
             writer.named = frozenset(flow.value(p.value) for p in always)
+        elif not is_network:
+            writer.named = frozenset(outputs[1:])
         writer.run([op for op in ops if not (is_network and op.training)])
         if is_network and len(outputs) > 1:
             self._outputs(writer, [op for op in ops if op.training], outputs)
         else:
-            writer.finish(outputs[0])
+            writer.finish(outputs)
         return tuple(writer.statements)
 
     def _loops_or_copies(self, op: Op) -> Iterator[Op]:

@@ -107,7 +107,7 @@ def share(
     for one in ("sequential", "inputs", "again"):
         if getattr(known, one) != getattr(new, one):
             return None
-    if bool(known.forward) != bool(new.forward):
+    if bool(known.forward) != bool(new.forward) or [*known.extras] != [*new.extras]:
         return None
     forward = _shared_forward(known, new)
     if forward is None and split is None:
@@ -227,6 +227,17 @@ def _longest(known: str, new: str) -> str:
     )
 
 
+def _of_both(known: str, new: str) -> str:
+    """Return the shape of an output of two calls, with C for channels that differ."""
+    pairs = zip(known.split(" x "), new.split(" x "), strict=False)
+    return " x ".join(
+        [
+            max(one, other, key=len) if one.strip("'") == other.strip("'") else "C"
+            for one, other in pairs
+        ]
+    )
+
+
 def _describe(
     known: ClassPlan,
     new: ClassPlan,
@@ -234,6 +245,9 @@ def _describe(
     split: Test | None,
 ) -> None:
     """Extend the docstring and the channels of a class to those of a new call."""
+    known.extras = {
+        name: _of_both(text, new.extras[name]) for name, text in known.extras.items()
+    }
     mine, theirs = known.out_channels, new.out_channels
     if mine == theirs or mine is None or theirs is None:
         known.shape = " to ".join(

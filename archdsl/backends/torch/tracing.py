@@ -73,7 +73,9 @@ def trace_statements(
     for one in statements:
         match one:
             case Assign():
-                known[one.target] = value(one.value)
+                made = value(one.value)
+                for place, name in enumerate((one.target, *one.others)):
+                    known[name] = (made, place) if one.others else made
             case Return():
                 done.append(("return", value(one.value)))
             case _:

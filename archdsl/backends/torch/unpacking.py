@@ -119,7 +119,8 @@ def _all_uses(statements: Sequence[PyStatement]) -> list[_Uses]:
             if place not in uses.places:
                 uses.places.append(place)
         if isinstance(one, Assign):
-            current = {k: uses for k, uses in current.items() if k[0] != one.target}
+            made = {one.target, *one.others}
+            current = {k: uses for k, uses in current.items() if k[0] not in made}
     return found
 
 

@@ -199,7 +199,8 @@ def _class(
 
 def _block_doc(plan: ClassPlan) -> list[str]:
     text = plan.doc or f"The {plan.role} `{plan.word}`."
-    return _docstring(text, [f"Shape: {plan.shape}."])
+    extras = "".join([f", and {name} {shape}" for name, shape in plan.extras.items()])
+    return _docstring(text, [f"Shape: {plan.shape}{extras}."])
 
 
 def _network_doc(network: Network, plan: ClassPlan) -> list[str]:
@@ -502,6 +503,8 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
     if not plan.forward:
         return []
     returned = "Tensor"
+    if plan.extras:
+        returned = f"tuple[{', '.join(['Tensor'] * (1 + len(plan.extras)))}]"
     if network is not None and len(network.outputs) > 1:
         returned = "dict[str, Tensor]"
         if sum(not port.training for port in network.outputs) == 1:
