@@ -132,6 +132,7 @@ LANGUAGE_WORDS = frozenset(
         "else",
         "expect",
         "init",
+        "register",
         "seq",
         "residual",
         "same",

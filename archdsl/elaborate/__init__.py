@@ -15,6 +15,7 @@ from archdsl.elaborate.fitting import MOST_STEPS, fitting_sizes
 from archdsl.elaborate.graph import GraphSink, parameters_of
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.memo import Memo
+from archdsl.elaborate.registration import check_registered, listed
 from archdsl.elaborate.state import State
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
@@ -181,6 +182,7 @@ class _Elaboration:
             parameters=tuple(parameters_of(definition, values)),
             lets=tuple(context.space.lets.items()),
             children=tuple(self.graph.parts),
+            registered=listed(state, context.space, self.graph.parts),
             input=state.inputs[0].value,
             input_shape=state.inputs[0].shape,
             output=end.number,
@@ -189,6 +191,7 @@ class _Elaboration:
         )
         paths = {step.path: step for step in state.producers.values()}
         starts = tuple(initializers(state, paths.values(), paths))
+        check_registered(state)
         state.errors.raise_if_any()
         return Network(
             name=preset.name if preset else definition.name,

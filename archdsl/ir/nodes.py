@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 from archdsl.conditions import LabelTemplate, Test
 from archdsl.display import shown_as
 from archdsl.layer import Layer
+from archdsl.naming import containers_of
 from archdsl.source import Span
 from archdsl.values import Shape, TorchForm, show_shape
 
@@ -206,7 +207,10 @@ class Group(Model):
         tests: conditions on the block's parameters that decide what is in it, with
             their answers. They may name the integers of `lets`; one that is a name
             which is no parameter is itself named in the spec.
-        children: in order.
+        children: in order of execution.
+        registered: of a namespace, names of parts that come first in the `state_dict`,
+            in this order; `archdsl.ir.registration` says what follows from that. The
+            name of a container stands for all its parts.
         input: number of the value that it receives.
         input_shape: shape of that value.
         ports: the inputs of a block that has several, `input` first; else empty.
@@ -237,6 +241,7 @@ class Group(Model):
     lets: SkipValidation[tuple[tuple[str, int], ...]] = ()
     tests: SkipValidation[tuple[tuple[Test, bool], ...]] = ()
     children: tuple[Step | Group, ...] = ()
+    registered: tuple[str, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]
     ports: tuple[Port, ...] = ()
@@ -265,6 +270,48 @@ class Group(Model):
                 yield node
             else:
                 stack.extend(reversed(node.children))
+
+    def parts(self) -> Iterator[Step | Group]:
+        """Yield the parts whose names this group owns, in order of execution.
+
+        A shortcut that projects in other calls alone is one, too.
+        """
+        return named_parts(self.children)
+
+
+def named_parts(children: Iterable[Step | Group]) -> Iterator[Step | Group]:
+    """Yield the parts among some children whose names the group around them owns."""
+    for child in children:
+        if isinstance(child, Step) or child.role in OWNERS:
+            yield child
+        elif child.role == "shortcut" and child.name and not child.children:
+            yield child
+        else:
+            yield from named_parts(child.children)
+
+
+def holds_tensors(part: Step | Group) -> bool:
+    """Return whether a part has weights or buffers.
+
+    A shortcut that projects in other calls alone has them there.
+    """
+    if isinstance(part, Step):
+        return bool(part.op.tensors(*part.input_shapes))
+    return part.role == "shortcut" or any(map(holds_tensors, part.steps()))
+
+
+def in_place(names: Iterable[str], parts: Iterable[Step | Group]) -> tuple[str, ...]:
+    """Return those names that parts with weights or buffers have, or their containers.
+
+    Args:
+        names: the names.
+        parts: all parts of a namespace.
+    """
+    there: set[str] = set()
+    for part in parts:
+        if part.name not in there and holds_tensors(part):
+            there |= {part.name, *containers_of(part.name)}
+    return tuple([name for name in names if name in there])
 
 
 class Expectation(Model):
@@ -420,6 +467,10 @@ def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
     own, names = vars(node), _NAMES[type(node)]
     if len(own) > len(names):
         own = {name: own[name] for name in names}
+    if "children" in fields and (listed := own["registered"]):
+        # Parts that are gone have no place.
+        listed = in_place(listed, named_parts(fields["children"]))
+        fields = {"registered": listed, **fields}
     made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
 

@@ -15,7 +15,8 @@ anything else reads it. What is asked:
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
   shared part, which is an earlier one with the same layers. A name with a dot is that
   of a container, which is no layer, and of a part of it. Neither had two parts of one
-  owner the same older name.
+  owner the same older name. The names that come first in a `state_dict` are of parts
+  with tensors, each once.
 - Modes: what serves training alone is read by such parts alone.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
@@ -40,7 +41,15 @@ from archdsl.conditions import (
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
-from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
+from archdsl.ir.nodes import (
+    OWNERS,
+    Group,
+    Initializer,
+    Network,
+    Port,
+    Step,
+    in_place,
+)
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import (
@@ -183,6 +192,7 @@ class _Verifier:
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
+        self._registered(("root",), root)
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
@@ -333,6 +343,7 @@ class _Verifier:
         self._parameters(place, group)
         before = len(self.order)
         self._children(place, group, owner)
+        self._registered(place, group)
         self._group_ends(place, group)
         for value in self.order[before:]:
             if value != group.output and value not in self.inside:
@@ -348,6 +359,8 @@ class _Verifier:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
             )
+        if group.registered:
+            self.report((*place, "registered"), "it owns no names")
         if group.name:
             # A shortcut is named after the projection that it has or would have.
             self._can_be_label((*place, "name"), group.name)
@@ -446,6 +459,21 @@ class _Verifier:
             if old.pattern and _text(old.pattern, owner.names) != old.name:
                 self.report((*where, "pattern"), f"it does not give {old.name}")
             owner.old.add(old.name)
+
+    def _registered(self, place: Location, group: Group) -> None:
+        """Check the names of the parts that are registered first."""
+        if not group.registered or self.found:  # what is wrong may have no tensors
+            return
+        at = (*place, "registered")
+        if group.indexed:
+            self.report(at, "the parts of a seq are registered as they run")
+        there = in_place(group.registered, group.parts())
+        for number, name in enumerate(group.registered):
+            if name not in there:
+                why = f"no part with weights or buffers is named `{name[:100]}`"
+                self.report((*at, number), why)
+            elif name in group.registered[:number]:
+                self.report((*at, number), f"`{name}` stands twice")
 
     def _new_name(self, place: Location, name: str, owner: _Owner) -> None:
         if owner.group.indexed:
@@ -645,7 +673,7 @@ def _outline(part: Step | Group) -> Any:
         return part.path, part.op.word
     ports = tuple(port.name for port in part.ports)
     inside = tuple(map(_outline, part.children))
-    return part.path, part.role, part.indexed, ports, inside
+    return part.path, part.role, part.indexed, part.registered, ports, inside
 
 
 def _names(group: Group) -> dict[str, Poly]:

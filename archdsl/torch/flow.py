@@ -440,7 +440,11 @@ def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
 
 
 def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
-    """Return whether every operation only reads the output of the one before it."""
+    """Return whether every operation only reads the output of the one before it, and is
+    registered after it.
+    """
+    if group.registered:
+        return False
     value = group.input
     for op in ops:
         if (

@@ -28,6 +28,7 @@ from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
 from archdsl.ir.graph import flatten
+from archdsl.ir.registration import registered_steps
 from archdsl.passes.recompute import parts
 from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
@@ -108,7 +109,8 @@ class Demands:
         program = self.program
         wanted: dict[str, None] = {}
         bare: dict[str, None] = {}
-        for step, form in zip(self.steps, self.forms, strict=True):
+        for step in registered_steps(self.network.root):
+            form = step.form
             made = self._made(step.path)
             if made is None:
                 if _needs_module(step, form):
