@@ -114,6 +114,7 @@ def _node(node: Step | Group) -> Any:
         return *same, node.op.word, layer, node.inputs, _plain(node.shape)
     parts = [part for child in node.children for part in _nodes(child)]
     own = node.role, node.word, node.indexed, int(node.count), node.input
+    own = *own, node.registered
     return *same, *own, _plain(node.shape), parts
 
 

@@ -12,8 +12,7 @@ from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import label_text
 from archdsl.elaborate.state import Registered, State
 from archdsl.ir import Group, Step
-from archdsl.ir.nodes import in_place, named_parts
-from archdsl.ir.registration import changes
+from archdsl.ir.nodes import named_parts, registering, with_tensors
 from archdsl.naming import containers_of
 from archdsl.syntax import tree as t
 
@@ -73,14 +72,11 @@ def listed(
     if space.register is None:
         return ()
     known = state.registers[space.register]
-    parts = list(named_parts(children))
-    names = in_place(space.registered, parts)
-    known.found.update(names)
-    for part in parts:
+    known.found.update(with_tensors(space.registered, children))
+    for part in named_parts(children):
         known.others |= {part.name, *containers_of(part.name)}
-    if not changes(children, names):
-        return ()
-    known.changes = True
+    names = registering(space.registered, children)
+    known.changes |= bool(names)
     return names
 
 

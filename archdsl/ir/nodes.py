@@ -9,7 +9,7 @@ represents ownership: the path of a step is its name in reports, errors, diagram
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, ParamSpec, Protocol, TypeVar
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 
 from archdsl.conditions import LabelTemplate, Test
 from archdsl.display import shown_as
+from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer
 from archdsl.naming import containers_of
 from archdsl.source import Span
@@ -209,7 +210,7 @@ class Group(Model):
             which is no parameter is itself named in the spec.
         children: in order of execution.
         registered: of a namespace, names of parts that come first in the `state_dict`,
-            in this order; `archdsl.ir.registration` says what follows from that. The
+            in this order; `archdsl.ir.registration` says what that means. The
             name of a container stands for all its parts.
         input: number of the value that it receives.
         input_shape: shape of that value.
@@ -278,6 +279,14 @@ class Group(Model):
         """
         return named_parts(self.children)
 
+    def registered_steps(self) -> Iterator[Step]:
+        """Yield every step below, in order of registration."""
+        for part in in_order(self.parts(), _name, self.registered):
+            if isinstance(part, Step):
+                yield part
+            else:
+                yield from part.registered_steps()
+
 
 def named_parts(children: Iterable[Step | Group]) -> Iterator[Step | Group]:
     """Yield the parts among some children whose names the group around them owns."""
@@ -300,18 +309,52 @@ def holds_tensors(part: Step | Group) -> bool:
     return part.role == "shortcut" or any(map(holds_tensors, part.steps()))
 
 
-def in_place(names: Iterable[str], parts: Iterable[Step | Group]) -> tuple[str, ...]:
+def with_tensors(
+    names: Iterable[str], children: Iterable[Step | Group]
+) -> tuple[str, ...]:
     """Return those names that parts with weights or buffers have, or their containers.
 
     Args:
         names: the names.
-        parts: all parts of a namespace.
+        children: of the namespace.
     """
     there: set[str] = set()
-    for part in parts:
+    for part in named_parts(children):
         if part.name not in there and holds_tensors(part):
             there |= {part.name, *containers_of(part.name)}
     return tuple([name for name in names if name in there])
+
+
+def registering(
+    names: Iterable[str], children: Sequence[Step | Group]
+) -> tuple[str, ...]:
+    """Return those names that are in a namespace, with weights or buffers.
+
+    None if the order of the `state_dict` is that of execution anyway.
+
+    Args:
+        names: of parts that are registered first.
+        children: of the namespace.
+    """
+    there = with_tensors(names, children)
+    parts = [part for part in named_parts(children) if holds_tensors(part)]
+    first, plain = (
+        in_torch_order(list(dict.fromkeys(map(_begin, in_order(parts, _name, some)))))
+        for some in (there, ())
+    )
+    return there if first != plain else ()
+
+
+def _name(part: Step | Group) -> str:
+    return part.name
+
+
+def _begin(part: Step | Group) -> str:
+    """Return what the keys of a part begin with; a bare parameter is its own key."""
+    bare = isinstance(part, Step) and not all(
+        tensor.name for tensor in part.op.tensors(*part.input_shapes)
+    )
+    return part.name if bare else f"{part.name}."
 
 
 class Expectation(Model):
@@ -469,8 +512,7 @@ def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
         own = {name: own[name] for name in names}
     if "children" in fields and (listed := own["registered"]):
         # Parts that are gone have no place.
-        listed = in_place(listed, named_parts(fields["children"]))
-        fields = {"registered": listed, **fields}
+        fields = {"registered": registering(listed, fields["children"]), **fields}
     made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
 

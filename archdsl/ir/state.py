@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from archdsl.ir.nodes import Network, Step
-from archdsl.ir.registration import in_torch_order, registered_steps
+from archdsl.ir.registration import in_torch_order
 from archdsl.values import Tensor
 
 
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
 def wanted(network: Network) -> list[Wanted]:
     """Return all tensors of the network's module, in the order of its `state_dict`."""
     found: dict[str, Wanted] = {}
-    for step in registered_steps(network.root):
+    for step in network.root.registered_steps():
         for tensor in step.op.tensors(*step.input_shapes):
             key = f"{step.path}.{tensor.name}" if tensor.name else step.path
             found.setdefault(key, Wanted(key, tensor, step))

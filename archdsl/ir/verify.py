@@ -48,7 +48,7 @@ from archdsl.ir.nodes import (
     Network,
     Port,
     Step,
-    in_place,
+    with_tensors,
 )
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
@@ -467,7 +467,7 @@ class _Verifier:
         at = (*place, "registered")
         if group.indexed:
             self.report(at, "the parts of a seq are registered as they run")
-        there = in_place(group.registered, group.parts())
+        there = with_tensors(group.registered, group.children)
         for number, name in enumerate(group.registered):
             if name not in there:
                 why = f"no part with weights or buffers is named `{name[:100]}`"

@@ -230,7 +230,8 @@ class Reader:
         for port in self.group.ports:
             self.spaces[0].labels[port.name] = port.value, None
         if not self.is_root:
-            return self._body(self.group.children, self.group.input, self.group.output)
+            body = self._body(self.group.children, self.group.input, self.group.output)
+            return [*_registered(self.group), *body]
         for port in self.facts.network.inputs:
             if port.name != "x" or len(self.facts.network.inputs) > 1:
                 self.spaces[0].labels[port.name] = port.value, None
@@ -238,7 +239,7 @@ class Reader:
             self.group.children, self.group.input, self.group.output, outer=True
         )
         last = [self._output(port) for port in self.facts.network.outputs[1:]]
-        return [*chains, *filter(None, last)]
+        return [*_registered(self.group), *chains, *filter(None, last)]
 
     # ---- statements
 
@@ -478,7 +479,8 @@ class Reader:
         labels = self.spaces[-1].labels
         own = labels.pop(group.name, None)
         self.spaces.append(_Space(group.indexed))
-        item.bodies = [[self._body(group.children, group.input, group.output)]]
+        body = self._body(group.children, group.input, group.output)
+        item.bodies = [[[*_registered(group), *body]]]
         self.spaces.pop()
         if own is not None:
             labels[group.name] = own
@@ -510,6 +512,8 @@ class Reader:
         else:
             self._merge(group, item)
         if owned:
+            for copies in item.bodies[:1]:
+                copies[0] = [*_registered(group), *copies[0]]
             self.spaces.pop()
             if own is not None:
                 labels[group.name] = own
@@ -576,6 +580,15 @@ class Reader:
         item.values = {"projection": ANY if implied else short.name}
         if short.children:
             self.spaces[-1].claim(short.name)
+
+
+def _registered(group: Group) -> ItemChains:
+    """Return the statement about what is registered first, if there is one."""
+    patterns = {part.name: part.pattern for part in group.parts()}
+    names = [PartName(name, patterns.get(name, ())) for name in group.registered]
+    values = {str(place): name for place, name in enumerate(names)}
+    key = "register", len(names)
+    return [ItemChain([ChainItem(key, values)])] if names else []
 
 
 def _mode(short: Group) -> str:

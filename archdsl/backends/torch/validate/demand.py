@@ -28,7 +28,6 @@ from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
 from archdsl.ir.graph import flatten
-from archdsl.ir.registration import registered_steps
 from archdsl.passes.recompute import parts
 from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
@@ -109,7 +108,7 @@ class Demands:
         program = self.program
         wanted: dict[str, None] = {}
         bare: dict[str, None] = {}
-        for step in registered_steps(self.network.root):
+        for step in self.network.root.registered_steps():
             form = step.form
             made = self._made(step.path)
             if made is None:
