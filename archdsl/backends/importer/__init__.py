@@ -31,6 +31,7 @@ from archdsl.backends.importer.spec import SpecDraft, text_of
 from archdsl.backends.importer.structure import structured
 from archdsl.backends.importer.write import ContainerWriter
 from archdsl.diagnostics import SpecError
+from archdsl.ir.state import wanted
 from archdsl.layer import kind, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 from archdsl.values import Shape
@@ -285,7 +286,7 @@ def _written(
     """
     builder = Builder(run, module)
     top = builder.tree()
-    writer = ContainerWriter(top, run, builder.shapes)
+    writer = ContainerWriter(top, run, builder)
     spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
     found = list(layers_in(top.nodes))
     spec.ops = builder.ops.used(found)
@@ -382,7 +383,7 @@ _COMMUTATIVE: Final = ("add", "mul")
 
 
 def _facts(network: Network) -> list[Any]:
-    """Return what a network computes, step by step."""
+    """Return what a network computes, step by step, and the keys of its tensors."""
     numbers: dict[int, int] = {}
     for port in network.inputs:
         numbers[port.value] = len(numbers)
@@ -394,7 +395,7 @@ def _facts(network: Network) -> list[Any]:
         numbers[step.output] = len(numbers)
         weights = step.path if step.op.tensors(*step.input_shapes) else ""
         found.append((step.op.word, step.form, weights, reads, step.shape))
-    return found
+    return [*found, *(tensor.key for tensor in wanted(network))]
 
 
 def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, list[int]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from archdsl.backends.importer.calls import Recording
 from archdsl.backends.importer.parts import (
+    Builder,
     Container,
     LayerLeaf,
     LayerTree,
@@ -23,10 +24,12 @@ from archdsl.backends.importer.spec import (
     SpecItem,
     SpecLine,
     SpecMerge,
+    SpecRegister,
     SpecSame,
     SpecTap,
     SpecWord,
 )
+from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
 from archdsl.values import Shape, channels
@@ -132,15 +135,16 @@ class ContainerWriter:
     """Writes the containers of a network.
 
     Args:
-        shapes: shapes of values, without the batch.
+        builder: has made the top.
     """
 
     def __init__(
-        self, top: Container, run: Recording, shapes: Mapping[int, Shape]
+        self, top: Container, run: Recording, builder: Builder
     ) -> None:
         self.top = top
         self.run = run
-        self.shapes = shapes
+        self.builder = builder
+        self.shapes = builder.shapes
         self.blocks: dict[str, Block] = {}
         readers: Counter[int] = Counter()
         for leaf in layers_in(top.nodes):
@@ -211,6 +215,21 @@ class ContainerWriter:
         return self.blocks[name]
 
 
+def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the fewest parts that have to be registered first.
+
+    Args:
+        written: what the keys of all parts begin with, in the order of the text.
+        wanted: the same in the order of the `state_dict`.
+    """
+    for count in range(len(wanted)):
+        first = [begin.rstrip(".") for begin in wanted[:count]]
+        ordered = in_order(written, lambda begin: begin.rstrip("."), first)
+        if in_torch_order(ordered) == wanted:
+            return tuple(first)
+    return ()
+
+
 def _is_inline(container: Container) -> bool:
     """Return whether a container is written where it stands, as braces or `seq`."""
     from torch import nn
@@ -243,6 +262,8 @@ class _Scope:
         self.tapped: dict[int, str] = {}
         # Outputs of training, in the order in which they are written.
         self.heads: list[int] = []
+        # Nodes with weights, in the order in which they are written.
+        self.written: list[LayerTree] = []
         taken = {
             self._label(node).partition(".")[0] for node in container.nodes if node.keys
         }
@@ -252,19 +273,31 @@ class _Scope:
         """Return the body of a container with one output."""
         container = self.container
         parts = join_merges(container.nodes, (container.gives,))
-        return SpecBody(tuple(self._lines(parts, container.reads[0], container.gives)))
+        return self._body(self._lines(parts, container.reads[0], container.gives))
 
     def network(self, outputs: Sequence[int], training: Sequence[int]) -> SpecBody:
         """Return the body of the network."""
         container = self.container
         parts = join_merges(container.nodes, (*outputs, *training))
-        return SpecBody(
-            tuple(
-                self._lines(
-                    parts, container.reads[0], outputs[0], outputs[1:], training
-                )
-            )
+        start = container.reads[0]
+        lines = self._lines(parts, start, outputs[0], outputs[1:], training)
+        return self._body(lines)
+
+    def _body(self, lines: Sequence[SpecLine]) -> SpecBody:
+        """Return a body that says what is registered first, if need be."""
+        builder = self.writer.builder
+        ordered = sorted(self.written, key=builder.rank)
+        begins = {
+            node.path: name if builder.is_bare(node) else f"{name}."
+            for node in self.written
+            for name in (self._label(node),)
+        }
+        first = registered_first(
+            [begins[node.path] for node in self.written],
+            [begins[node.path] for node in ordered],
         )
+        said = [SpecLine((SpecRegister(first),))] if first else []
+        return SpecBody((*said, *lines))
 
     # ---- lines
 
@@ -409,6 +442,8 @@ class _Scope:
     def _item(self, part: WrittenPart, flow: int) -> SpecItem:
         if isinstance(part, JoinedBranches):
             return self._merge(part)
+        if part.keys and not part.shared:
+            self.written.append(part)
         if isinstance(part, Container):
             return self._container(part)
         if len(part.reads) > 1:
