@@ -1,4 +1,4 @@
-"""Draws `register` statements for a spec: which parts come first in the `state_dict`."""
+"""Draws `register` statements for a spec: what comes first in the `state_dict`."""
 
 from __future__ import annotations
 

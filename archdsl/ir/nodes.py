@@ -291,12 +291,15 @@ class Group(Model):
 def named_parts(children: Iterable[Step | Group]) -> Iterator[Step | Group]:
     """Yield the parts among some children whose names the group around them owns."""
     for child in children:
-        if isinstance(child, Step) or child.role in OWNERS:
-            yield child
-        elif child.role == "shortcut" and child.name and not child.children:
+        if isinstance(child, Step) or child.role in OWNERS or _would_project(child):
             yield child
         else:
             yield from named_parts(child.children)
+
+
+def _would_project(group: Group) -> bool:
+    """Return whether a group is a shortcut that projects in other calls alone."""
+    return group.role == "shortcut" and bool(group.name) and not group.children
 
 
 def holds_tensors(part: Step | Group) -> bool:

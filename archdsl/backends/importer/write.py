@@ -32,7 +32,7 @@ from archdsl.backends.importer.spec import (
 from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
-from archdsl.values import Shape, channels
+from archdsl.values import channels
 
 # Kinds that stand on the line of what comes before them.
 _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
@@ -138,9 +138,7 @@ class ContainerWriter:
         builder: has made the top.
     """
 
-    def __init__(
-        self, top: Container, run: Recording, builder: Builder
-    ) -> None:
+    def __init__(self, top: Container, run: Recording, builder: Builder) -> None:
         self.top = top
         self.run = run
         self.builder = builder
