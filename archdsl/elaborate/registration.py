@@ -55,7 +55,8 @@ def register(statement: t.Register, context: Context, state: State) -> None:
                 f"`{name}` is registered twice",
                 label.span,
                 label="in every iteration of the loop" if again else "",
-                help=f"write the loop variable into it: `{name}{{i}}`"
+                help="move it out of the loop, or write the loop variable into it: "
+                f"`{name}{{i}}`"
                 if again
                 else "name it once",
             )
