@@ -125,8 +125,8 @@ def from_module(
         module: the module.
         inputs: shapes of its inputs, without the batch.
         name: of the network; that of the module's class if empty.
-        any_order: whether the `state_dict` may have the same keys in another order. A
-            spec registers parts in the order in which they run; some modules do not.
+        any_order: whether the `state_dict` may have the same keys in another order, as
+            no spec says in which order a layer has its tensors.
 
     Raises:
         NotImported: if it cannot be written as a spec, or the spec would not compute
