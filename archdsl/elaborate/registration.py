@@ -86,6 +86,9 @@ def check_registered(state: State) -> None:
     for statement, known in state.registers.items():
         missing = [name for name in known.names if name not in known.found]
         for name in missing:
+            # In a loop, one label has many names.
+            if state.errors.knows("A0111", known.names[name]):
+                continue
             bare = name in known.others
             fault = Fault(
                 "A0111",

@@ -467,13 +467,15 @@ class _Verifier:
         at = (*place, "registered")
         if group.indexed:
             self.report(at, "the parts of a seq are registered as they run")
-        there = with_tensors(group.registered, group.children)
+        there = {*with_tensors(group.registered, group.children)}
+        seen: set[str] = set()
         for number, name in enumerate(group.registered):
             if name not in there:
                 why = f"no part with weights or buffers is named `{name[:100]}`"
                 self.report((*at, number), why)
-            elif name in group.registered[:number]:
+            elif name in seen:
                 self.report((*at, number), f"`{name}` stands twice")
+            seen.add(name)
 
     def _new_name(self, place: Location, name: str, owner: _Owner) -> None:
         if owner.group.indexed:

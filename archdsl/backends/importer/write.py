@@ -29,7 +29,7 @@ from archdsl.backends.importer.spec import (
     SpecTap,
     SpecWord,
 )
-from archdsl.ir.registration import in_order, in_torch_order
+from archdsl.ir.registration import in_torch_order
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
 from archdsl.values import channels
@@ -214,18 +214,19 @@ class ContainerWriter:
 
 
 def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the fewest parts that have to be registered first.
+    """Return the parts that have to be registered first, so that all are in order.
 
     Args:
         written: what the keys of all parts begin with, in the order of the text.
         wanted: the same in the order of the `state_dict`.
     """
-    for count in range(len(wanted)):
-        first = [begin.rstrip(".") for begin in wanted[:count]]
-        ordered = in_order(written, lambda begin: begin.rstrip("."), first)
-        if in_torch_order(ordered) == wanted:
-            return tuple(first)
-    return ()
+    places = {begin: place for place, begin in enumerate(in_torch_order(written))}
+    count = len(wanted)
+    while count and (
+        count == len(wanted) or places[wanted[count - 1]] < places[wanted[count]]
+    ):
+        count -= 1
+    return tuple([begin.rstrip(".") for begin in wanted[:count]])
 
 
 def _is_inline(container: Container) -> bool:
