@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -119,7 +119,25 @@ def _join(
     weighted = [n for n in order if _has_keys(parts[n])]
     if weighted != sorted(weighted):
         return None
+    if merge.op.word == "add" and len(branches) == 2 and all(branches):
+        # Of a residual, the shortcut comes second, which the depth does not count.
+        branches.sort(key=_depth, reverse=True)
     return JoinedBranches(merge, (starts.pop(),), branches)
+
+
+def _depth(branch: Sequence[WrittenPart]) -> int:
+    """Return how many layers with weights stand in a branch."""
+    leaves = [leaf for part in branch for leaf in _leaves(part)]
+    return sum(1 for leaf in leaves if leaf.keys)
+
+
+def _leaves(part: WrittenPart) -> Iterator[LayerLeaf]:
+    if isinstance(part, JoinedBranches):
+        for branch in part.branches:
+            for inner in branch:
+                yield from _leaves(inner)
+    else:
+        yield from layers_in([part])
 
 
 def _has_keys(part: WrittenPart) -> bool:
