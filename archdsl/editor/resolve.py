@@ -147,7 +147,7 @@ def _registered(
         return None
     for node in reversed(trail(file, part.span.start)):
         if isinstance(node, t.ChainStep) and node.span == part.span:
-            return Referent(part.name, node, node.label.span if node.label else None)
+            return Referent(part.name, node, (node.label or node).span)
     return None
 
 
