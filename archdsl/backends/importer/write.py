@@ -29,7 +29,7 @@ from archdsl.backends.importer.spec import (
     SpecTap,
     SpecWord,
 )
-from archdsl.ir.registration import in_torch_order
+from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
 from archdsl.values import channels
@@ -244,7 +244,24 @@ def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str
         count == len(wanted) or places[wanted[count - 1]] < places[wanted[count]]
     ):
         count -= 1
-    return tuple([begin.rstrip(".") for begin in wanted[:count]])
+    names = [begin.rstrip(".") for begin in wanted]
+    # Of what one container holds, the first may be enough.
+    while count and in_torch_order(
+        in_order(written, lambda begin: begin.rstrip("."), names[: count - 1])
+    ) == [*wanted]:
+        count -= 1
+    return tuple(_by_containers(names[:count], [w.rstrip(".") for w in written]))
+
+
+def _by_containers(names: Sequence[str], written: Sequence[str]) -> Iterator[str]:
+    """Yield names, that of a container in place of all its parts in their order."""
+    place = 0
+    while place < len(names):
+        container = names[place].rpartition(".")[0]
+        inside = [one for one in written if one.startswith(f"{container}.")]
+        whole = len(inside) > 1 and names[place : place + len(inside)] == inside
+        yield container if whole else names[place]
+        place += len(inside) if whole else 1
 
 
 def _is_inline(container: Container) -> bool:
