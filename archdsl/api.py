@@ -427,7 +427,7 @@ def from_module(
             several inputs.
         name: the name of the network; that of the module's class if omitted.
         any_order: whether the `state_dict` may have the same keys in another order,
-            that in which the layers run.
+            which a module has whose layers have, say, the bias before the weight.
 
     Raises:
         archdsl.backends.importer.NotImported: if it cannot be written as a spec, or the

@@ -227,6 +227,15 @@ _NAMES: Final = {
             'norm2: bn renamed from "norm.2"',
         ),
     ),
+    "A0111": Entry(
+        "the parts to register first are wrong",
+        "`register` names parts of its body in the order that they have in the "
+        "`state_dict`; the others follow in the order in which they run. Each must "
+        "have weights or buffers, and some part must change its place, in at least one "
+        "call of the block. A body has one such statement, which names each part once.",
+        _net("register conv1", "conv 3x3 16", "conv 3x3 16"),
+        _net("register conv2", "conv 3x3 16", "conv 3x3 16"),
+    ),
 }
 
 _ARGUMENTS: Final = {

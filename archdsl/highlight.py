@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Final
 
-from pygments.lexer import RegexLexer, bygroups, words
+from pygments.lexer import RegexLexer, bygroups, default, words
 from pygments.token import (
     Comment,
     Keyword,
@@ -26,7 +26,7 @@ from archdsl.naming import LANGUAGE_WORDS
 from archdsl.resources import grammar_text
 
 _GRAMMAR: Final = re.sub(r"^\s*//.*", "", grammar_text(), flags=re.M)
-_PATTERN: Final = re.compile(r"^([A-Z]+)(?:\.\d+)?: /(.+)/$", flags=re.M)
+_PATTERN: Final = re.compile(r"^([A-Z]+)(?:\.-?\d+)?: /(.+)/$", flags=re.M)
 _TERMINALS: Final = dict(_PATTERN.findall(_GRAMMAR))
 _LITERALS: Final = {*re.findall('"([^"\n]+)"', _PATTERN.sub("", _GRAMMAR))}
 _WORDS: Final = {word for word in _LITERALS if word.isalpha()}
@@ -60,6 +60,7 @@ class ArchLexer(RegexLexer):
             (_TERMINALS["DIMS"], Number),
             (_TERMINALS["NUMBER"], Number),
             (_TERMINALS["RENAMED"], Keyword),
+            (r"register\b(?!\s*=)", Keyword, "parts"),
             (_TERMINALS["REPEAT"], Keyword.Pseudo),
             (_TERMINALS["XPAREN"], Keyword.Pseudo),
             (
@@ -74,5 +75,17 @@ class ArchLexer(RegexLexer):
             (_TERMINALS["NAME"], Name),
             (words(sorted(_BRACKETS)), Punctuation),
             (words(sorted(_SIGNS - _BRACKETS)), Operator),
-        ]
+        ],
+        # The names behind `register`, which may have dots.
+        "parts": [
+            (_TERMINALS["COMMENT"], Comment.Single),
+            (_TERMINALS["WS"], Whitespace),
+            (_TERMINALS["STRING"], String, ("#pop", "comma")),
+            (_TERMINALS["PART"], Name.Label, ("#pop", "comma")),
+            default("#pop"),
+        ],
+        "comma": [
+            (r"(\s*)(,)", bygroups(Whitespace, Punctuation), ("#pop", "parts")),
+            default("#pop"),
+        ],
     }

@@ -141,6 +141,7 @@ LANGUAGE_WORDS = frozenset(
         "else",
         "expect",
         "init",
+        "register",
         "seq",
         "residual",
         "same",

@@ -61,9 +61,8 @@ has the same `state_dict` keys in the same order, and the same outputs and buffe
 evaluation and training at two sizes where the network takes another, to 1e-6 of the
 largest number, with the same weights. *Opaque* is the share of layers that are the
 module's own classes, as foreign layers (`op`), since they call a function that is not a
-layer kind. Some modules register their parts in another order than they run them in;
-`--any-order` accepts that. Maps are 96 x 96 where a network takes that. Seconds are
-those of one core of a busy machine.
+layer kind. Maps are 96 x 96 where a network takes that. Seconds are those of one core
+of a busy machine.
 """
 COLUMNS = (
     *("network", "lines", "of its classes", "blocks", "layers", "opaque"),

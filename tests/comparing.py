@@ -115,7 +115,7 @@ def _node(node: Step | Group) -> Any:
     parts = [part for child in node.children for part in _nodes(child)]
     own = node.role, node.word, node.indexed, int(node.count), node.input
     extras = [(port.name, port.value, _plain(port.shape)) for port in node.extras]
-    return *same, *own, _plain(node.shape), extras, parts
+    return *same, *own, node.registered, _plain(node.shape), extras, parts
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archdsl.ir import Network, Step
+from archdsl.ir import Group, Network, Step
 
 Sizes = tuple[int, ...]
 
@@ -524,10 +524,13 @@ def keys(network: Network) -> dict[str, Own]:
     """Return what a network's `state_dict` must hold, in order.
 
     A module lists its own parameters, its buffers, then its parts in the order in which
-    they were made; a network makes them in the order of its steps.
+    they were made; a network makes those first that it says are registered first, and
+    the others in the order of its steps.
     """
     tree: dict[str, Any] = {}
     axes = _axes(network)
+    firsts: dict[str, Sequence[str]] = {}
+    _note_firsts(network.root, firsts)
     for step in network.steps():
         if step.shared:
             continue
@@ -540,7 +543,36 @@ def keys(network: Network) -> dict[str, Own]:
             for part in parts:
                 node = node.setdefault(part, {})
             node[last] = own
+    for path, names in firsts.items():
+        owner = tree
+        for part in path.split(".") if path else ():
+            owner = owner[part]
+        for name in reversed(names):
+            _move_ahead(owner, name.split("."))
     return dict(_flat(tree, ""))
+
+
+def _note_firsts(group: Group, firsts: dict[str, Sequence[str]]) -> None:
+    """Note what is registered first, by the paths of the groups that say so."""
+    if group.registered:
+        firsts[group.path] = group.registered
+    for child in group.children:
+        if isinstance(child, Group):
+            _note_firsts(child, firsts)
+
+
+def _move_ahead(tree: dict[str, Any], names: Sequence[str]) -> None:
+    """Make a part the first of its owner, as it must be made before all others."""
+    first, *further = names
+    if first not in tree:
+        return  # another call projects its shortcut
+    part = tree.pop(first)
+    rest = dict(tree)
+    tree.clear()
+    tree[first] = part
+    tree.update(rest)
+    if further:
+        _move_ahead(part, further)
 
 
 def _flat(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Own]]:

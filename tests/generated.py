@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import archdsl
 from archdsl.layer import REQUIRED, Field
 from archdsl.values import Shape, show_shape
+from tests.registered import with_registered
 from tests.sizes import runs_quickly
 from tests.strategies import AXES, KINDS
 
@@ -62,7 +63,10 @@ class Drawn:
 @st.composite
 def specs(draw: st.DrawFn) -> str:
     """Return valid specs."""
-    return spec(Drawn(draw), draw(AXES), draw(st.booleans()))
+    text = spec(Drawn(draw), draw(AXES), draw(st.booleans()))
+    if draw(st.booleans()):
+        text = with_registered(text, Random(draw(st.integers(0, 99))), _load)
+    return text
 
 
 def spec(
@@ -83,10 +87,14 @@ def spec(
 def specimen(case: int) -> str:
     """Return the valid spec of a number.
 
-    Each tenth has one axis, or three; in each fifth, blocks have several inputs.
+    Each tenth has one axis, or three; in each fifth, blocks have several inputs. Each
+    third says what is registered first.
     """
     axes = {7: 1, 9: 3}.get(case % 10, 2)
-    return spec(Rolled(f"spec {case}"), axes, several=case % 5 == 3)
+    text = spec(Rolled(f"spec {case}"), axes, several=case % 5 == 3)
+    if case % 3 == 1:
+        text = with_registered(text, Random(f"registered {case}"), _load)
+    return text
 
 
 def parted(case: int) -> str:

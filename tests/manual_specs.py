@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import archdsl
+from tests.registered import with_registered
 from tests.sizes import runs_quickly
 
 _MAP_KEEPS: Final = (
@@ -215,9 +216,12 @@ class _Block(NamedTuple):
 
 
 def specimen(case: int) -> str:
-    """Return the valid spec of a number."""
+    """Return the valid spec of a number; each third says what is registered first."""
     random = Random(f"manual {case}")
-    return _Writer(random, several=case % 5 == 3, outputs=case % 5 == 4).file()
+    text = _Writer(random, several=case % 5 == 3, outputs=case % 5 == 4).file()
+    if case % 3 == 1:
+        text = with_registered(text, Random(f"registered {case}"), _load)
+    return text
 
 
 def params_of(text: str) -> dict[str, Any] | None:

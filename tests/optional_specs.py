@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 import archdsl
+from tests.registered import with_registered
 from tests.sizes import runs_quickly
 
 # Conditions on parameters, and on names that the body defines.
@@ -214,5 +215,8 @@ def loads(text: str) -> archdsl.Network | None:
 
 
 def specimen(case: int) -> str:
-    """Return the valid spec of a number."""
-    return _Writer(f"optional {case}").text()
+    """Return the valid spec of a number; each third says what is registered first."""
+    text = _Writer(f"optional {case}").text()
+    if case % 3 == 1:
+        text = with_registered(text, Random(f"registered {case}"), loads)
+    return text

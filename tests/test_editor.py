@@ -298,6 +298,12 @@ network n<size = 3> {{
         (within("init ^ bias=0"), "conv linear", "size"),
         (within("init conv weight=^"), "kaiming_normal", "size"),
         (within("expect ^"), "params macs output", "conv"),
+        (within("reg^"), "register", "conv"),
+        (within("bn -> relu; register ^"), "stem bn1", "relu1 conv size input"),
+        (within("bn; register stem, ^"), "stem bn1", "conv size"),
+        (within("b.0: bn -> b.1: bn; register b.^"), "0 1", "stem b"),
+        (within("g: { register ^; conv 3x3 -> bn }"), "conv1 bn1", "stem g"),
+        (within("u: unit<8>") + "block c { register ^; conv 3x3 }", "", "stem u"),
         (within("expect params == 1, m^"), "macs", "params"),
         (within("# co^"), "", "conv"),
         (within("bn") + "preset a = ^", "n", "unit size"),
@@ -329,6 +335,36 @@ def test_parts_of_a_group_are_completed(document: Document) -> None:
         "conv1",
         "bn1",
     } <= {each.text for each in found}
+
+
+def test_parts_that_are_registered_are_defined_where_they_are_made() -> None:
+    text = """\
+arch 1
+block unit<width> {
+    register conv2, norm
+    conv 3x3 width -> norm: bn
+    conv 3x3
+}
+network n {
+    input 3x8x8
+    register b.1
+    unit<4>
+    b.0: bn
+    b.1: bn
+}
+"""
+    document = Document(text)
+    assert not document.diagnostics
+    for around, word, line in (
+        ("register conv2", "conv2", "    conv 3x3\n"),
+        ("conv2, norm", "norm", "norm: bn"),
+        ("register b.1", "b", "b.1: bn"),
+    ):
+        found = document.definition(at(document, around, word))
+        assert found is not None
+        assert found.span.start >= text.index(line)
+        assert found.span.end <= text.index(line) + len(line)
+    assert "4x8x8" in said(document, "register conv2", "conv2")
 
 
 def test_every_completion_of_layers_is_a_layer() -> None:

@@ -24,6 +24,7 @@ TYPES = {
     "NAME": Name,
     "TAP": Name.Variable,
     "TEMPLATE": Name.Label,
+    "PART": Name.Label,
     "RENAMED": Keyword,
     "DIMS": Number,
     "NUMBER": Number,

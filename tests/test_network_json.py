@@ -176,6 +176,14 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
         _set(f"{CONV}.renamed_from", "norm.1"),
         f"{CONV}.renamed_from: it is a list, not",
     ),
+    "an order of registration that is none": (
+        _set("root.registered", "conv1"),
+        "root.registered: it is a list, not",
+    ),
+    "a part to register that is not there": (
+        _set("root.registered", ["nothing"]),
+        "root.registered[0]: no part with weights or buffers is named `nothing`",
+    ),
     "a wrong shape": (
         _set(f"{CONV}.shape", [7, 8, 8]),
         f"{CONV}.shape: conv gives 8x8x8, not 7x8x8",

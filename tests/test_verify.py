@@ -27,6 +27,7 @@ from archdsl.ir import (
     Step,
     unchecked,
 )
+from archdsl.ir.nodes import OWNERS, holds_tensors
 from archdsl.ir.verify import InvalidNetwork, Location, problems, verify
 from archdsl.layer import kind
 from archdsl.symbolic import Poly, Sym
@@ -442,6 +443,46 @@ def an_older_name_that_its_template_does_not_give(
     made = (OldName(name="old", pattern=("new",)),)
     first = [(p, s) for p, s in steps(network) if not s.shared]
     yield from each(network, first, renamed_from=lambda _: made)
+
+
+def _registering(network: Network, indexed: bool) -> list[Any]:
+    return [
+        (place, group)
+        for place, group in [(("root",), network.root), *groups(network)]
+        if group.role in OWNERS and group.indexed == indexed and not group.shared
+    ]
+
+
+@spoiling("no part with weights or buffers is named `nothing`")
+def a_place_for_nothing(network: Network, random: Random) -> Spoilt:
+    owners = _registering(network, indexed=False)
+    yield from each(network, owners, registered=lambda _: ("nothing",))
+
+
+@spoiling("stands twice")
+def two_places_for_one_part(network: Network, random: Random) -> Spoilt:
+    owners = [
+        (place, group)
+        for place, group in _registering(network, indexed=False)
+        if any(map(holds_tensors, group.parts()))
+    ]
+    names = {
+        id(group): next(part.name for part in group.parts() if holds_tensors(part))
+        for _, group in owners
+    }
+    yield from each(network, owners, registered=lambda one: (names[id(one)],) * 2)
+
+
+@spoiling("registered as they run")
+def another_order_in_a_seq(network: Network, random: Random) -> Spoilt:
+    owners = _registering(network, indexed=True)
+    yield from each(network, owners, registered=lambda _: ("0",))
+
+
+@spoiling("it owns no names")
+def an_order_of_no_names(network: Network, random: Random) -> Spoilt:
+    others = [(p, group) for p, group in groups(network) if group.role not in OWNERS]
+    yield from each(network, others, registered=lambda _: ("conv1",))
 
 
 @spoiling("named by number")

@@ -184,7 +184,7 @@ def _claims(draw: st.DrawFn) -> Tokens:
 @st.composite
 def statements(draw: st.DrawFn, depth: int = 2) -> Tokens:
     """Statements of a body."""
-    kind = draw(st.integers(0, 11))
+    kind = draw(st.integers(0, 12))
     if kind == 0:
         name = [draw(_NAMES)] if draw(st.booleans()) else []
         return ["input", *name, draw(st.sampled_from(["3x32x32", "100"]))]
@@ -214,6 +214,10 @@ def statements(draw: st.DrawFn, depth: int = 2) -> Tokens:
         ]
     if kind == 6 and depth:
         return draw(_ifs(depth))
+    if kind == 7:
+        names = st.sampled_from(["conv1", "b.1", "a{i+1}", '"a-b"', "x.{ i }.y", "if"])
+        parts = draw(st.lists(names, min_size=1, max_size=3))
+        return ["register", *_joined([[part] for part in parts])]
     return draw(_chains(depth))
 
 

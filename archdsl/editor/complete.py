@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from archdsl.editor.hover import MadeParts, argument, block_signature, kind_summary
+from archdsl.editor.hover import argument, block_signature, kind_summary
 from archdsl.editor.places import (
     Declared,
+    MadeParts,
     Trail,
     labels_at,
     names_at,
+    parts_around,
     trail,
     word_at,
 )
@@ -28,6 +30,7 @@ from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED, FIGURES
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Group
+from archdsl.ir.nodes import holds_tensors
 from archdsl.layer import Layer, all_kinds, kind
 from archdsl.resources import specs_dir
 from archdsl.source import Source, Span
@@ -45,6 +48,7 @@ _STATEMENTS: Final = (
     "init",
     "input",
     "output",
+    "register",
     "training output",
 )
 _VALUES: Final = ("channels", "false", "true")
@@ -173,6 +177,8 @@ def _is_place(around: Trail) -> bool:
             return any(name == _NAME for name, _ in names) or around[-1].origin == _NAME
         case t.Tap(path=path):
             return _NAME in path.span.text
+        case t.Label() if len(around) > 1 and isinstance(around[-2], t.Register):
+            return _NAME in around[-1].span.text
         case _:
             return False
 
@@ -184,6 +190,8 @@ def _by_place(
     match inner:
         case t.Tap():
             yield from _labels(known, inner, around, start)
+        case t.Label():
+            yield from _registered(known.made(), inner, around)
         case t.Call():
             yield from _layers(module, names_at(around, start))
             chain = around[-2] if len(around) > 1 else None
@@ -327,6 +335,15 @@ def _parts(made: MadeParts, path: str) -> Iterator[Completion]:
         if inside != node.path and "." not in inside:
             what = node.word if isinstance(node, Group) else node.op.word
             yield Completion(inside, "label", what)
+
+
+def _registered(made: MadeParts, label: t.Label, around: Trail) -> Iterator[Completion]:
+    """Yield the parts that can be registered first."""
+    before, dot, _ = label.span.text.rpartition(".")
+    for name, part in parts_around(made, around).items():
+        if name.startswith(before + dot) and holds_tensors(part):
+            what = part.word if isinstance(part, Group) else part.op.word
+            yield Completion(name.removeprefix(before + dot), "label", what)
 
 
 def _types() -> Iterator[Completion]:

@@ -193,7 +193,8 @@ class Document:
 
     def _resolve(self, offset: int) -> Referent | None:
         around, word = trail(self.tree, offset), word_at(self.source, offset)
-        return resolve(self.tree, self.module, prelude(), around, word)
+        library = prelude()
+        return resolve(self.tree, self.module, library, around, word, lambda: self.made)
 
 
 def _stamp(path: Path) -> int:

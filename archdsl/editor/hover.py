@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from archdsl.editor.places import Declared, Trail
+from archdsl.editor.places import Declared, MadeParts, Trail
 from archdsl.editor.resolve import Referent
 from archdsl.elaborate import Attempt
 from archdsl.elaborate.evaluate import FUNCTIONS
@@ -14,8 +14,6 @@ from archdsl.ir import Group, Step
 from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, show_shape
-
-MadeParts = Mapping[tuple[int, int], Sequence[Step | Group]]
 
 # So many different shapes, or values, are listed.
 _MOST = 6

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from archdsl.ir import OWNERS, Group, Step
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 
 _WORD = re.compile(r"\w+", re.ASCII)
 
 Trail = tuple[t.SyntaxNode, ...]
+# What a text makes in the shown network, by the ends of its place.
+MadeParts = Mapping[tuple[int, int], Sequence[Step | Group]]
 
 
 def word_at(source: Source, offset: int) -> Span:
@@ -112,6 +115,37 @@ def names_at(around: Trail, offset: int) -> Mapping[str, Declared]:
 def _targets(targets: t.Targets) -> dict[str, Declared]:
     named = Declared("loop variable", targets.span)
     return dict.fromkeys(targets.all_names(), named)
+
+
+def parts_around(made: MadeParts, around: Trail) -> dict[str, Step | Group]:
+    """Return the parts, by name, of the innermost body around a place that owns names.
+
+    Args:
+        made: what the text makes.
+        around: the nodes around the place.
+    """
+    nodes = [node for some in made.values() for node in some]
+    found: list[Step | Group] = []
+    for owner in reversed(around):
+        if isinstance(owner, t.ChainStep) and owner.label is not None:
+            start = owner.span.start
+            groups = [one for one in _owners(nodes) if one.span.start == start]
+            found = [part for group in groups for part in group.parts()]
+            break
+        if isinstance(owner, t.Definition) and owner.is_network:
+            found = [node for node in nodes if node.name and node.path == node.name]
+            break
+        if isinstance(owner, t.Definition):
+            own = f"{owner.span.source.name}:{owner.span.start}"
+            groups = [one for one in _owners(nodes) if one.origin == own]
+            found = [part for group in groups for part in group.parts()]
+    return {part.name: part for part in found}
+
+
+def _owners(nodes: Sequence[Step | Group]) -> Iterator[Group]:
+    for node in nodes:
+        if isinstance(node, Group) and node.role in OWNERS:
+            yield node
 
 
 def labels_at(around: Trail, offset: int) -> list[t.ChainStep]:

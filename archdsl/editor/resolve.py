@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from archdsl.editor.places import Declared, Trail, labels_at, names_at
+from archdsl.editor.places import (
+    Declared,
+    MadeParts,
+    Trail,
+    labels_at,
+    names_at,
+    parts_around,
+    trail,
+)
 from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.elaborate.labels import output_named
 from archdsl.figures import CLAIMED
+from archdsl.ir import Group, Step
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -34,9 +44,23 @@ class Referent(NamedTuple):
 
 
 def resolve(
-    file: t.File, module: LoadedFile, library: LoadedFile, around: Trail, word: Span
+    file: t.File,
+    module: LoadedFile,
+    library: LoadedFile,
+    around: Trail,
+    word: Span,
+    made: Callable[[], MadeParts],
 ) -> Referent | None:
-    """Return what the word at a place refers to; None if it is not a name."""
+    """Return what the word at a place refers to; None if it is not a name.
+
+    Args:
+        file: the tree of the text.
+        module: the definitions that are visible in it.
+        library: those that are visible everywhere.
+        around: the nodes around the place.
+        word: the word.
+        made: returns what the text makes in the shown network.
+    """
     name = word.text
     if not name:
         return None
@@ -53,6 +77,8 @@ def resolve(
             return _label(inner, around, word, module, library)
         case t.Label() if isinstance(step := around[-2], t.ChainStep):
             return Referent(name, step, inner.span)
+        case t.Label() if isinstance(around[-2], t.Register):
+            return _registered(file, inner, parts_around(made(), around))
         case t.Call() if word.start != inner.span.start:
             return _argument(inner, word, module, library)
         case t.Arg() if inner.name == name and word.start == inner.span.start:
@@ -135,6 +161,19 @@ def _output(
         return None
     where = target.label.span if target.label is not None else target.span
     return Referent(name, target, where, origin)
+
+
+def _registered(
+    file: t.File, label: t.Label, parts: Mapping[str, Step | Group]
+) -> Referent | None:
+    """Return the step that makes a part which is registered first."""
+    part = parts.get(label.span.text)
+    if part is None:
+        return None
+    for node in reversed(trail(file, part.span.start)):
+        if isinstance(node, t.ChainStep) and node.span == part.span:
+            return Referent(part.name, node, (node.label or node).span)
+    return None
 
 
 def _argument(

@@ -15,11 +15,12 @@ from archdsl.elaborate.fitting import MOST_STEPS, fitting_sizes
 from archdsl.elaborate.graph import GraphSink, parameters_of
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.memo import Memo
+from archdsl.elaborate.registration import check_registered, listed
 from archdsl.elaborate.state import State
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
 from archdsl.ir import Group, Network, Step
-from archdsl.ir.nodes import in_order
+from archdsl.ir.nodes import with_checked_order
 from archdsl.ir.trusted import new_group, new_network, new_port
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
@@ -183,6 +184,7 @@ class _Elaboration:
             parameters=tuple(parameters_of(definition, values)),
             lets=tuple(context.space.lets.items()),
             children=tuple(self.graph.parts),
+            registered=listed(state, context.space, self.graph.parts),
             input=state.inputs[0].value,
             input_shape=state.inputs[0].shape,
             output=end.number,
@@ -191,6 +193,7 @@ class _Elaboration:
         )
         paths = {step.path: step for step in state.producers.values()}
         starts = tuple(initializers(state, paths.values(), paths))
+        check_registered(state)
         state.errors.raise_if_any()
         network = new_network(
             name=preset.name if preset else definition.name,
@@ -204,7 +207,7 @@ class _Elaboration:
             initializers=starts,
             expectations=claims,
         )
-        return in_order(network)
+        return with_checked_order(network)
 
     def _other_sizes(self, definition: t.Definition, preset: t.Preset | None) -> str:
         """Return a hint that lists input sizes that fit, if the given one does not."""

@@ -8,6 +8,7 @@ from typing import Any
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate, claim_old
+from archdsl.elaborate.registration import listed
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
@@ -63,6 +64,7 @@ class GraphSink:
                 lets=tuple(space.lets.items()),
                 tests=space.answers(),
                 children=children,
+                registered=listed(self._state, space, children),
                 input=entry.number,
                 input_shape=entry.shape,
                 ports=_ports(owner),

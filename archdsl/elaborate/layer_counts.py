@@ -273,7 +273,7 @@ def count_layers(
             _check_inits(state, lines)
     except (Fault, SpecError, _NeedsGraph):
         return None
-    if state.errors.found or end.shape is None:
+    if state.errors.found or state.registers or end.shape is None:
         return None
     return LayerCounts(lines, tuple([port.shape for port in state.inputs]), outputs)
 
@@ -411,7 +411,7 @@ class Counts:
         passes = result.number == entry.number
         if unread or idle or (last is None and not passes):
             return None
-        if len(state.inits) > opened.inits:
+        if len(state.inits) > opened.inits or state.registers:
             return None
         assert result.shape is not None
         start, stride = result.back_to(opened.values)

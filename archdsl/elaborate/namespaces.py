@@ -24,6 +24,8 @@ class Namespace:
         caller: namespace of the place where a block is called.
         old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
+        registered: names of the parts that are registered first, with their places.
+        register: the statement that says so.
         tests: conditions on a block's parameters that were asked here, and answers;
             None for those that had both in different iterations.
         given: for labelled blocks with several inputs, what flows into them.
@@ -47,6 +49,8 @@ class Namespace:
         "outer",
         "outputs",
         "path",
+        "register",
+        "registered",
         "taken",
         "tests",
         "values",
@@ -71,6 +75,8 @@ class Namespace:
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
+        self.registered: dict[str, Span] = {}
+        self.register: t.Register | None = None
         self.tests: dict[Test, bool | None] = {}
         self.given: dict[str, tuple[Value, ...]] = {}
         self.inputs: frozenset[str] = frozenset()

@@ -18,6 +18,28 @@ from archdsl.syntax import tree as t
 from archdsl.values import Shape, show_shape
 
 
+class Registered:
+    """What a `register` statement does in all bodies that have it.
+
+    The calls of a block may differ in their parts, so it is only wrong if it is of no
+    use in any of them.
+
+    Attributes:
+        context: of its first use.
+        names: that it lists, with their places.
+        found: those of parts with weights or buffers.
+        others: names of all other parts.
+        changes: whether a `state_dict` has another order because of it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.names: dict[str, Span] = {}
+        self.found: set[str] = set()
+        self.others: set[str] = set()
+        self.changes = False
+
+
 class State:
     """The values of a network, what is asked of it, and what is wrong with it.
 
@@ -33,6 +55,7 @@ class State:
         outputs: additional outputs so far.
         inits: `init` statements so far, with their places.
         expects: `expect` statements so far, with their places.
+        registers: `register` statements so far, with what they do.
         producers: the step that defines a value, by the number of the value.
         read: numbers of the values that something reads.
         tapped: uses of labels by taps.
@@ -60,6 +83,7 @@ class State:
         self.outputs: list[Port] = []
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []
+        self.registers: dict[t.Register, Registered] = {}
         self.producers: dict[int, Step] = {}
         self.read: set[int] = set()
         self.tapped: list[Tapped] = []

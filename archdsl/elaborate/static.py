@@ -362,6 +362,9 @@ class _Definition:
             case t.Init():
                 for setting in statement.settings:
                     self._setting(setting.value, bound)
+            case t.Register():
+                for label in statement.names:
+                    self._label(label, bound)
             case t.Input() | t.Let():
                 pass
 
@@ -397,9 +400,8 @@ class _Definition:
             if path is not None:
                 self.tapped.append(path)
             for label in (step.label, path, *(step.renamed or ())):
-                for part in label.parts if label else ():
-                    if isinstance(part, t.Expr):
-                        self._expression(part, bound)
+                if label is not None:
+                    self._label(label, bound)
             for expr in (step.guard, step.repeat):
                 if expr is not None:
                     self._expression(expr, bound)
@@ -407,6 +409,11 @@ class _Definition:
                 self._body(step.body, bound)
             elif isinstance(step, t.Call):
                 self._call(step, bound)
+
+    def _label(self, label: t.Label, bound: frozenset[str]) -> None:
+        for part in label.parts:
+            if isinstance(part, t.Expr):
+                self._expression(part, bound)
 
     def _call(self, call: t.Call, bound: frozenset[str]) -> None:
         self.used.add(call.word)

@@ -29,6 +29,7 @@ from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import label_text, part_name, take_label
 from archdsl.elaborate.place import Build, LabelledStep, Placer
 from archdsl.elaborate.references import Range, Unknown
+from archdsl.elaborate.registration import register
 from archdsl.elaborate.sink import Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import refuse_each
@@ -123,6 +124,8 @@ class Walker:
             if not statement.path:
                 self._at_network(statement.span, context, "init")
             self.state.inits.append((statement, context))
+        elif isinstance(statement, t.Register):
+            register(statement, context, self.state)
         elif isinstance(statement, t.Expect):
             self._at_network(statement.span, context, "expect")
             self.state.expects.append((statement, context))

@@ -939,6 +939,7 @@ _GROUP = _Nodes(
         "lets": _pairs(_NUMBER),
         "tests": _ANSWERS,
         "children": _many(_NODE),
+        "registered": _tuple_of(_PATH),
         "input": _INTEGER,
         "input_shape": _SHAPE,
         "ports": _many(_PORT),

@@ -9,7 +9,7 @@ represents ownership: the path of a step is its name in reports, errors, diagram
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, ParamSpec, Protocol, TypeVar
@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 
 from archdsl.conditions import LabelTemplate, Test
 from archdsl.display import shown_as
+from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer
+from archdsl.naming import containers_of
 from archdsl.source import Span
 from archdsl.values import Shape, TorchForm, show_shape
 
@@ -211,7 +213,10 @@ class Group(Model):
         tests: conditions on the block's parameters that decide what is in it, with
             their answers. They may name the integers of `lets`; one that is a name
             which is no parameter is itself named in the spec.
-        children: in order.
+        children: in order of execution.
+        registered: of a namespace, names of parts that come first in the `state_dict`,
+            in this order; `archdsl.ir.registration` says what that means. The
+            name of a container stands for all its parts.
         input: number of the value that it receives.
         input_shape: shape of that value.
         ports: the inputs of a block that has several, `input` first; else empty.
@@ -244,6 +249,7 @@ class Group(Model):
     lets: SkipValidation[tuple[tuple[str, int], ...]] = ()
     tests: SkipValidation[tuple[tuple[Test, bool], ...]] = ()
     children: tuple[Step | Group, ...] = ()
+    registered: tuple[str, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]
     ports: tuple[Port, ...] = ()
@@ -278,6 +284,93 @@ class Group(Model):
                 yield node
             else:
                 stack.extend(reversed(node.children))
+
+    def parts(self) -> Iterator[Step | Group]:
+        """Yield the parts whose names this group owns, in order of execution.
+
+        A shortcut that projects in other calls alone is one, too.
+        """
+        return named_parts(self.children)
+
+    def registered_steps(self) -> Iterator[Step]:
+        """Yield every step below, in order of registration."""
+        for part in in_order(self.parts(), _name, self.registered):
+            if isinstance(part, Step):
+                yield part
+            else:
+                yield from part.registered_steps()
+
+
+def named_parts(children: Iterable[Step | Group]) -> Iterator[Step | Group]:
+    """Yield the parts among some children whose names the group around them owns."""
+    for child in children:
+        if isinstance(child, Step) or child.role in OWNERS or _would_project(child):
+            yield child
+        else:
+            yield from named_parts(child.children)
+
+
+def _would_project(group: Group) -> bool:
+    """Return whether a group is a shortcut that projects in other calls alone."""
+    return group.role == "shortcut" and bool(group.name) and not group.children
+
+
+def holds_tensors(part: Step | Group) -> bool:
+    """Return whether a part has weights or buffers.
+
+    A shortcut that projects in other calls alone has them there.
+    """
+    if isinstance(part, Step):
+        return bool(part.op.tensors(*part.input_shapes))
+    return part.role == "shortcut" or any(map(holds_tensors, part.steps()))
+
+
+def with_tensors(
+    names: Iterable[str], children: Iterable[Step | Group]
+) -> tuple[str, ...]:
+    """Return those names that parts with weights or buffers have, or their containers.
+
+    Args:
+        names: the names.
+        children: of the namespace.
+    """
+    there: set[str] = set()
+    for part in named_parts(children):
+        if part.name not in there and holds_tensors(part):
+            there |= {part.name, *containers_of(part.name)}
+    return tuple([name for name in names if name in there])
+
+
+def registering(
+    names: Iterable[str], children: Sequence[Step | Group]
+) -> tuple[str, ...]:
+    """Return those names that are in a namespace, with weights or buffers.
+
+    None if the order of the `state_dict` is that of execution anyway.
+
+    Args:
+        names: of parts that are registered first.
+        children: of the namespace.
+    """
+    there = with_tensors(names, children)
+    parts = [part for part in named_parts(children) if holds_tensors(part)]
+    first, plain = (
+        in_torch_order(list(dict.fromkeys(map(_begin, in_order(parts, _name, some)))))
+        for some in (there, ())
+    )
+    return there if first != plain else ()
+
+
+def _name(part: Step | Group) -> str:
+    return part.name
+
+
+def _begin(part: Step | Group) -> str:
+    """Return what the keys of a part begin with; a bare parameter is its own key."""
+    bare = isinstance(part, Step) and not all(
+        tensor.name for tensor in part.op.tensors(*part.input_shapes)
+    )
+    return part.name if bare else f"{part.name}."
 
 
 class Expectation(Model):
@@ -357,7 +450,7 @@ class Network(Model):
 
     @model_validator(mode="after")
     def _check_graph(self) -> Network:
-        return in_order(self)
+        return with_checked_order(self)
 
     def __repr__(self) -> str:
         # The full tree would have tens of thousands of characters.
@@ -406,7 +499,7 @@ class Network(Model):
         return shown_as(self, "svg")
 
 
-def in_order(network: Network) -> Network:
+def with_checked_order(network: Network) -> Network:
     """Return a network whose steps come after those that they read from.
 
     Raises:
@@ -439,6 +532,9 @@ def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
     own, names = vars(node), _NAMES[type(node)]
     if len(own) > len(names):
         own = {name: own[name] for name in names}
+    if "children" in fields and (listed := own["registered"]):
+        # Parts that are gone have no place.
+        fields = {"registered": registering(listed, fields["children"]), **fields}
     made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from archdsl.ir.nodes import Network, Step
+from archdsl.ir.registration import in_torch_order
 from archdsl.values import Tensor
 
 
@@ -41,28 +41,8 @@ class Wanted(NamedTuple):
 def wanted(network: Network) -> list[Wanted]:
     """Return all tensors of the network's module, in the order of its `state_dict`."""
     found: dict[str, Wanted] = {}
-    for step in network.steps():
+    for step in network.root.registered_steps():
         for tensor in step.op.tensors(*step.input_shapes):
             key = f"{step.path}.{tensor.name}" if tensor.name else step.path
             found.setdefault(key, Wanted(key, tensor, step))
-    return _in_order(list(found.values()), 0)
-
-
-def _in_order(tensors: Sequence[Wanted], start: int) -> list[Wanted]:
-    """Return tensors in torch's order: a module's own, then its children's in turn.
-
-    Args:
-        tensors: those of one module and of all below it.
-        start: where in their keys the names of these begin.
-    """
-    own: list[Wanted] = []
-    children: dict[str, list[Wanted]] = {}
-    for one in tensors:
-        dot = one.key.find(".", start)
-        if dot < 0:
-            own.append(one)
-        else:
-            children.setdefault(one.key[start:dot], []).append(one)
-    for name, inside in children.items():
-        own += _in_order(inside, start + len(name) + 1)
-    return own
+    return [found[key] for key in in_torch_order(list(found))]

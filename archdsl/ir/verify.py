@@ -16,7 +16,8 @@ anything else reads it. The invariants:
 - Names: paths are those of the tree. No two parts of an owner have the same name,
   except a shared part, which equals an earlier one. A name with a dot consists of the
   name of a container, which is not a layer, and that of a part of it. No two parts of
-  an owner have the same older name.
+  an owner have the same older name. The names that come first in a `state_dict` are
+  those of parts with tensors, each once.
 - Modes: only parts for training read values that exist only in training.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
@@ -42,7 +43,15 @@ from archdsl.conditions import (
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
-from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
+from archdsl.ir.nodes import (
+    OWNERS,
+    Group,
+    Initializer,
+    Network,
+    Port,
+    Step,
+    with_tensors,
+)
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import (
@@ -187,6 +196,7 @@ class _Verifier:
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
+        self._registered(("root",), root)
         self._group_ends(("root",), root)
         if root.extras:
             self.report(("root", "extras"), "the outputs are those of the network")
@@ -339,6 +349,7 @@ class _Verifier:
         self._parameters(place, group)
         before = len(self.order)
         self._children(place, group, owner)
+        self._registered(place, group)
         self._group_ends(place, group)
         made = self.order[before:]
         self._extras(place, group, made)
@@ -356,6 +367,8 @@ class _Verifier:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
             )
+        if group.registered:
+            self.report((*place, "registered"), "it owns no names")
         if group.name:
             # A shortcut is named after the projection that it has or would have.
             self._can_be_label((*place, "name"), group.name)
@@ -484,6 +497,23 @@ class _Verifier:
             if old.pattern and _text(old.pattern, owner.names) != old.name:
                 self.report((*where, "pattern"), f"it does not give {old.name}")
             owner.old.add(old.name)
+
+    def _registered(self, place: Location, group: Group) -> None:
+        """Check the names of the parts that are registered first."""
+        if not group.registered or self.found:  # what is wrong may have no tensors
+            return
+        at = (*place, "registered")
+        if group.indexed:
+            self.report(at, "the parts of a seq are registered as they run")
+        there = {*with_tensors(group.registered, group.children)}
+        seen: set[str] = set()
+        for number, name in enumerate(group.registered):
+            if name not in there:
+                why = f"no part with weights or buffers is named `{name[:100]}`"
+                self.report((*at, number), why)
+            elif name in seen:
+                self.report((*at, number), f"`{name}` stands twice")
+            seen.add(name)
 
     def _new_name(self, place: Location, name: str, owner: _Owner) -> None:
         if owner.group.indexed:
@@ -686,7 +716,7 @@ def _outline(part: Step | Group) -> Any:
         return part.path, part.op.word
     ports = tuple(port.name for port in (*part.ports, *part.extras))
     inside = tuple(map(_outline, part.children))
-    return part.path, part.role, part.indexed, ports, inside
+    return part.path, part.role, part.indexed, part.registered, ports, inside
 
 
 def _names(group: Group) -> dict[str, Poly]:

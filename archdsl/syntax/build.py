@@ -322,6 +322,12 @@ class TreeBuilder(Transformer[Token, t.File]):
         ]
         return t.Init(kind, path, settings, self._span(word, rest[-1]))
 
+    def register(self, word: Token, *names: t.Label) -> t.Register:
+        return t.Register(list(names), self._span(word, names[-1]))
+
+    def part(self, token: Token) -> t.Label:
+        return self.label(token)
+
     # ---- chains
 
     @v_args(inline=False)

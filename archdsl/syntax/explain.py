@@ -21,6 +21,7 @@ _NAMES: Final = {
     "DIMS": "sizes such as 3x3",
     "NAME": "a name",
     "NUMBER": "a number",
+    "PART": "a name",
     "REPEAT": "a repeat such as x2",
     "STRING": "a string",
     "TAP": "a tap such as @label",
@@ -91,9 +92,9 @@ class Place:
         self.last, self.before, self.first = lines.last, lines.before, lines.first
         self.expected = expected
 
-    def after(self, kind: str) -> bool:
-        """Whether the token before is of a kind."""
-        return self.last is not None and self.last.type == kind
+    def after(self, *kinds: str) -> bool:
+        """Whether the token before is of one of some kinds."""
+        return self.last is not None and self.last.type in kinds
 
     def starts(self) -> bool:
         """Whether the token before stands first in an element."""
@@ -383,6 +384,19 @@ def _renamed(place: Place) -> Diagnostic | None:
 _OLDER: Final = re.compile(r'renamed[ \t]+from\s+"[^"\n]*"\s*\Z')
 
 
+def _registered(place: Place) -> Diagnostic | None:
+    """The names behind `register`."""
+    if place.first is None or place.first.type != "REGISTER":
+        return None
+    if place.word.startswith("@"):
+        return place.refused("names stand without `@`: `register downsample, norm1`")
+    if place.after("PART", "STRING") and place.kind != "ARROW":
+        return place.refused("names have commas between them: `register a, b`")
+    if place.after("REGISTER", "COMMA"):
+        return place.refused("name parts of the body: `register downsample, norm1`")
+    return None
+
+
 def _statement(place: Place) -> Diagnostic | None:
     """Words of statements that stand in the wrong place."""
     first = place.first
@@ -422,6 +436,7 @@ _RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
     _compare,
     _inputs,
     _renamed,
+    _registered,
     _comma,
     _operator,
     _repeat,

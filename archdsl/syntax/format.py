@@ -121,7 +121,7 @@ def _leaf(leaf: CstLeaf) -> str:
     """Return a token; the expressions inside labels have the usual spaces."""
     if leaf.kind == "RENAMED":
         return " ".join(leaf.text.split())
-    if "{" not in leaf.text or leaf.kind not in ("TEMPLATE", "TAP"):
+    if "{" not in leaf.text or leaf.kind not in ("TEMPLATE", "TAP", "PART"):
         return leaf.text
     return _TEMPLATE_PART.sub(lambda m: f"{{{_embedded(m[1])}}}", leaf.text)
 

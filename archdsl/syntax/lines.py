@@ -12,7 +12,7 @@ _CLOSERS = frozenset({"RPAR", "RSQB", "RBRACE"})
 # After or before these, a statement can continue on the next line.
 _STARTERS = frozenset({"_NL", "LBRACE", "VBAR"})
 # Statements whose lines may end behind a comma.
-_LISTS = frozenset({"IMPORT", "EXPECT", "PRESET", "DEFAULT"})
+_LISTS = frozenset({"IMPORT", "EXPECT", "PRESET", "DEFAULT", "REGISTER"})
 _GOES_ON_BEFORE = frozenset({"ARROW", "VBAR", "RBRACE", "COMMA", "ELSE"})
 
 _ANGLE_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[<>{}|;]')

@@ -308,7 +308,19 @@ class Init(SyntaxNode):
     span: Span
 
 
-Statement = Chain | Let | Input | Output | For | If | Expect | Init
+class Register(SyntaxNode):
+    """``register downsample, norm1``.
+
+    Attributes:
+        names: of parts of the body, in the order in which they are registered.
+        span: where it stands.
+    """
+
+    names: list[Label]
+    span: Span
+
+
+Statement = Chain | Let | Input | Output | For | If | Expect | Init | Register
 
 
 # ---- files ------------------------------------------------------------------

@@ -463,10 +463,10 @@ def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
 
 
 def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
-    """Return whether every operation only reads the output of the one before it, and
-    nothing else flows out.
+    """Return whether every operation only reads the output of the one before it and is
+    registered after it, and nothing else flows out.
     """
-    if group.extras:
+    if group.extras or group.registered:
         return False
     value = group.input
     for op in ops:

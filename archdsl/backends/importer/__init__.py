@@ -31,6 +31,7 @@ from archdsl.backends.importer.spec import SpecDraft, text_of
 from archdsl.backends.importer.structure import structured
 from archdsl.backends.importer.write import ContainerWriter
 from archdsl.diagnostics import SpecError
+from archdsl.ir.state import wanted
 from archdsl.layer import kind, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 from archdsl.values import Shape
@@ -123,8 +124,8 @@ def from_module(
         module: the module.
         inputs: shapes of its inputs, without the batch.
         name: the name of the network; that of the module's class if empty.
-        any_order: whether the `state_dict` may have the same keys in another order. A
-            spec registers parts in the order in which they run; some modules do not.
+        any_order: whether the `state_dict` may have the same keys in another order. No
+            spec says in which order a layer has its tensors.
 
     Raises:
         NotImported: if it cannot be written as a spec, or the spec would not compute
@@ -285,7 +286,7 @@ def _written(
     """
     builder = Builder(run, module)
     top = builder.tree()
-    writer = ContainerWriter(top, run, builder.shapes)
+    writer = ContainerWriter(top, run, builder)
     spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
     found = list(layers_in(top.nodes))
     spec.ops = builder.ops.used(found)
@@ -382,7 +383,9 @@ _COMMUTATIVE: Final = ("add", "mul")
 
 
 def _facts(network: Network) -> list[Any]:
-    """Return everything that determines what a network computes, step by step."""
+    """Return everything that determines what a network computes, step by step, and the
+    keys of its tensors.
+    """
     numbers: dict[int, int] = {}
     for port in network.inputs:
         numbers[port.value] = len(numbers)
@@ -394,7 +397,7 @@ def _facts(network: Network) -> list[Any]:
         numbers[step.output] = len(numbers)
         weights = step.path if step.op.tensors(*step.input_shapes) else ""
         found.append((step.op.word, step.form, weights, reads, step.shape))
-    return found
+    return [*found, *(tensor.key for tensor in wanted(network))]
 
 
 def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, list[int]]:

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Final
 
 from archdsl.backends.importer.spec import (
+    BareItem,
     SpecBody,
     SpecBraces,
     SpecItem,
     SpecLine,
     SpecMerge,
-    SpecSame,
     SpecTap,
     SpecWord,
 )
@@ -281,7 +281,7 @@ def _has_no_names(line: SpecLine) -> bool:
     """Return whether a line can be repeated unchanged, since it has no labels."""
     if line.output or line.loop:
         return False
-    return not any(isinstance(i, SpecTap | SpecSame) or _label(i) for i in _items(line))
+    return not any(isinstance(i, BareItem) or _label(i) for i in _items(line))
 
 
 _NUMBER: Final = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]*)$")
@@ -308,7 +308,7 @@ def _round(line: SpecLine, number: int, start: int) -> SpecLine | None:
     labels = [label for item in _items(line) if (label := _label(item))]
     if not labels or line.output or line.times != 1:
         return None
-    if any(isinstance(item, SpecTap | SpecSame) for item in _items(line)):
+    if any(isinstance(item, BareItem) for item in _items(line)):
         return None
     if not all(label.endswith(end) and label != end for label in labels):
         return None

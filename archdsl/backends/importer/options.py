@@ -16,6 +16,7 @@ from archdsl.backends.importer.spec import (
     SpecItem,
     SpecLine,
     SpecMerge,
+    SpecRegister,
     SpecWord,
 )
 from archdsl.backends.importer.trees import (
@@ -68,6 +69,9 @@ def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
 
     None if it has parts that the other lacks.
     """
+    said = _registered(whole)
+    if _registered(body) not in (said, ()):
+        return None
     pairs = _aligned(_tokens(whole), _tokens(body))
     lines: list[list[SpecItem]] = []
     times: list[Any] = []
@@ -86,12 +90,18 @@ def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
         lines[-1] += items
         if other is not None and times[-1] is MISSING:
             times[-1] = other.line.times
-    return SpecBody(
-        tuple(
-            replace(line, items=tuple(items), times=count)
-            for line, items, count in zip(whole, lines, times, strict=True)
-        )
-    )
+    rest = whole.lines[len(said) :]
+    fitted = [
+        replace(line, items=tuple(items), times=count)
+        for line, items, count in zip(rest, lines, times, strict=True)
+    ]
+    return SpecBody((*said, *fitted))
+
+
+def _registered(body: SpecBody) -> tuple[SpecLine, ...]:
+    """Return the line that says what is registered first, if there is one."""
+    first = body.lines[:1]
+    return first if first and isinstance(first[0].items[0], SpecRegister) else ()
 
 
 # ---- tokens, which are compared ------------------------------------------------------
@@ -131,7 +141,7 @@ class _Token:
 
 def _tokens(body: SpecBody) -> list[_Token]:
     found: list[_Token] = []
-    for line in body:
+    for line in body.lines[len(_registered(body)) :]:
         if len(line.items) > 1 and (line.times != 1 or line.loop):
             found.append(_Token(line.items, line, True))
         else:
@@ -246,6 +256,9 @@ def _beside(branches: Sequence[SpecBody], only: SpecBody) -> tuple[SpecBody, ...
 
 def _common(one: SpecBody, other: SpecBody) -> SpecBody | None:
     """Return a body with the parts of two; None if a part cannot be left out."""
+    said = {*_registered(one), *_registered(other)}
+    if len(said) > 1:
+        return None
     lines: list[SpecLine] = []
     for mine, its in _aligned(_tokens(one), _tokens(other)):
         token = mine or its
@@ -265,7 +278,7 @@ def _common(one: SpecBody, other: SpecBody) -> SpecBody | None:
             lines.append(replace(token.line, items=whole))
         else:
             lines[-1] = replace(lines[-1], items=(*lines[-1].items, *whole))
-    return SpecBody(tuple(lines))
+    return SpecBody((*said, *lines))
 
 
 def _both(one: SpecItem, other: SpecItem) -> SpecItem | None:

@@ -7,7 +7,7 @@ container around it, with dotted names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -454,14 +454,16 @@ class Builder:
         readers = self.readers.get(value, [])
         return any(one is None or one.gives not in inside for one in readers)
 
-    def _rank(self, node: LayerTree) -> int | None:
-        """Return the place of a node's first tensor in the `state_dict`.
+    def rank(self, node: LayerTree) -> int:
+        """Return the place of a node's first tensor in the `state_dict`."""
+        found = (self.ranks[key] for key in node.keys if key in self.ranks)
+        return min(found, default=len(self.ranks))
 
-        Parameters of the module itself come first anyway.
+    def is_bare(self, node: LayerTree) -> bool:
+        """Return whether a node is a parameter of the module itself, which comes before
+        the parts of the module anyway.
         """
-        if isinstance(node, LayerLeaf) and node.path in self.ranks:
-            return None
-        return min((self.ranks[k] for k in node.keys if k in self.ranks), default=None)
+        return isinstance(node, LayerLeaf) and node.path in self.ranks
 
     def _ordered(self, nodes: list[LayerTree]) -> list[LayerTree]:
         """Return nodes in an order in which each comes after those that it reads.
@@ -469,12 +471,11 @@ class Builder:
         Those with weights come in the order of the `state_dict`, if possible.
         """
         ranked = [
-            (r, n)
+            (self.rank(node), n)
             for n, node in enumerate(nodes)
-            if (r := self._rank(node)) is not None
+            if node.keys and not self.is_bare(node)
         ]
-        ranked.sort()
-        order = [n for _, n in ranked]
+        order = [n for _, n in sorted(ranked)]
         given: dict[int, int] = {}
         for n, node in enumerate(nodes):
             # The output of a part that changes nothing is that of an earlier one.
@@ -485,24 +486,36 @@ class Builder:
             for v in node.reads
         ):
             return nodes
-        done: dict[int, None] = {}
-        entered: set[int] = set()
-
-        def visit(place: int) -> None:
-            stack = [(place, False)]
-            while stack:
-                at, ready = stack.pop()
-                if ready:
-                    done[at] = None
-                elif at not in entered:
-                    entered.add(at)
-                    stack.append((at, True))
-                    sources = {given[v] for v in nodes[at].reads if v in given}
-                    stack += [(n, False) for n in sorted(sources, reverse=True)]
-
-        for place in (*order, *range(len(nodes))):
-            visit(place)
+        done = _after(nodes, given, (*order, *range(len(nodes))))
+        if [n for n in done if n in order] != order:
+            done = _after(nodes, given, range(len(nodes)))
         return [nodes[place] for place in done]
+
+
+def _after(
+    nodes: Sequence[LayerTree], given: Mapping[int, int], places: Iterable[int]
+) -> list[int]:
+    """Return the places of nodes, each after those of what it reads.
+
+    Args:
+        nodes: the nodes.
+        given: for each value the place of the node that gives it.
+        places: in the order in which they are wanted.
+    """
+    done: dict[int, None] = {}
+    entered: set[int] = set()
+    for place in places:
+        stack = [(place, False)]
+        while stack:
+            at, ready = stack.pop()
+            if ready:
+                done[at] = None
+            elif at not in entered:
+                entered.add(at)
+                stack.append((at, True))
+                sources = {given[v] for v in nodes[at].reads if v in given}
+                stack += [(n, False) for n in sorted(sources, reverse=True)]
+    return list(done)
 
 
 def _chain_concats(nodes: Sequence[LayerTree]) -> None:

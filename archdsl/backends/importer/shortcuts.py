@@ -15,7 +15,7 @@ from archdsl.backends.importer.spec import (
     SpecMerge,
     SpecWord,
 )
-from archdsl.backends.importer.trees import form_of
+from archdsl.backends.importer.trees import calls_of, form_of
 
 
 def automatic(item: SpecItem) -> SpecItem:
@@ -35,6 +35,8 @@ def automatic(item: SpecItem) -> SpecItem:
         if not only.indexed:
             return item
     norm = _last_norm(body)
+    if norm is None and any(True for _ in calls_of(body)):
+        return item  # there may be norms in the blocks
     conv = parts[0]
     if not isinstance(conv, SpecWord) or conv.word != "conv" or not label:
         return item

@@ -112,7 +112,20 @@ class SpecSame:
     label: str
 
 
-SpecItem = SpecWord | SpecBraces | SpecMerge | SpecTap | SpecSame
+@dataclass(frozen=True)
+class SpecRegister:
+    """The parts of a body that are registered first, on a line of their own.
+
+    Attributes:
+        names: their labels.
+    """
+
+    names: tuple[str, ...]
+
+
+# Those without a label and a guard.
+BareItem = SpecTap | SpecSame | SpecRegister
+SpecItem = SpecWord | SpecBraces | SpecMerge | BareItem
 
 
 @dataclass(frozen=True)
@@ -312,6 +325,8 @@ class _Printer:
                 return f"@{name}"
             case SpecSame(label):
                 return f"same {label}"
+            case SpecRegister(names):
+                return f"register {', '.join(map(_quoted, names))}"
             case SpecWord():
                 text = self.call(item) if item.block else layer_text(item)
                 return _labelled(item.label, text)
@@ -380,7 +395,7 @@ def _inner(item: SpecItem) -> tuple[SpecBody, ...]:
             return (item.body,)
         case SpecMerge():
             return item.branches
-        case SpecTap() | SpecSame() | SpecWord():
+        case SpecWord() | SpecTap() | SpecSame() | SpecRegister():
             return ()
 
 
@@ -396,8 +411,11 @@ def _head(item: SpecMerge) -> str:
 def _labelled(label: str, text: str) -> str:
     if not label:
         return text
-    shown = f'"{label}"' if "-" in label else label
-    return f"{shown}: {text}"
+    return f"{_quoted(label)}: {text}"
+
+
+def _quoted(label: str) -> str:
+    return f'"{label}"' if "-" in label else label
 
 
 def layer_text(item: SpecWord) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeGuard
 
 from archdsl.backends.importer.spec import (
     ANY,
+    BareItem,
     Block,
     Expression,
     Kind,
@@ -15,8 +16,6 @@ from archdsl.backends.importer.spec import (
     SpecBraces,
     SpecItem,
     SpecMerge,
-    SpecSame,
-    SpecTap,
     SpecWord,
 )
 from archdsl.layer import REQUIRED
@@ -58,19 +57,19 @@ def is_slot(item: SpecWord, value: Any) -> bool:
 
 def is_optional(item: SpecItem) -> TypeGuard[SpecWord | SpecBraces | SpecMerge]:
     """Return whether an item has a guard."""
-    return not isinstance(item, SpecTap | SpecSame) and item.guard is not None
+    return not isinstance(item, BareItem) and item.guard is not None
 
 
 def with_guard(item: SpecItem, guard: Any) -> SpecItem:
     """Return an item with a guard; one that cannot have any is returned unchanged."""
-    if isinstance(item, SpecTap | SpecSame):
+    if isinstance(item, BareItem):
         return item
     return replace(item, guard=guard)
 
 
 def _name(item: SpecItem) -> str:
     """Return the name of an item: its label, or else its word."""
-    if not isinstance(item, SpecTap | SpecSame) and item.label:
+    if not isinstance(item, BareItem) and item.label:
         return item.label
     if isinstance(item, SpecWord):
         return "act" if item.word == ANY else item.word

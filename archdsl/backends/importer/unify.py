@@ -13,6 +13,7 @@ from archdsl.backends.importer.spec import (
     SpecBraces,
     SpecItem,
     SpecMerge,
+    SpecRegister,
 )
 from archdsl.backends.importer.trees import (
     MISSING,
@@ -333,7 +334,8 @@ class Unifier:
 
 def _first_items(body: SpecBody) -> Iterator[SpecItem]:
     """Yield the items that read the input of a body."""
-    first = body.lines[0].items[0] if body.lines else None
+    items = (item for line in body for item in line.items)
+    first = next((i for i in items if not isinstance(i, SpecRegister)), None)
     if first is not None:
         yield first
     if isinstance(first, SpecBraces):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from archdsl.backends.importer.calls import Recording
 from archdsl.backends.importer.parts import (
+    Builder,
     Container,
     LayerLeaf,
     LayerTree,
@@ -23,13 +24,15 @@ from archdsl.backends.importer.spec import (
     SpecItem,
     SpecLine,
     SpecMerge,
+    SpecRegister,
     SpecSame,
     SpecTap,
     SpecWord,
 )
+from archdsl.ir.registration import in_order, in_torch_order
 from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
-from archdsl.values import Shape, channels
+from archdsl.values import channels
 
 # Kinds that are written on the line of the layer before them.
 _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
@@ -117,7 +120,25 @@ def _join(
     weighted = [n for n in order if _has_keys(parts[n])]
     if weighted != sorted(weighted):
         return None
+    if merge.op.word == "add" and len(branches) == 2 and all(branches):
+        # Of a residual, the shortcut comes second, which the depth does not count.
+        branches.sort(key=_depth, reverse=True)
     return JoinedBranches(merge, (starts.pop(),), branches)
+
+
+def _depth(branch: Sequence[WrittenPart]) -> int:
+    """Return how many layers with weights stand in a branch."""
+    leaves = [leaf for part in branch for leaf in _leaves(part)]
+    return sum(1 for leaf in leaves if leaf.keys)
+
+
+def _leaves(part: WrittenPart) -> Iterator[LayerLeaf]:
+    if isinstance(part, JoinedBranches):
+        for branch in part.branches:
+            for inner in branch:
+                yield from _leaves(inner)
+    else:
+        yield from layers_in([part])
 
 
 def _has_keys(part: WrittenPart) -> bool:
@@ -133,15 +154,14 @@ class ContainerWriter:
     """Writes the containers of a network.
 
     Args:
-        shapes: shapes of values, without the batch.
+        builder: has made the top.
     """
 
-    def __init__(
-        self, top: Container, run: Recording, shapes: Mapping[int, Shape]
-    ) -> None:
+    def __init__(self, top: Container, run: Recording, builder: Builder) -> None:
         self.top = top
         self.run = run
-        self.shapes = shapes
+        self.builder = builder
+        self.shapes = builder.shapes
         self.blocks: dict[str, Block] = {}
         readers: Counter[int] = Counter()
         for leaf in layers_in(top.nodes):
@@ -212,6 +232,39 @@ class ContainerWriter:
         return self.blocks[name]
 
 
+def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts that have to be registered first, so that all are in order.
+
+    Args:
+        written: what the keys of all parts begin with, in the order of the text.
+        wanted: the same in the order of the `state_dict`.
+    """
+    places = {begin: place for place, begin in enumerate(in_torch_order(written))}
+    count = len(wanted)
+    while count and (
+        count == len(wanted) or places[wanted[count - 1]] < places[wanted[count]]
+    ):
+        count -= 1
+    names = [begin.rstrip(".") for begin in wanted]
+    # Of what one container holds, the first may be enough.
+    while count and in_torch_order(
+        in_order(written, lambda begin: begin.rstrip("."), names[: count - 1])
+    ) == [*wanted]:
+        count -= 1
+    return tuple(_by_containers(names[:count], [w.rstrip(".") for w in written]))
+
+
+def _by_containers(names: Sequence[str], written: Sequence[str]) -> Iterator[str]:
+    """Yield names, that of a container in place of all its parts in their order."""
+    place = 0
+    while place < len(names):
+        container = names[place].rpartition(".")[0]
+        inside = [one for one in written if one.startswith(f"{container}.")]
+        whole = len(inside) > 1 and names[place : place + len(inside)] == inside
+        yield container if whole else names[place]
+        place += len(inside) if whole else 1
+
+
 def _is_inline(container: Container) -> bool:
     """Return whether a container is written in place, as braces or `seq`."""
     from torch import nn
@@ -244,6 +297,8 @@ class _Scope:
         self.tapped: dict[int, str] = {}
         # Outputs of training, in the order in which they are written.
         self.heads: list[int] = []
+        # Nodes with weights, in the order in which they are written.
+        self.written: list[LayerTree] = []
         taken = {
             self._label(node).partition(".")[0] for node in container.nodes if node.keys
         }
@@ -253,19 +308,31 @@ class _Scope:
         """Return the body of a container with one output."""
         container = self.container
         parts = join_merges(container.nodes, (container.gives,))
-        return SpecBody(tuple(self._lines(parts, container.reads[0], container.gives)))
+        return self._body(self._lines(parts, container.reads[0], container.gives))
 
     def network(self, outputs: Sequence[int], training: Sequence[int]) -> SpecBody:
         """Return the body of the network."""
         container = self.container
         parts = join_merges(container.nodes, (*outputs, *training))
-        return SpecBody(
-            tuple(
-                self._lines(
-                    parts, container.reads[0], outputs[0], outputs[1:], training
-                )
-            )
+        start = container.reads[0]
+        lines = self._lines(parts, start, outputs[0], outputs[1:], training)
+        return self._body(lines)
+
+    def _body(self, lines: Sequence[SpecLine]) -> SpecBody:
+        """Return a body that says what is registered first, if need be."""
+        builder = self.writer.builder
+        ordered = sorted(self.written, key=builder.rank)
+        begins = {
+            node.path: name if builder.is_bare(node) else f"{name}."
+            for node in self.written
+            for name in (self._label(node),)
+        }
+        first = registered_first(
+            [begins[node.path] for node in self.written],
+            [begins[node.path] for node in ordered],
         )
+        said = [SpecLine((SpecRegister(first),))] if first else []
+        return SpecBody((*said, *lines))
 
     # ---- lines
 
@@ -410,6 +477,8 @@ class _Scope:
     def _item(self, part: WrittenPart, flow: int) -> SpecItem:
         if isinstance(part, JoinedBranches):
             return self._merge(part)
+        if part.keys and not part.shared:
+            self.written.append(part)
         if isinstance(part, Container):
             return self._container(part)
         if len(part.reads) > 1:

@@ -260,7 +260,7 @@ class Reader:
         """Return what stands in the braces of an owner of names, with its outputs."""
         chains = self._body(group.children, group.input, group.output, outer=True)
         last = [self._output(port) for port in self.spaces[-1].ports]
-        return [*chains, *filter(None, last)]
+        return [*_registered(group), *chains, *filter(None, last)]
 
     # ---- statements
 
@@ -541,6 +541,8 @@ class Reader:
         else:
             self._merge(group, item)
         if owned:
+            for copies in item.bodies[:1]:
+                copies[0] = [*_registered(group), *copies[0]]
             self.spaces.pop()
             if own is not None:
                 labels[group.name] = own
@@ -607,6 +609,15 @@ class Reader:
         item.values = {"projection": ANY if implied else short.name}
         if short.children:
             self.spaces[-1].claim(short.name)
+
+
+def _registered(group: Group) -> ItemChains:
+    """Return the statement about what is registered first, if there is one."""
+    patterns = {part.name: part.pattern for part in group.parts()}
+    names = [PartName(name, patterns.get(name, ())) for name in group.registered]
+    values = {str(place): name for place, name in enumerate(names)}
+    key = "register", len(names)
+    return [ItemChain([ChainItem(key, values)])] if names else []
 
 
 def _mode(short: Group) -> str:

@@ -91,6 +91,7 @@ class _Comparison:
             ("shared", group.shared, other.shared),
             ("alias", group.alias, other.alias),
             ("renamed_from", group.renamed_from, other.renamed_from),
+            ("registered", group.registered, other.registered),
             ("training", group.training, other.training),
             ("number of parts", len(group.children), len(other.children)),
         )

@@ -116,9 +116,7 @@ class BodyWriter:
     def _label(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
         if items.names is None or items.implied or indexed:
             return ""
-        text = Texts(scope, items.channels).label(items.names)
-        hyphen = "-" in re.sub(r"{.*?}", "", text)
-        return f'"{text}": ' if hyphen else f"{text}: "
+        return f"{_quoted(Texts(scope, items.channels).label(items.names))}: "
 
     def _older(self, items: ItemRows, scope: RowScope) -> str:
         texts = Texts(scope, items.channels)
@@ -137,6 +135,9 @@ class BodyWriter:
             case ("call", word):
                 inputs = self._inputs(items, scope, indexed)
                 return f"{self._call(word, items, texts)}{inputs}"
+            case ("register", _):
+                names = [_quoted(texts.label(one)) for one in items.values.values()]
+                return f"register {', '.join(names)}"
             case ("inline",):
                 return self._braces(items.inner[0], scope, indexed)
             case ("braces", own):
@@ -394,6 +395,11 @@ class BodyWriter:
         used = re.search(rf"\b{inside.loop}\b", body) is not None
         target = f"{inside.loop}, {target}" if used else target
         return f"for {target} in [{shown}] {body}"
+
+
+def _quoted(label: str) -> str:
+    """Return a label in quotes if it has a hyphen."""
+    return f'"{label}"' if "-" in re.sub(r"{.*?}", "", label) else label
 
 
 def _flowing(cases: Sequence[Case], scope: RowScope) -> list[int | None]:

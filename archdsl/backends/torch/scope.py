@@ -42,6 +42,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.conditions import LabelTemplate, label, substitute
 from archdsl.ir import Group, Network, Step
+from archdsl.ir.registration import in_order
 from archdsl.naming import input_name
 from archdsl.symbolic import Poly, poly_of
 from archdsl.torch.calls import is_function
@@ -111,7 +112,7 @@ class ClassScope:
     # ---- submodules
 
     def items(self, ops: Sequence[Op]) -> list[ConstructorItem]:
-        """Return the submodules that some operations need, in order."""
+        """Return the submodules that some operations need, in order of registration."""
         found: list[ConstructorItem] = []
         for op in ops:
             if op.is_loop:
@@ -126,7 +127,7 @@ class ClassScope:
                 continue
             elif not self._is_function(op) or is_own_parameter(op):
                 found.append(Member(self.label(op), self.node(op)))
-        return found
+        return in_order(found, _name, self.group.registered)
 
     def label(self, op: Op, looped: bool = False) -> LabelTemplate:
         """Return the name of a submodule, with the parameters that it depends on.
@@ -246,6 +247,8 @@ class ClassScope:
         return self.loops[id(op.node)]
 
     def _new_loop(self, op: Op) -> Loop | None:
+        if self.group.registered:
+            return None
         times = poly_of(group_of(op).count).substitute(self.bindings)
         if times.number is not None and len(op.copies) < 2:
             return None
@@ -453,6 +456,11 @@ class ClassScope:
 
 
 # ---- details ----------------------------------------------------------------
+
+
+def _name(item: ConstructorItem) -> str:
+    """Return the name that a submodule is registered by, if it is one."""
+    return item.attr if isinstance(item, Member) else ""
 
 
 def is_all_modules(ops: Sequence[Op], group: Group) -> bool:

@@ -90,7 +90,7 @@ def _shapes(
 @click.option(
     "--any-order",
     is_flag=True,
-    help="Accept the same keys in another order, that in which the layers run.",
+    help="Accept the same keys in another order, if a layer has its tensors so.",
 )
 @json_option
 def command(

@@ -108,7 +108,8 @@ class Demands:
         program = self.program
         wanted: dict[str, None] = {}
         bare: dict[str, None] = {}
-        for step, form in zip(self.steps, self.forms, strict=True):
+        for step in self.network.root.registered_steps():
+            form = step.form
             made = self._made(step.path)
             if made is None:
                 if _needs_module(step, form):
