@@ -44,9 +44,22 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
 FAKE = FakeTensorMode()
 
 
+class _OfTheWhole(MemTracker):
+    """Torch's tracker, which notes the peak of the whole, and none of each module.
+
+    For theirs, it would go through all modules after each operation.
+    """
+
+    def _update_peak_stats(self, peak_state: Any) -> None:
+        for device, now in self._curr_mem_snap.items():
+            if self._peak_mem.get(device, 0) < now["Total"]:
+                self._peak_mem[device] = now["Total"]
+                self._peak_mem_snap[device] = dict(now)
+
+
 @contextmanager
 def _tracked(*held: nn.Module | Tensor | torch.optim.Optimizer) -> Iterator[MemTracker]:
-    tracker = MemTracker()
+    tracker = _OfTheWhole()
     tracker.track_external(*held)
     with tracker:
         yield tracker
