@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -208,6 +209,7 @@ class _Block(NamedTuple):
     inputs: int = 1
 
 
+@cache
 def specimen(case: int) -> str:
     """Return the valid spec of a number."""
     return _Writer(Random(f"manual {case}"), several=case % 5 == 3).file()

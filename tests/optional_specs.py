@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -213,6 +214,7 @@ def loads(text: str) -> archdsl.Network | None:
     return network if runs_quickly(network) else None
 
 
+@cache
 def specimen(case: int) -> str:
     """Return the valid spec of a number."""
     return _Writer(f"optional {case}").text()

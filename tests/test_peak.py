@@ -32,7 +32,7 @@ from archdsl.torch.gradient import gradient_values
 from archdsl.torch.inplace import inplace
 from tests import handmade
 from tests.handmade import Interpreted, Sketch, chain
-from tests.oracle import CASES
+from tests.oracle import CASES, quick_batch_norm
 from tests.strategies import KINDS, sketches
 
 FIVE = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
@@ -55,6 +55,12 @@ class _OfTheWhole(MemTracker):
             if self._peak_mem.get(device, 0) < now["Total"]:
                 self._peak_mem[device] = now["Total"]
                 self._peak_mem_snap[device] = dict(now)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_batch_norm() -> Iterator[None]:
+    with quick_batch_norm():
+        yield
 
 
 @contextmanager
