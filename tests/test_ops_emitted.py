@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import nn
 
 import archdsl
+from archdsl.backends.torch import modules
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch
 from archdsl.values import Last, Shape, show_shape
 from tests.conftest import ROOT
@@ -214,14 +216,25 @@ def network_of(probe: Probe) -> archdsl.Network:
     return archdsl.loads(probe.text)
 
 
+@cache
+def text_of(probe: Probe) -> str:
+    return archdsl.emit(network_of(probe))
+
+
+def built(probe: Probe) -> nn.Module:
+    """Return a module of its own, freshly initialised."""
+    python = modules.module_of(text_of(probe), network_of(probe).name)
+    module: nn.Module = modules.network_class(python)()
+    return module
+
+
 def test_every_kind_is_probed() -> None:
     assert {probe.word for probe in PROBES.values()} == set(KINDS)
 
 
 @every_probe
 def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
-    network = network_of(probe)
-    module = archdsl.build(network).eval()
+    network, module = network_of(probe), built(probe).eval()
     with torch.no_grad():
         output = module(torch.rand(BATCH, *input_of(probe.sort)))
     assert tuple(output.shape) == (BATCH, *network.outputs[0].shape)
@@ -233,7 +246,7 @@ def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
 
 @every_probe
 def test_compile(probe: Probe) -> None:
-    module = archdsl.build(network_of(probe)).train()
+    module = built(probe).train()
     torch.compiler.reset()
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     x = torch.rand(BATCH, *input_of(probe.sort))
@@ -252,7 +265,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     paths = []
     for probe in PROBES.values():
         paths.append(folder / f"{probe.id}.py")
-        paths[-1].write_text(archdsl.emit(network_of(probe)), encoding="utf-8")
+        paths[-1].write_text(text_of(probe), encoding="utf-8")
     return paths
 
 
