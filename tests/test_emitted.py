@@ -164,14 +164,6 @@ def test_ruff(files: dict[str, Path], config: str) -> None:
     run(BIN / "ruff", "check", "--ignore=TID", *options, *files.values())
 
 
-@pytest.mark.slow
-def test_mypy(files: dict[str, Path]) -> None:
-    # A cache of its own: the project's is for other options.
-    cache_dir = ROOT / ".mypy_cache" / "emitted"
-    options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
-    run(BIN / "mypy", *options, "--python-version=3.11", *files.values())
-
-
 @every_module
 def test_stands_alone(emitted: Emitted) -> None:
     imported = set()
