@@ -425,7 +425,7 @@ def from_module(
         module: the module.
         input: shape of the input without the batch, or a list of shapes if there are
             several inputs.
-        name: of the network; that of the module's class if omitted.
+        name: the name of the network; that of the module's class if omitted.
         any_order: whether the `state_dict` may have the same keys in another order,
             that in which the layers run.
 
@@ -463,7 +463,7 @@ def from_family(
     Args:
         modules: the modules by the names of their presets, the default one first.
         input: shape of the input, or of several, as for `from_module`; all have it.
-        name: of the network; that of the first module's class if omitted.
+        name: the name of the network; that of the first module's class if omitted.
         any_order: as for `from_module`.
 
     Raises:
@@ -508,7 +508,7 @@ def from_file(
     Args:
         path: the file.
         input: as for `from_module`, for files that leave sizes open.
-        name: of the network; that of its class, or of the file, if omitted.
+        name: the name of the network; that of its class, or of the file, if omitted.
         any_order: as for `from_module`.
 
     Raises:

@@ -104,7 +104,7 @@ _SYNTAX: Final = {
     "A0005": Entry(
         "the file is not UTF-8",
         "Specs are UTF-8 text. The message gives the first byte that is not valid. "
-        "Save the file in that encoding.",
+        "Save the file as UTF-8.",
         _net("conv 3x3 16  # für 16 Kanäle"),
         _net("conv 3x3 16  # für 16 Kanäle"),
         alone=False,
@@ -160,10 +160,10 @@ _NAMES: Final = {
     ),
     "A0104": Entry(
         "a name is not defined",
-        "An expression uses a name that is no parameter, value, loop variable, block "
-        "or layer kind here, or it calls a function that does not exist. A function "
-        "can only call functions defined above it. The error also occurs if a preset "
-        "refers to a network that the file does not define.",
+        "An expression uses a name that is not a parameter, value, loop variable, "
+        "block or layer kind here, or it calls a function that does not exist. A "
+        "function can only call functions defined above it. The error also occurs if a "
+        "preset refers to a network that the file does not define.",
         _net(
             "unit<16>", before="block unit<width> {\n    conv 3x3 widht\n    bn\n}"
         ).replace("bn\n", "conv 1x1 width\n"),
@@ -190,7 +190,7 @@ _NAMES: Final = {
         _net("conv 3x3 16 -> maxpool 2x2"),
     ),
     "A0107": Entry(
-        "a tap reads a label that is not there",
+        "a tap reads a label that does not exist",
         "`@label` and `same label` refer to an earlier layer of the same block, in "
         "the same braces or in enclosing ones. Labels inside other blocks, and labels "
         "that come later, cannot be used.",
@@ -400,7 +400,7 @@ _CLAIMS: Final = {
 
 _FILES: Final = {
     "A0501": Entry(
-        "a file or library is not there",
+        "a file or library does not exist",
         "There is no regular file at this path. Imports are relative to the file that "
         "contains them; a name without quotes is a library that comes with archdsl.",
         _net("conv 3x3 16", before="import inception from preludes"),
@@ -554,7 +554,7 @@ _PICTURES: Final = {
         ("render --style volumes net.arch", "check net.arch"),
     ),
     "A0802": Entry(
-        "the network is no U",
+        "the network is not a U",
         "`--style unet` draws a network whose maps get smaller and then larger, with "
         "at least two skip connections from the way down to the way up, the first of "
         "which leads to the last stage. Blocks are closed until the network has this "

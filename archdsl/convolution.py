@@ -1,15 +1,17 @@
 """What convolutions have in common: their windows, their costs and their torch calls.
 
-Kinds differ in how their weight is made; see `ops/conv.py` and `ops/wsconv.py`.
+Kinds differ in how their weight is made; see `ops/conv.py`, `ops/wsconv.py` and
+`spectral.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .layer import (
     Layer,
+    Mismatch,
     arg,
     conv_tensors,
     count,
@@ -21,13 +23,20 @@ from .layer import (
     same_pad,
     same_pads,
 )
+from .padding import need_room
 from .values import (
+    CONTINUED,
+    Inner,
+    Kernel,
     Saved,
     Scratch,
     Shape,
     Tensor,
+    TorchCall,
+    TorchForm,
     Window,
     ones,
+    ranked,
     show_shape,
     sliding,
     zeros,
@@ -101,8 +110,8 @@ class Convolution(Layer):
 
     def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
         """Return the padding before and after the map, for each of its axes."""
-        axes = list(zip(sizes, self.kernel, self.stride, self.dilation, strict=True))
         if isinstance(self.pad, str):
+            axes = zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
             return [same_pads(*axis) for axis in axes]
         pads = same_pad(self.kernel, self.dilation) if self.pad is None else self.pad
         return [(pad, pad) for pad in pads]
@@ -193,6 +202,10 @@ class Convolution(Layer):
         """Return the input channels of the groups that they belong to."""
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return the weight that it uses, and its bias, if it has one."""
+        return self.weight_of(own), own.get("bias")
+
     def arguments(self, inputs: tuple[Shape, ...]) -> tuple[tuple[str, Any], ...]:
         """Return what torch's constructors take behind the numbers of channels."""
         once, nothing = ones(len(self.kernel)), zeros(len(self.kernel))
@@ -219,3 +232,86 @@ class Convolution(Layer):
             uneven = len(set(self.stride)) > 1
             text += f" /{show_shape(self.stride) if uneven else self.stride[0]}"
         return text
+
+
+_HELPER: Final = '''
+class SameConv{axes}d(nn.Conv{axes}d):
+    """A convolution that pads for size / stride outputs, rounded up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+{pads}        return F.conv{axes}d(x, self.weight, self.bias, s, 0, d, self.groups)
+{missing}'''
+
+
+class PaddedConvolution(Convolution):
+    """Base of the convolutions that can pad with the map itself."""
+
+    pad_mode: str = arg(
+        "choice",
+        "zeros",
+        choices=("zeros", *CONTINUED),
+        help="what the padding contains, as for `pad`",
+    )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the width, and the size along each axis."""
+        found = super().shape(*inputs)
+        if self.pad_mode != "zeros":
+            if self.pads_apart:
+                raise Mismatch(
+                    f"{self.word}: `pad=same` with a stride can only pad with zeros",
+                    help="give numbers, or put a `pad` before it",
+                )
+            ends = tuple(self.pads(inputs[0][1:]))
+            need_room(self.word, self.pad_mode, inputs[0], ends, max(self.kernel))
+        return found
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the kernel's window, which may go on beyond the border."""
+        plain = super().window(inputs, output)
+        if self.pad_mode == "zeros":
+            return plain
+        return CONTINUED[self.pad_mode](*plain)
+
+    def copied(self, shape: Shape) -> int:
+        """Return the elements of the copy in which torch pads the input, if any."""
+        if self.pad_mode == "zeros":
+            return super().copied(shape)
+        return count(self.with_pads(shape))
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the copy that pads the input, or the input; see `Pad.saved`."""
+        own = super().saved(inputs, output)
+        return own._replace(tracked_input=self.pad_mode in ("reflect", "replicate"))
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient of the copy that pads the input, beyond the input's.
+
+        With circular padding, it is copied after the output's gradient was freed.
+        """
+        found = super().scratch(inputs, output, gradients)
+        if self.pad_mode != "circular" or not gradients[0]:
+            return found
+        return found._replace(after=3 * self.copied(inputs[0]) - count(inputs[0]))
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return its own kernel, unless the padding depends on the size."""
+        if isinstance(self.pad, str) or self.pad_mode != "zeros":
+            return None
+        pads = tuple(before for before, _ in self.pads(inputs[0][1:]))
+        return Kernel(self.kernel, self.stride, pads, self.dilation, self.groups)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.Conv2d` or the like, or a class for `same` at a stride."""
+        args, kwargs = (inputs[0][0], output[0]), self.arguments(inputs)
+        kwargs += given(("padding_mode", self.pad_mode, "zeros"))
+        if not self.pads_apart:
+            return TorchForm(TorchCall(ranked("nn.Conv", output), args, kwargs))
+        axes = len(self.kernel)
+        return TorchForm(
+            TorchCall(ranked("SameConv", output), args, kwargs),
+            helper=_HELPER.format(axes=axes, pads=PADS[axes], missing=MISSING),
+            inner=(Inner(ranked("F.conv", output), self.with_pads(inputs[0])),),
+        )

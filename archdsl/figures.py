@@ -18,7 +18,8 @@ class Figure(NamedTuple):
 
     Attributes:
         name: its name in specs, options and JSON.
-        unit: of the number; ``positions`` and ``shape`` have one along each axis.
+        unit: the unit of the number; ``positions`` and ``shape`` have one along each
+            axis.
         help: what it is.
         path: the attributes that lead to it from an `Analysis`.
         depends: what decides it: the ``layers`` with their shapes, the ``wiring`` of

@@ -55,7 +55,7 @@ def _beside(path: Path, data: bytes | bytearray) -> Iterator[Path]:
     try:
         temporary = tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent)
     except OSError as error:
-        error.filename = str(path)  # nobody asked for that folder
+        error.filename = str(path)  # the user did not name that folder
         raise
     with temporary as folder:
         # A file made in the ordinary way has the ordinary permissions.

@@ -212,7 +212,10 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
-        makes_weight: whether it computes the weight that it uses from its own.
+        baked: for a kind that computes the weight that it uses from its own tensors,
+            the word of the kind that owns such a weight; empty for others.
+        advances: whether a run in training changes buffers that the next run reads, so
+            that running it twice is not the same as once.
         gathers: whether it copies an input that is not contiguous before it reads it.
         views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
@@ -247,7 +250,8 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
-    makes_weight: ClassVar[bool] = False
+    baked: ClassVar[str] = ""
+    advances: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
     views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
@@ -265,10 +269,12 @@ class Layer:
     of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     windows: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         """Collect the arguments that the class declares."""
-        cls.fields = dict(cls.fields)
+        bases = reversed(cls.__bases__)
+        cls.fields = {n: f for b in bases for n, f in getattr(b, "fields", {}).items()}
         for name, value in list(vars(cls).items()):
             if isinstance(value, Field):
                 value.name = name
@@ -277,11 +283,12 @@ class Layer:
         order = sorted(cls.fields.items(), key=lambda one: one[1].position is None)
         cls.fields = dict(order)
         cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
+        cls._defaults = {name: field.default for name, field in cls.fields.items()}
 
     def __init__(self, **values: Any) -> None:
         own = self.__dict__
-        for name, field in self.fields.items():
-            own[name] = values.get(name, field.default)
+        own.update(self._defaults)
+        own.update(values)
         if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
             for name in self.windows:
                 if name not in values:
@@ -469,7 +476,7 @@ class Layer:
         raise NotImplementedError(self.word)
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
-        """Return the convolution that it is in inference, or None if it is none.
+        """Return the convolution that it equals in inference, or None.
 
         On a vector, which is a map of 1x1, its kernel has this size. A padding that
         differs from side to side, or with the size of the map, is none of a kernel.
@@ -492,6 +499,22 @@ class Layer:
             output, or None if nothing is added.
         """
         raise NotImplementedError(self.word)
+
+    def weight_of(self, own: Mapping[str, Any]) -> Any:
+        """Return the weight that it uses in inference.
+
+        Args:
+            own: its tensors, by name.
+        """
+        return own["weight"]
+
+    def settled(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the buffers that follow from its other tensors at the start.
+
+        Args:
+            own: its tensors, by name.
+        """
+        return {}
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""
@@ -536,7 +559,7 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
 
     Args:
         inputs: the shape.
-        word: of the layer kind.
+        word: the word of the layer kind.
         axes: how many spatial axes the map must have, if not any number.
 
     Raises:
@@ -642,7 +665,7 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
     """Refuse branches of different shapes.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shapes of the branches.
         wide: whether their channels must agree, too.
 
@@ -764,7 +787,7 @@ def need_mode(word: str, inputs: Shape, mode: str, *, align: bool) -> None:
     """Refuse an interpolation that a map does not have.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         inputs: shape of the map.
         mode: ``nearest``, or one of `LINEAR`.
         align: whether the corners keep their place.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Mapping
+from typing import Final
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z", re.ASCII)
 
@@ -112,6 +114,13 @@ EMITTED_NAMES = frozenset(
     ]
 )
 
+# Functions that emitted code imports from torch if it calls them, with their modules.
+IMPORTED: Final[Mapping[str, str]] = {
+    "spectral_norm": "torch.nn.utils.parametrizations",
+    "is_parametrized": "torch.nn.utils.parametrize",
+    "remove_parametrizations": "torch.nn.utils.parametrize",
+}
+
 SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
 
 LANGUAGE_WORDS = frozenset(
@@ -150,7 +159,13 @@ LANGUAGE_WORDS = frozenset(
 # The channels that flow into what is around a part, in compiled code.
 _OUTER = re.compile(r"outer[0-9]+_channels", re.ASCII)
 LABEL_RESERVED = MODULE_ATTRIBUTES | EMITTED_NAMES
-PARAMETER_RESERVED = EMITTED_NAMES | LANGUAGE_WORDS
+PARAMETER_RESERVED = EMITTED_NAMES | IMPORTED.keys() | LANGUAGE_WORDS
+
+
+def short_name(name: str) -> str:
+    """Return how emitted code calls what has a dotted name in torch."""
+    last = name.rpartition(".")[2]
+    return last if last in IMPORTED else name
 
 
 def is_identifier(name: str) -> bool:
@@ -179,6 +194,8 @@ def is_old_name(name: str) -> bool:
 
 def containers_of(label: str) -> list[str]:
     """Return the containers that a label with dots names, from the outermost on."""
+    if "." not in label:
+        return []
     parts = label.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 

@@ -58,9 +58,9 @@ def need_room(
     """Refuse a map that is too small to be continued that far.
 
     Args:
-        word: of the layer kind.
+        word: the word of the layer kind.
         mode: how the map goes on.
-        shape: of the map.
+        shape: the shape of the map.
         ends: how many positions beyond it are read along each axis.
         taps: how often each is read.
 

@@ -115,6 +115,9 @@ class Tensor(NamedTuple):
         integer: True for counters, stored as 64-bit integers.
         running: True for buffers that a forward pass in training updates. Counters
             among them are not read in inference.
+        made_into: what the layer makes of it and uses instead, such as ``weight``;
+            empty if it uses the tensor itself.
+        older: its name in checkpoints of older versions of torch, if it had another.
     """
 
     name: str
@@ -122,6 +125,13 @@ class Tensor(NamedTuple):
     trainable: bool = True
     integer: bool = False
     running: bool = False
+    made_into: str = ""
+    older: str = ""
+
+    @property
+    def used_as(self) -> str:
+        """What `init` calls it: the name of what is made of it, or else its own."""
+        return self.made_into or self.name
 
     @property
     def elements(self) -> int:
@@ -281,6 +291,8 @@ class Saved(NamedTuple):
         batch_elements: additional elements for the whole batch, in the computing dtype.
         batch_params: additional elements for the whole batch, in the parameters' dtype.
         batch_floats: additional numbers for the whole batch, of 32 bits or more.
+        batch_tracked: additional elements for the whole batch, in the computing dtype,
+            that are kept only if the input gets a gradient.
         what: what the additional tensors are, such as ``mask``.
     """
 
@@ -295,6 +307,7 @@ class Saved(NamedTuple):
     batch_elements: int = 0
     batch_params: int = 0
     batch_floats: int = 0
+    batch_tracked: int = 0
     what: str = "copy"
 
 
@@ -339,6 +352,13 @@ class Scratch(NamedTuple):
         backward_bytes: bytes per sample there that do not depend on the dtype, such as
             masks.
         batch_inference: elements for the whole batch in inference, beside `inference`.
+        batch_forward: elements for the whole batch in training, beside `forward`.
+        batch_before: elements for the whole batch before its output exists, in either
+            mode.
+        after: in the backward pass when the gradient of its output and what it kept in
+            the computing dtype are gone.
+        batch_late: elements for the whole batch after that, when the gradients of its
+            inputs have been summed, too.
         late: elements of its parameters whose gradients only come in the backward pass
             when the gradient of its output, or what is above, is gone.
     """
@@ -348,6 +368,10 @@ class Scratch(NamedTuple):
     backward: int = 0
     backward_bytes: int = 0
     batch_inference: int = 0
+    batch_forward: int = 0
+    batch_before: int = 0
+    after: int = 0
+    batch_late: int = 0
     late: int = 0
 
 

@@ -1,8 +1,8 @@
 """Compare our figures of torchvision's networks with those of the tools.
 
 Each tool runs on torchvision's module at the published size; each difference from our
-MACs is told by the layers it comes from, and must be what the tool's convention says.
-`--write` keeps the tables in accuracy.md.
+MACs is attributed to layers, and must follow from the tool's convention. `--write`
+keeps the tables in accuracy.md.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from tests.oracle import CASES, Case, macs_of  # noqa: E402
 
 REPORT = Path(__file__).with_name("accuracy.md")
 
-# fvcore cannot trace without values, and what torch runs in their stead calls functions
-# that the other two count. The rest needs no values, which is quicker.
+# fvcore cannot trace on the meta device, where torch also calls functions that the two
+# others count. The other tools need no values, which is quicker.
 NEED_VALUES = ("fvcore", "ptflops_module", "calflops")
 FAMILIES = ("conv", "linear", "norm", "activation", "pool")
 
@@ -50,7 +50,7 @@ class Result(NamedTuple):
     predicted: dict[str, Count]
 
     def differences(self) -> dict[str, int]:
-        """Return how far each tool is from what we predict."""
+        """Return the difference of each tool's count from our prediction."""
         return {t: n - self.predicted[t].total for t, n in self.measured.items()}
 
 
@@ -98,7 +98,7 @@ def overview(results: Sequence[Result]) -> list[str]:
 
 
 def verdicts(results: Sequence[Result]) -> list[str]:
-    """Return the largest difference of each figure from what it should be."""
+    """Return the largest difference of each figure from its reference."""
     far = {
         "params, from those of torchvision's module": [
             abs(ours - theirs) for r in results for ours, theirs in [r.params]
@@ -119,7 +119,7 @@ def verdicts(results: Sequence[Result]) -> list[str]:
 
 
 def explained(tool: str, results: Sequence[Result]) -> list[str]:
-    """Return what makes up each difference of a tool from our MACs."""
+    """Return the parts of each difference of a tool from our MACs."""
     unit = results[0].predicted[tool].unit
     factor = 2 if unit == "FLOPs" else 1
     base = "2 x MACs" if factor == 2 else "MACs"
@@ -165,9 +165,9 @@ the backend `pytorch`; calflops counts FLOPs, all others MACs."""
 EXPLANATIONS = """\
 Below, each tool's difference from our MACs is divided by the family of the layers that
 it comes from, as archdsl predicts it for the forms in which torchvision writes them (a
-module, a function, or a method such as `mean`, which none counts). What the prediction
-leaves of the measured difference is unexplained. `archdsl explain counts` tells the
-same of one network, and `archdsl analyze SPEC --count TOOL` of any."""
+module, a function, or a method such as `mean`, which none counts). The part of a
+measured difference that is not predicted is unexplained. `archdsl explain counts` shows
+the same for one network, and `archdsl analyze SPEC --count TOOL` for any."""
 
 
 def page(results: Sequence[Result]) -> str:
@@ -210,7 +210,7 @@ def main() -> None:
         any(r.differences().values()) or len({*r.params}) > 1 or len({*r.macs}) > 1
         for r in results
     ):
-        sys.exit("a figure is not as it should be")
+        sys.exit("a figure differs from its reference")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Time `archdsl analyze specs/googlenet.arch` against torchinfo, and a warm analysis.
 
     python benchmarks/bench_analyze.py             both tables
-    python benchmarks/bench_analyze.py --write     keeps them in analyze.md
+    python benchmarks/bench_analyze.py --write keeps them in analyze.md
 
 The first are whole processes of this interpreter, run by turns: the command, and the
 import of torch and torchvision with torchinfo's summary of torchvision's GoogLeNet,
@@ -61,8 +61,8 @@ summary(model, (1, 3, 224, 224), depth=5, col_names=columns, verbose=1)
 TORCHINFO = [sys.executable, "-c", SUMMARY]
 ARCHDSL = [str(Path(sys.executable).with_name("archdsl")), "analyze", str(SPEC)]
 
-SHARE = 10  # the command's time is at most a tenth of the other's
-GUIDE_MS = 25  # from text to report, on a machine with 2 cores
+SHARE = 10  # the other's time is at least this many times the command's
+GUIDE_MS = 25  # milliseconds from text to report, on a machine with 2 cores
 ALL = "all figures, as --json has them"
 
 
@@ -192,13 +192,13 @@ def warm_library(runs: int) -> dict[str, dict[str, Timed]]:
 
 
 def guide(case: str, times: Mapping[str, Timed]) -> str:
-    # CPU time is what an idle machine would take: all is done by one thread.
+    # CPU time is the time on an idle machine, since all work is done in one thread.
     took = 1000 * times["text to report"].median_cpu
     more = 1000 * (times["load"].median_cpu + times[ALL].median_cpu)
     verdict = "met" if took <= GUIDE_MS else "missed"
     return (
         f"Trees {case}: {took:.1f} ms of CPU time to the report; the guide of "
-        f"{GUIDE_MS} ms is {verdict}. To every figure that there is, {more:.1f} ms."
+        f"{GUIDE_MS} ms is {verdict}. With all figures, {more:.1f} ms."
     )
 
 

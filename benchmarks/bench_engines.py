@@ -4,8 +4,8 @@
     python benchmarks/bench_engines.py --write    keeps it in engines.md
 
 Each engine trains the same small network for 40 steps, alone and as two processes of
-torchrun over gloo, saves its state after 20, and goes on from it in another start. Left
-out are engines that are not installed.
+torchrun over gloo, saves its state after 20, and resumes from it in a new process.
+Engines that are not installed are left out.
 """
 
 import argparse
@@ -90,7 +90,7 @@ end()
 
 
 class Row(NamedTuple):
-    """What an engine did."""
+    """The result of an engine."""
 
     engine: str
     processes: int
@@ -101,7 +101,7 @@ class Row(NamedTuple):
 
 
 def run(program: Path, engine: str, processes: int, state: Path, until: int) -> str:
-    """Return what a run prints; empty if it does not end well."""
+    """Return the output of a run; empty if it fails."""
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone"]
@@ -118,7 +118,7 @@ def run(program: Path, engine: str, processes: int, state: Path, until: int) -> 
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of all child processes, which others disturb less."""
+    """Return the CPU time of all child processes; other processes disturb it less."""
     used = os.times()
     return used.children_user + used.children_system
 

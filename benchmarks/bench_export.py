@@ -4,8 +4,8 @@
     python benchmarks/bench_export.py --only resnet50 --only googlenet
     python benchmarks/bench_export.py --write         keeps the table in export.md
 
-Both get the same weights, drawn as torch initialises the module, with running
-statistics that are not those of a new one, and the same images. The file is also
+Both get the same images and the same weights: torch's initial ones, but with other
+running statistics than those of a new module. The file is also
 checked whole by onnx. Times are of one thread at batch 1, in CPU time, which other
 processes disturb less: medians of calls that take turns. Fails if a difference exceeds
 1e-5 of the largest output, unless single precision itself costs the module that much.
@@ -72,7 +72,9 @@ def measured(name: str) -> Row:
         made = archdsl.export_onnx(network, path, weights=module.state_dict())
         seconds = time.perf_counter() - start
         size = len(made.model) + len(made.data)
-        made = replace(made, model=b"", data=b"")  # memory is scarce
+        made = replace(
+            made, model=b"", data=b""
+        )  # both at once may not fit into memory
         onnx.checker.check_model(path, full_check=True)
         session = session_of(path)
         found = run(session, images)
@@ -208,7 +210,7 @@ def main() -> None:
     print(text)
     bad = [row.name for row in rows if failed(row)]
     if bad:
-        sys.exit(f"other outputs than torch's: {', '.join(bad)}")
+        sys.exit(f"outputs differ from torch's: {', '.join(bad)}")
 
 
 if __name__ == "__main__":

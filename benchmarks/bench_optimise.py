@@ -5,11 +5,10 @@
     python benchmarks/bench_optimise.py --write    keeps the table in optimise.md
 
 The passes are added one by one, in their order, then activations in place, and packed
-convolutions last. Calls
-are those of torch's operators in one forward pass in evaluation mode, which a
-dispatcher counts; views are not counted.
-Times are of one thread at batch 1, in CPU time, which other processes disturb less:
-medians of calls that take turns. Fails if the outputs in double precision differ by
+convolutions last. Calls are those of torch's operators in one forward pass in
+evaluation mode, without views, as a dispatch mode counts them. Times are of one thread
+at batch 1, in CPU time, which other processes disturb less: medians of calls that take
+turns. Fails if the outputs in double precision differ by
 more than 1e-10 of the largest.
 """
 
@@ -124,7 +123,7 @@ def counted(module: nn.Module, image: Tensor) -> int:
 def difference(
     network: Any, module: nn.Module, first: nn.Module, image: Tensor
 ) -> float:
-    """Return how far the outputs are apart in double precision."""
+    """Return the difference of the outputs in double precision."""
     with torch.no_grad():
         wanted = named_outputs(network, first(image.double()))
         found = named_outputs(network, module(image.double()))
@@ -176,8 +175,8 @@ def page(found: list[list[Row]]) -> str:
         "",
         "Each row adds a pass to those above it; the last two are the activations that "
         "only a module for inference computes in place, and the packed convolutions of "
-        "`compile --inference`. What changes nothing is left out. Calls are those of "
-        "torch's operators in one forward pass, without views.",
+        "`compile --inference`. Passes without an effect are left out. Calls are those "
+        "of torch's operators in one forward pass, without views.",
         "",
         f"| {' | '.join(HEAD)} |",
         "| --- | --- |" + " ---: |" * (len(HEAD) - 2),
@@ -205,7 +204,7 @@ def main() -> None:
     print(text)
     bad = [row for rows in found for row in rows if not row.off <= TOLERANCE]
     if bad:
-        sys.exit(f"other outputs: {', '.join(row.network for row in bad)}")
+        sys.exit(f"outputs differ: {', '.join(row.network for row in bad)}")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
     python benchmarks/bench_roofline.py --only resnet50 --layers resnet50
     python benchmarks/bench_roofline.py --write         keeps the tables in roofline.md
 
-Passes of the built modules, best of several: on the GPU if torch
-has one, else on one core of this CPU, in CPU time, which other processes disturb less.
-A GPU of the shipped table is estimated by its published rates. Anything else is
-measured first: the fastest matrix product, the fastest copy, and the shortest time from
-one call to the next.
+Measured are passes of the built modules, the best of several: on the GPU if torch has
+one, else on one core of this CPU, in CPU time, which other processes disturb less. For
+a GPU in the shipped table, the estimate uses its published rates. On any other device,
+the rates are measured first: the fastest matrix product, the fastest copy, and the
+shortest time from one call to the next.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def machine(where: str) -> str:
 
 
 def fill(module: nn.Module, where: str) -> None:
-    """Give a module made on the meta device values with which nothing vanishes."""
+    """Give a module on the meta device weights with which activations do not vanish."""
     module.to_empty(device=where)
     for name, value in module.state_dict().items():
         if value.dim() > 1:
@@ -293,7 +293,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     ]
     for name, values in figures.items():
         lines.append(f"| {name} | {spearman(values, measured):.3f} |")
-    # Of large and small networks together, size alone explains most of the order.
+    # Among large and small networks together, size alone explains most of the order.
     each = [
         [value / row.macs for value, row in zip(values, rows, strict=True)]
         for values in (figures["the estimate with launches"], measured)
@@ -305,8 +305,8 @@ def summary(rows: Sequence[Row]) -> list[str]:
         f"Measured times are {ratios[0]:.2f} to {ratios[-1]:.2f} times the estimate "
         f"with launches, in the median {ratios[len(ratios) // 2]:.2f} times.",
         f"The slowest network takes {max(measured) / min(measured):,.0f} times as long "
-        "as the fastest, so anything that knows their sizes ranks them well. The time "
-        "for each MAC is the harder test.",
+        "as the fastest, so any estimate that grows with their size ranks them well. "
+        "The time for each MAC is the harder test.",
     ]
     return lines
 

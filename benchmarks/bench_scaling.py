@@ -36,16 +36,16 @@ from archdsl.syntax.loader import load_text
 REPORT = Path(__file__).with_name("scaling.md")
 ARCHDSL = [str(Path(sys.executable).with_name("archdsl")), "list"]
 
-# Ten times the convolutions may take this many times the time.
+# The largest ratio of times for ten times the convolutions.
 CHAIN_LIMIT = 13.0
 # The exponent of the time in the number of edges: 2 is quadratic.
 EDGES_LIMIT = 2.0
 LIST_LIMIT = 5.0
 FORMS = {**CORRECT, **WRONG}
-# Four times a form may take this many times the time; its square would take 16.
+# The largest ratio of times for four times a form; quadratic growth would give 16.
 FORM_LIMIT = 6.0
 FORM_SIZES = (500, 2_000)
-# As large as specs may be, every command takes this many seconds at most.
+# The most seconds of every command for the largest specs that limits allow.
 LARGEST_LIMIT = 5.0
 
 
@@ -125,7 +125,7 @@ def run(text: str) -> Timed:
     parsed = time.process_time()
     network = elaborate_module(module, symbolic=False)
     checked = time.process_time()
-    analyze(network).as_dict()  # figures are only computed when they are asked for
+    analyze(network).as_dict()  # figures are only computed on demand
     analysed = time.process_time()
     edges = sum(len(step.inputs) for step in network.steps())
     return Timed(parsed - start, checked - parsed, analysed - checked, edges)
@@ -136,7 +136,7 @@ def best(text: str, runs: int) -> Timed:
 
 
 def exponent(before: Timed, after: Timed) -> float:
-    """Return the power of the edges that the time grew with."""
+    """Return the exponent with which the time grows in the number of edges."""
     return log(after.total / before.total) / log(after.edges / before.edges)
 
 
@@ -178,7 +178,7 @@ def command_seconds(command: str, text: str) -> float:
 def growth(command: str, form: str, sizes: tuple[int, int] = FORM_SIZES) -> float:
     """Return how many times longer a command takes for the larger of two specs.
 
-    Others share the processor, so that a large ratio is measured three times.
+    Other processes share the processor, so a large ratio is measured three times.
     """
     few, many = (FORMS[form](size) for size in sizes)
     small, large = inf, inf
@@ -197,7 +197,7 @@ def commands(_: int) -> tuple[list[str], bool]:
     ]
     met = True
     for command in COMMANDS:
-        command_seconds(command, written(3))  # what is imported late
+        command_seconds(command, written(3))  # modules that are imported on demand
         ratio, form = max((growth(command, form), form) for form in FORMS)
         met &= ratio < FORM_LIMIT
         lines.append(f"| {command} | {ratio:.1f} | {form} |")
@@ -223,7 +223,7 @@ def largest_size(form: str, layers: int) -> int:
     return least
 
 
-# The forms that take most time for a layer, of all `FORMS`.
+# Of all `FORMS`, those that take the most time per layer.
 HEAVY = ("lines", "labels", "groups", "projections", "for", "blocks", "allowed")
 # Commands that take smaller networks.
 WRITING = ("compile", "render", "render --unfold")
@@ -247,7 +247,7 @@ def largest(_: int) -> tuple[list[str], bool]:
             (command_seconds(command, FORMS[form](sizes[form, writes])), form)
             for form in HEAVY
         )
-        # Two of the largest specs are two inputs.
+        # A comparison takes two of the largest specs.
         met &= spent < LARGEST_LIMIT * COMMANDS[command].count("FILE")
         lines.append(f"| {command} | {spent:.1f} | {form} | {sizes[form, writes]:,} |")
     return lines, met
@@ -345,7 +345,10 @@ def main() -> None:
 
     os.environ["ARCHDSL_CACHE"] = "off"
     gc.set_threshold(100_000, 20, 20)
-    run(written(10)), run(dense(3))  # what is imported late, and the library
+    (
+        run(written(10)),
+        run(dense(3)),
+    )  # modules that are imported on demand, and the library
     parts = {
         f"Chains of convolutions, ms (the ratio's limit is {CHAIN_LIMIT:g})": chains,
         f"Dense blocks (the exponent's limit is {EDGES_LIMIT:g})": dense_blocks,

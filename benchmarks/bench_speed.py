@@ -1,15 +1,15 @@
 """Measure how fast networks run in several engines, beside torchvision's.
 
-    python benchmarks/bench_speed.py              what is missing of the cells
+    python benchmarks/bench_speed.py              measures the missing cells
     python benchmarks/bench_speed.py --write      and keeps the tables in speed.md
     python benchmarks/bench_speed.py --compile    with torch.compile, which takes long
     python benchmarks/bench_speed.py --on cuda    on a GPU: bfloat16, channels last
     python benchmarks/bench_speed.py --only resnet50 --again
 
 Each cell is one `archdsl bench` in a process of its own, in which all contestants take
-turns. What was measured is kept in speed.jsonl, and not measured again on the same
-machine unless --again is given. A cell that takes longer than --limit is left out, and
-after --minutes the rest waits for the next call.
+turns. Results are kept in speed.jsonl, and not measured again on the same machine
+unless --again is given. A cell that takes longer than --limit is left out, and after
+--minutes the remaining cells are left for the next call.
 """
 
 import argparse
@@ -41,7 +41,7 @@ TITLES = {
 }
 
 
-# What is known about figures that are lower than they should be.
+# Notes on figures below their aim.
 REMARKS = """\
 `mobilenet_v2`, `mobilenet_v3_large` and `efficientnet_b0` were measured while our
 modules that train did not run relu6, hardswish and silu in place, as torchvision's
@@ -50,9 +50,9 @@ whose medians vary by 10 %, eager modules are at 1.27 and 0.99, 1.00 and 0.99, 0
 and 1.06 of torchvision's for `mobilenet_v2` (batch 1, batch 8, training); 1.09 and
 0.85, 0.98 and 0.99, 0.99 and 0.98 for `mobilenet_v3_large`; 1.07 and 1.02, 1.08 and
 1.03, 0.95 and 0.97 for `efficientnet_b0`."""
-# How many times faster than torchvision's eager module, at least.
+# The aims: how many times faster than torchvision's eager module, at least.
 LEAST = 0.98
-# How many times faster than torchvision's own export in the same engine.
+# The aim: how many times faster than torchvision's own export in the same engine.
 LEAST_EXPORTED = 1.05
 AIMS = {
     ("resnet50", "onnxruntime"): 1.45,
@@ -64,22 +64,23 @@ AIMS = {
 }
 
 
-# Networks in bfloat16, and the engines that have it. The aims are what OpenVINO reached
-# elsewhere, times faster than torchvision's eager module in float32.
+# Networks in bfloat16, and the engines that support it. The aims are the speeds that
+# OpenVINO reached on another machine, relative to torchvision's eager module in
+# float32.
 HALF = {"resnet50": 3.06, "googlenet": 4.55, "densenet121": 3.41}
 HALF_ENGINES = ("eager", "inference", "openvino")
 
 
 class Cell(NamedTuple):
-    """What is measured together.
+    """A group of measurements that are taken together.
 
     Attributes:
         network: a preset, and torchvision's model of that name.
-        batch: images at once.
+        batch: images per run.
         train: whether it is a step of training.
         on: ``cpu`` or ``cuda``; a GPU computes in bfloat16 with channels last.
         engines: names of `archdsl bench`.
-        dtype: what it computes in on a CPU.
+        dtype: the data type on a CPU.
     """
 
     network: str
@@ -128,7 +129,7 @@ def cells(on: str, compiled: bool, networks: Sequence[str]) -> Iterator[Cell]:
 
 
 def measured(cell: Cell, seconds: float, limit: float) -> dict[str, Any] | None:
-    """Return what `archdsl bench` found; None if it took too long."""
+    """Return the result of `archdsl bench`; None if it took too long."""
     try:
         done = subprocess.run(
             cell.command(seconds),
@@ -147,7 +148,7 @@ def measured(cell: Cell, seconds: float, limit: float) -> dict[str, Any] | None:
 
 
 def kept() -> dict[str, dict[str, Any]]:
-    """Return what is known already, by cell."""
+    """Return the kept results, by cell."""
     if not KEPT.exists():
         return {}
     lines = KEPT.read_text(encoding="utf-8").splitlines()
@@ -161,7 +162,7 @@ def keep(known: dict[str, dict[str, Any]]) -> None:
 
 
 def by_engine(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the results of a cell by engine, torchvision's with its name before."""
+    """Return the results of a cell by engine, torchvision's with a prefix."""
     results = {}
     for one in found["results"]:
         name, _, engine = one["name"].rpartition(", ")
@@ -223,15 +224,15 @@ def page(
         "",
         "Each line is one `archdsl bench`: contestants get the same weights and images "
         "and take turns. Bold is how many times faster than torchvision's eager module "
-        "in the same run; beside it the median of the rounds of at least "
-        f"{seconds:g} s, and half of what lies between the quartiles.",
+        "in the same run; next to it the median over rounds of at least "
+        f"{seconds:g} s, and half the interquartile range.",
         "Engines run the network's ONNX export, with norms folded, and torchvision's "
         "module by torch's exporter; `for inference` is the module of `archdsl compile "
         "--inference`. In bfloat16 all modules of torch run by autocast. "
-        "A dash is what took too long or was not measured.",
-        "torch's exporter folds norms, too, and onnxruntime then makes the same nodes "
-        "of both models: this was looked at for `resnet50` and `mobilenet_v3_large`. "
-        "So these cannot differ but by chance.",
+        "A dash means that it took too long or was not measured.",
+        "torch's exporter folds norms, too, and onnxruntime then runs the same nodes "
+        "for both models, as inspection of `resnet50` and `mobilenet_v3_large` showed. "
+        "So these differ only by chance.",
         "Written by `python benchmarks/bench_speed.py --write`.",
         "",
     ]
@@ -249,13 +250,13 @@ def page(
         lines += [f"{one}." for one in sorted(machines)]
         lines += ["", *table(some, known), ""]
     below = [*missed(chosen, known)]
-    lines += ["## Below what is aimed at", "", *(below or ["Nothing."]), ""]
+    lines += ["## Below the aim", "", *(below or ["Nothing."]), ""]
     lines += [*REMARKS.splitlines(), ""]
     return "\n".join(lines)
 
 
 def missed(chosen: Sequence[Cell], known: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each ratio that is lower than it should be."""
+    """Yield a line for each ratio below its aim."""
     for cell in chosen:
         entry = known.get(cell.key)
         if not entry or not entry["found"]:
@@ -285,7 +286,7 @@ def missed(chosen: Sequence[Cell], known: dict[str, dict[str, Any]]) -> Iterator
 def missed_in_half(
     cell: Cell, results: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]
 ) -> Iterator[str]:
-    """Yield a line if OpenVINO in bfloat16 is slower than it should be."""
+    """Yield a line if OpenVINO in bfloat16 is below its aim."""
     entry = next(
         (
             one["found"]
@@ -310,7 +311,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="these networks")
     parser.add_argument("--on", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
-    parser.add_argument("--again", action="store_true", help="measure all anew")
+    parser.add_argument("--again", action="store_true", help="measure everything again")
     parser.add_argument("--seconds", type=float, default=0.7, help="of a contestant")
     parser.add_argument("--limit", type=float, default=150.0, help="seconds of a cell")
     parser.add_argument("--minutes", type=float, default=14.0, help="of all cells")
@@ -323,7 +324,7 @@ def main() -> None:
             continue
         start = time.monotonic()
         if start - begun > 60 * given.minutes:
-            print("the rest waits for the next call", flush=True)
+            print("the remaining cells are left for the next call", flush=True)
             break
         found = measured(cell, given.seconds, given.limit)
         known[cell.key] = {"cell": cell.key, "found": found}

@@ -39,7 +39,7 @@ def seconds(command: list[str], environment: Mapping[str, str]) -> float:
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """Return the seconds of every run, by what was run."""
+    """Return the seconds of every run, by the command."""
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as cache:
         kept = {**os.environ, "XDG_CACHE_HOME": cache}

@@ -1,4 +1,4 @@
-"""Time what proving a text takes of its compilation: all shipped networks, long chains.
+"""Time the share of compilation that the proof takes, for shipped networks and chains.
 
 CPU seconds in this process, without the cache of syntax trees and with the collector as
 the command line sets it. `--write` keeps the tables in validate.md.
@@ -25,9 +25,9 @@ from archdsl.resources import shipped_presets
 
 T = TypeVar("T")
 REPORT = Path(__file__).with_name("validate.md")
-# Of the time from the spec's text to the module's.
+# The largest share of the time from the spec's text to the module's.
 SHARE_LIMIT = 1 / 3
-# Eight times the layers may take this many times the time.
+# The largest ratio of times for eight times the layers.
 CHAIN_LIMIT = 12.0
 
 
@@ -105,7 +105,7 @@ def main() -> None:
 
     os.environ["ARCHDSL_CACHE"] = "off"
     gc.set_threshold(100_000, 20, 20)
-    run(chain(3), 1)  # what is imported late
+    run(chain(3), 1)  # modules that are imported on demand
     parts = {
         "Shipped networks, ms, and those with the largest shares": presets,
         "Chains of convolutions, ms": chains,
@@ -115,12 +115,12 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         about = (
             f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
-            "Milliseconds of CPU time; `write` is the text, its syntax tree and the\n"
-            "gate before the proof.\n"
+            "Milliseconds of CPU time; `write` covers the text, its syntax tree and\n"
+            "the check against a whitelist before the proof.\n"
             f"The limit of the share is {100 * SHARE_LIMIT:.0f} %.\n"
             "Written by `python benchmarks/bench_validate.py --write`."
         )
-        head = "# What proving a text takes of its compilation"
+        head = "# The share of compilation that the proof takes"
         REPORT.write_text(f"{head}\n\n{about}\n{text}", encoding="utf-8")
     if missed:
         sys.exit(f"missed: {'; '.join(missed)}")

@@ -1,4 +1,4 @@
-"""Specs that are as large as one likes, one for each form of the language."""
+"""Specs of any size, one for each form of the language."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -22,7 +22,7 @@ def _branches(branch: str, word: str = "concat") -> Callable[[int], str]:
 
 
 def _above(line: str, body: str) -> Callable[[int], str]:
-    """Return what writes definitions above a network that may use each of them."""
+    """Return a function that writes definitions above a network that can use them."""
     return lambda n: _spec(_each(body, n) if "%" in body else body, _each(line, n))
 
 

@@ -1,4 +1,4 @@
-"""What the pages of several benchmarks say alike."""
+"""Text that the pages of several benchmarks share."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from archdsl.backends.bench.report import processor
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return a description of the machine."""
     return (
         f"{processor()}, {os.cpu_count()} cores, {platform.system()}, "
         f"Python {platform.python_version()}"

@@ -1,7 +1,7 @@
 """torchvision for `archdsl bench --against reference:torchvision.models.resnet50`.
 
-Run from this folder. Its models are found here also where its own operators do not
-load, as with a build for other hardware.
+Run from this folder. Its models can be imported here even if its compiled operators do
+not load, for example in a build for other hardware.
 """
 
 import sys

@@ -48,7 +48,7 @@ class Entry(NamedTuple):
 
 
 def main() -> None:
-    """Write the gallery anew."""
+    """Write the whole gallery."""
     GALLERY.mkdir(exist_ok=True)
     entries = [entry(spec) for spec in sorted(shipped_specs())]
     for old in GALLERY.glob("*.svg"):
@@ -84,7 +84,7 @@ def page(entries: list[Entry]) -> str:
 
 
 def sheet(entries: list[Entry]) -> Image.Image:
-    """Return all pictures in one."""
+    """Return all pictures in a single one."""
     width, height = _CELL
     rows = -(-len(entries) // _COLUMNS)
     found = Image.new("RGB", (width * _COLUMNS, (height + _LABEL) * rows), "white")

@@ -3,16 +3,16 @@
     python scripts/import_models.py --journal FILE          all of torchvision's
     python scripts/import_models.py --timm --journal FILE   all of timm's
     python scripts/import_models.py NAME...                 only these, without a page
-    python scripts/import_models.py --page FILE FILE        the page, renewed by two
+    python scripts/import_models.py --page FILE FILE        the page, updated from two
                                                             journals
     python scripts/import_models.py --specs FOLDER ...      keep the specs, too
 
 All are those with a convolution and without a module of attention. Each is made without
 weights, imported, and compared with the module that its spec compiles to, as `archdsl
-import` does, in a process of its own with a limit of time. What the journal has is not
-tried again. The maps are small (96 x 96, where a network takes that):
-the spec and the comparison are the same at any size. A network that neither journal has
-keeps its row of the page; a journal may be missing.
+import` does, in a process of its own with a limit of time. Networks in the journal are
+not tried again. The maps are small (96 x 96, if a network accepts that): the spec and
+the comparison are the same at any size. A network that neither journal has keeps its
+row of the page; a journal may be missing.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ attention, as `scripts/import_models.py` runs it. timm 1.0.31 has 703 of them; i
 has those that were tried. The day says when a row was found; rows without one are
 older. Specs became shorter on 2026-11-30, when parts that only some calls of a class
 have became optional; older rows show longer ones. All are traced in the same way, on
-the meta device. Lines are those of the spec that are neither empty nor comments, beside
+the meta device. Lines are those of the spec that are neither empty nor comments, and
 those of the module's own classes. *Equal* means that the module compiled from the spec
 has the same `state_dict` keys in the same order, and the same outputs and buffers in
 evaluation and training at two sizes where the network takes another, to 1e-6 of the
 largest number, with the same weights. *Opaque* is the share of layers that are the
-module's own classes, as foreign layers (`op`), since they call a function that is no
+module's own classes, as foreign layers (`op`), since they call a function that is not a
 layer kind. Some modules register their parts in another order than they run them in;
 `--any-order` accepts that. Maps are 96 x 96 where a network takes that. Seconds are
 those of one core of a busy machine.
@@ -73,19 +73,19 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a network.
+    """The result for a network.
 
     Attributes:
         name: its name in its library.
         source: lines of its classes.
         reason: why it was not imported; empty if it was.
-        lines: of the spec.
-        blocks: that the spec defines.
-        layers: that it has.
-        opaque: how many of these are foreign.
+        lines: the lines of the spec.
+        blocks: number of blocks that the spec defines.
+        layers: number of its layers.
+        opaque: number of these that are foreign.
         structured: whether its blocks take parameters or repeat.
         ordered: whether its keys have the same order.
-        seconds: of a processor that it took.
+        seconds: the CPU seconds that it took.
         found: the day, if it is known.
     """
 
@@ -149,7 +149,7 @@ def is_convolutional(module: nn.Module) -> bool:
 
 
 def _attends(name: str) -> bool:
-    """Return whether a class is one of attention between positions, by its name."""
+    """Return whether a class is attention between positions, judging by its name."""
     gates = name.endswith(("ChannelAttn", "SpatialAttn", "SplitAttn", "KernelAttn"))
     return not gates and ("Atten" in name or "Attn" in name or name == "LambdaLayer")
 
@@ -158,7 +158,7 @@ def _attends(name: str) -> bool:
 
 
 def shape_for(module: nn.Module) -> tuple[int, ...]:
-    """Return a shape of input that a network takes, the smallest of some."""
+    """Return the smallest of some input shapes that a network accepts."""
     volumes = any(isinstance(part, nn.Conv3d) for part in module.modules())
     wanted = getattr(module, "default_cfg", {}).get("input_size", (3, 224, 224))
     for sizes in VIDEOS if volumes else SIZES:
@@ -173,7 +173,7 @@ def shape_for(module: nn.Module) -> tuple[int, ...]:
 
 
 def source_lines(module: nn.Module) -> int:
-    """Return how many lines of code the classes of a network have."""
+    """Return the number of lines of code of a network's classes."""
     classes = {type(part) for part in module.modules()}
     total = 0
     for cls in classes:
@@ -186,11 +186,11 @@ def source_lines(module: nn.Module) -> int:
 def imported(
     name: str, make: Callable[[str], nn.Module], specs: Path | None
 ) -> Row | None:
-    """Import a network; return nothing if it is none of those that are counted."""
+    """Import a network; return None if it is not one of those that are counted."""
     try:
         with torch.device("meta"):
             bare = make(name)
-    except NotImplementedError:  # it computes with tensors while it is made
+    except NotImplementedError:  # it computes with tensors in its constructor
         bare = make(name).to("meta")
     if not is_convolutional(bare):
         return None
@@ -240,7 +240,7 @@ def _work(
 def apart(
     name: str, make: Callable[[str], nn.Module], specs: Path | None, limit: float
 ) -> Row | None:
-    """Import a network in a process of its own, which has all that is loaded."""
+    """Import a network in a separate process, forked with all modules loaded."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, name, make, specs))
@@ -275,7 +275,7 @@ def line(row: Row) -> str:
 
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield the lines of the table, and what it says in sum."""
+    """Yield the lines of the table, and a summary."""
     rows = sorted(rows, key=lambda row: row.name)
     good = [row for row in rows if not row.reason]
     whole = sum(not row.opaque for row in good)
@@ -319,8 +319,8 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _cause(reason: str) -> str:
-    """Return what stops a network: the function that is no kind, or the reason."""
-    function = re.match(r"(`\w+`).* is no layer kind$", " ".join(reason.split()))
+    """Return what stops a network: the function without a layer kind, or the reason."""
+    function = re.match(r"(`\w+`).* is not a layer kind$", " ".join(reason.split()))
     return function[1] if function else reason.partition(":")[0]
 
 

@@ -34,7 +34,7 @@ SIZES = (64, 96, 128)
 def imported(
     module: nn.Module, inputs: Sequence[tuple[int, ...]]
 ) -> tuple[archdsl.Network | None, str]:
-    """Return the network that a module is read as, or why there is none."""
+    """Return the network of a module's spec, or the reason why there is none."""
     try:
         found = archdsl.from_module(module, list(inputs))
     except NotImported as error:
@@ -43,7 +43,7 @@ def imported(
 
 
 def random_module(seed: int) -> str:
-    """Return why a random module does not come back, or nothing."""
+    """Return why a random module does not survive the round trip; empty if it does."""
     network, reason = imported(module_of(seed), [IMAGE])
     if network is None:
         return reason
@@ -51,7 +51,7 @@ def random_module(seed: int) -> str:
 
 
 def again(network: archdsl.Network) -> str:
-    """Return why a network does not come back from its module, or nothing."""
+    """Return why a network differs from its module's spec; empty if it does not."""
     inputs = [tuple(map(int, port.shape)) for port in network.inputs]
     found, reason = imported(archdsl.build(network), inputs)
     if found is None:
@@ -61,7 +61,7 @@ def again(network: archdsl.Network) -> str:
 
 
 def preset(name: str) -> str:
-    """Return why a preset does not come back from its module, or nothing."""
+    """Return why a preset does not survive the round trip; empty if it does."""
     return again(small(name))
 
 

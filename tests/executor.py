@@ -27,7 +27,8 @@ class Own(NamedTuple):
     Attributes:
         name: the last part of its key; empty if the layer is the weight itself.
         sizes: its sizes.
-        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``.
+        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``;
+            ``vector`` for one of length 1.
     """
 
     name: str
@@ -138,11 +139,54 @@ def _standardised(c: Call) -> Tensor:
     return _conv(c, weight)
 
 
-def _conv_transposed(c: Call) -> Tensor:
+def _conv_transposed(c: Call, weight: Tensor | None = None) -> Tensor:
     op = c.op
     places = op.stride, op.pad, op.out_pad, op.groups, op.dilation
     conv: Callable[..., Tensor] = _of_axes("conv_transpose", c)
-    return conv(c.x, c.weight, c.bias, *places)
+    return conv(c.x, c.weight if weight is None else weight, c.bias, *places)
+
+
+_SPECTRAL: Final = "parametrizations.weight"
+
+
+def _divided(c: Call, outputs: int = 0) -> Tensor:
+    """Return the weight over its largest singular value (Miyato et al. 2018).
+
+    Args:
+        c: the call.
+        outputs: axis of the weight whose places are the rows of the matrix.
+    """
+    weight = c.own[f"{_SPECTRAL}.original"]
+    rows = weight.movedim(outputs, 0).flatten(1)
+    left, right = c.own[f"{_SPECTRAL}.0._u"], c.own[f"{_SPECTRAL}.0._v"]
+    if c.training:
+        with torch.no_grad():
+            left.copy_(_unit(rows @ right))
+            right.copy_(_unit(left @ rows))
+    # What comes later may change them.
+    return weight / torch.einsum("i,ij,j", left.clone(), rows, right.clone())
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm().clamp(min=1e-12)
+
+
+def _owns_spectral(
+    owns: Callable[[Any, Sizes, int], tuple[Own, ...]], outputs: int = 0
+) -> Callable[[Any, Sizes, int], tuple[Own, ...]]:
+    """Return what a kind owns whose weight is divided."""
+
+    def found(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+        weight, *bias = owns(op, sizes, axis)
+        rows = weight.sizes[outputs]
+        return (
+            *bias,
+            Own(f"{_SPECTRAL}.original", weight.sizes),
+            Own(f"{_SPECTRAL}.0._u", (rows,), "vector"),
+            Own(f"{_SPECTRAL}.0._v", (math.prod(weight.sizes) // rows,), "vector"),
+        )
+
+    return found
 
 
 def _owns_conv(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
@@ -451,6 +495,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
+    "snconv": Kind(lambda c: _conv(c, _divided(c)), _owns_spectral(_owns_conv)),
+    "snconvtranspose": Kind(
+        lambda c: _conv_transposed(c, _divided(c, 1)),
+        _owns_spectral(_owns_transposed, 1),
+    ),
+    "snlinear": Kind(
+        lambda c: F.linear(c.x, _divided(c), c.bias), _owns_spectral(_owns_linear)
+    ),
     "softmax": Kind(_softmax),
     "spatialsoftmax": Kind(_spatial_softmax),
     "sumpool": Kind(_sum_pool),
@@ -521,6 +573,7 @@ def draw_state(network: Network, seed: int) -> dict[str, Tensor]:
             "mean": drawn - 0.5,
             "variance": drawn + 0.5,
             "counter": (drawn * 9).long(),
+            "vector": (drawn + 0.1) / (drawn + 0.1).norm(),
         }[own.role]
     return state
 

@@ -110,6 +110,7 @@ class Sketch:
             role=role,
             name="",
             path="",
+            word="Handmade" if role == "network" else "",
             children=children,
             input=0,
             input_shape=self._shapes[0],
@@ -138,9 +139,11 @@ _SCOPE = {"nn": nn, "F": F, "torch": torch, "Tensor": Tensor}
 
 def make(call: TorchCall, helper: str = "") -> Any:
     """Return what a call makes; the helper's text defines a class it may name."""
-    root, _, name = call.name.rpartition(".")
+    root, *names = call.name.split(".")
     args = [make(arg) if isinstance(arg, TorchCall) else arg for arg in call.args]
-    owner = _defined(helper)[name] if helper else getattr(_SCOPE[root], name)
+    owner = _defined(helper)[root] if helper else _SCOPE[root]
+    for name in names:
+        owner = getattr(owner, name)
     return owner(*args, **dict(call.kwargs))
 
 

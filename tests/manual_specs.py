@@ -30,6 +30,8 @@ _MAP_KEEPS: Final = (
     "conv 3x3 dilation=2 bias=false",
     "convtranspose 3x3 pad=1",
     "wsconv 3x3 gamma=1.5",
+    "snconv 3x3",
+    "snconvtranspose 3x3 pad=1",
     "conv 3x3 pad_mode=circular",
     "mul { | square -> channelmean -> shift 0.1 -> rsqrt }",
     "mul { l2pool | }",
@@ -94,6 +96,7 @@ _MAP_CHANGES: Final = (
 _VECTOR_KEEPS: Final = (
     "linear channels",
     "linear channels -> relu",
+    "snlinear channels",
     "bn",
     "relu",
     "tanh",
@@ -426,8 +429,10 @@ class _Writer:
         known = [block for block in self.blocks if block.vector == self.scope.vector]
         if not known:
             return self.chain(depth)
+        if self.chance(3):  # few have a list
+            known = [b for b in known if any(n[0] == "r" for n in b.params)] or known
         block = self.some(*known)
-        names = [name for name in block.params if self.chance(2)]
+        names = [name for name in block.params if name[0] == "r" or self.chance(2)]
         given = ", ".join(f"{name} = {self.argument(name)}" for name in names)
         text = block.name + (f"<{given}>" if given else "")
         if block.takes and self.chance(2):
@@ -440,6 +445,10 @@ class _Writer:
     def argument(self, name: str) -> str:
         """Return a value for a block's parameter: another one's, or a plain one."""
         own = [other for other in self.scope.params if other[0] == name[0]]
+        if name[0] == "r" and self.chance(2):
+            # A list of the caller's numbers.
+            w, n = self.name_of("w"), self.name_of("n")
+            return self.some(f"[{w}, 2]", f"range({n})", f"[{n} + 1, {w}]")
         if own and self.chance(2):
             return self.some(*own)
         return self.some(*self.values(name[0]))

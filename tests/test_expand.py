@@ -177,8 +177,8 @@ preset small = Net<[4, 4], classes = 4>
 
 EXPANDED = """arch 1
 
-# Squeeze and excitation: each channel is scaled by what all of them say on average
-# (Hu et al. 2017, figure 3).
+# Squeeze and excitation: each channel is scaled by a gate, computed from the averages
+# of all channels (Hu et al. 2017, figure 3).
 block squeeze_excite<squeeze, act: kind, gate: kind> {
     width = channels
     mul {

@@ -648,28 +648,51 @@ network n {
 # ---- a computed weight --------------------------------------------------------------
 
 
-def test_spectral_norm_is_a_class_of_the_readers_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the guide's blocks by name, and put its class where Python finds it."""
     blocks = list(refresh.blocks(GUIDE.read_text(encoding="utf-8")))
     shown = {block.words[-1]: block.text for block in blocks if block.words}
-    (tmp_path / "spectral.py").write_text(shown["spectral.py"])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    network = archdsl.loads(shown["critic.arch"])
+    (folder / "weightnorm.py").write_text(shown["weightnorm.py"])
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "weightnorm", raising=False)
+    return shown
+
+
+def test_weight_norm_is_a_class_of_the_readers_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = _shown(tmp_path, monkeypatch)
+    network = archdsl.loads(shown["flow.arch"])
     facts = archdsl.analyze(network)
     assert check_expectations(network, facts) == []
     module = archdsl.build(network, allow_foreign=True)
-    parts = [nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 128, 3, padding=1)]
+    parts = [nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)]
     theirs = nn.Sequential()
     for number, part in enumerate(parts, 1):
-        torch.nn.utils.parametrizations.spectral_norm(part)
+        torch.nn.utils.parametrizations.weight_norm(part)
         theirs.add_module(f"conv{number}", part)
     assert [*module.state_dict()] == [*theirs.state_dict()]
     assert facts.params == sum(p.numel() for p in theirs.parameters())
-    assert facts.buffers == sum(b.numel() for b in theirs.buffers())
-    assert facts.macs == (27 * 64 + 64 * 9 * 128) * 32 * 32
+    assert facts.macs == (27 * 64 + 64 * 9 * 64) * 32 * 32
     assert not agree(network, allow_foreign=True).differences
-    wrong = shown["critic.arch"].replace("buffers = width", "buffers = 2 * width")
+
+
+def test_wrong_buffers_of_an_op_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = _shown(tmp_path, monkeypatch)
+    # Spectral norm of the same class, whose vectors are buffers.
+    text = shown["weightnorm.py"].replace("weight_norm", "spectral_norm")
+    (tmp_path / "spectralnorm.py").write_text(text)
+    spec = shown["flow.arch"].replace("weightnorm.", "spectralnorm.")
+    spec = spec.replace("+ 2) * width", "+ 1) * width")
+    size = "buffers = width + channels * kernel[0] * kernel[1]"
+    right = spec.replace("    macs =", f"    {size}\n    macs =")
+    network = archdsl.loads(right)
+    theirs = archdsl.build(network, allow_foreign=True)
+    assert archdsl.analyze(network).buffers == sum(b.numel() for b in theirs.buffers())
+    assert not agree(network, allow_foreign=True).differences
+    wrong = right.replace("buffers = width", "buffers = 2 * width")
     (found, *_) = agree(archdsl.loads(wrong), allow_foreign=True).differences
     assert (found.what, found.path, found.torch) == ("buffers", "conv1", "91")
-    sys.modules.pop("spectral", None)
+    sys.modules.pop("spectralnorm", None)

@@ -955,7 +955,7 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
             return F.softshrink(self.part(x))
 
     message = refused(Odd())
-    assert "`softshrink`" in message and "no layer kind" in message
+    assert "`softshrink`" in message and "not a layer kind" in message
     assert f"{__file__}:" in message
 
 
@@ -964,7 +964,7 @@ def test_numbers_without_an_axis_are_no_kind() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x - x.mean().view(1, 1, 1, 1)
 
-    assert "is no layer kind" in refused(Centred())
+    assert "is not a layer kind" in refused(Centred())
 
 
 def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:

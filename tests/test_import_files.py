@@ -230,21 +230,25 @@ def meta(**fields: Any) -> Callable[[dict[str, Any]], Any]:
 
 HUGE = [{"as_int": 2**31}, {"as_int": 3}, {"as_int": 3}, {"as_int": 3}]
 BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
-    "a function of Python": (set_target("os.system"), MODEL, "`os.system`.*no layer"),
+    "a function of Python": (
+        set_target("os.system"),
+        MODEL,
+        "`os.system`.*not a layer",
+    ),
     "an operation that reads files": (
         set_target("torch.ops.aten.from_file.default"),
         MODEL,
-        "from_file.default` in `stem.1` is no layer kind",
+        "from_file.default` in `stem.1` is not a layer kind",
     ),
     "another library's operation": (
         set_target("torch.ops.mine.conv.default"),
         MODEL,
-        "is no layer kind",
+        "is not a layer kind",
     ),
     "an attribute of an operation": (
         set_target("torch.ops.aten.conv2d.__init__"),
         MODEL,
-        "no operation of this version of torch",
+        "not an operation of this version of torch",
     ),
     "a value before it is there": (
         set_arg(0, {"as_tensor": {"name": "linear"}}),

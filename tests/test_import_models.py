@@ -340,11 +340,11 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "an operator of another library": (
         lambda g: g.node[1].__setattr__("domain", "com.evil"),
-        "`com.evil:Relu`, the node 'second', is no layer kind",
+        "`com.evil:Relu`, the node 'second', is not a layer kind",
     ),
     "an unknown operator": (
         lambda g: g.node[1].__setattr__("op_type", "Loop"),
-        "`Loop`, the node 'second', is no layer kind",
+        "`Loop`, the node 'second', is not a layer kind",
     ),
     "an absurd input": (sizes(1, 3, 2**31, 2**31), "not a batch of maps or vectors"),
     "a negative input": (sizes(1, 3, -8, 8), "not a batch of maps or vectors"),

@@ -21,7 +21,7 @@ from archdsl.api import elaborate_module
 from archdsl.ir import Network
 from archdsl.ir.graph import flatten
 from archdsl.linter.check import Advice, Report, lint
-from archdsl.linter.fix import Mended, mend
+from archdsl.linter.fix import FixedSpec, fix_spec
 from archdsl.linter.net import Net
 from archdsl.linter.rule import ABOUT_ALLOWS, Rule, all_rules
 from archdsl.linter.rules.downsampling import by_size
@@ -73,8 +73,8 @@ def only(spec: LoadedFile | str, code: str) -> Advice:
     return found
 
 
-def fixed(spec: str, *codes: str, unsafe: bool = False) -> Mended:
-    return mend(
+def fixed(spec: str, *codes: str, unsafe: bool = False) -> FixedSpec:
+    return fix_spec(
         load_text(spec, "spec.arch"),
         partial(load_text, name="spec.arch"),
         networks,
@@ -1162,7 +1162,7 @@ def test_many_refused_edits_take_few_tries() -> None:
         tries += 1
         return load_text(text)
 
-    mended = mend(load_text(text), load, networks)
+    mended = fix_spec(load_text(text), load, networks)
     assert len(mended.done) == 98
     assert [each.advice.layers for each in mended.refused] == [("a61",), ("a7",)]
     assert mended.text.count("bias=true") == 2

@@ -251,7 +251,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "an unknown claim": (
         _set("expectations[0].measure", "size"),
-        "expectations[0]: nobody can claim size >",
+        "expectations[0]: `size >` cannot be a claim",
     ),
     "a span that is short": (
         _set(f"{CONV}.span", ["net.arch", 1]),
@@ -282,7 +282,7 @@ TEXTS = {
     "nothing": ("", "it is not JSON: line 1, column 1"),
     "no JSON": ("{'a': 1}", "it is not JSON: line 1, column 2"),
     "no object": ("[]", "it is an object, not []"),
-    "no number": ('{"version": NaN}', "NaN is no number"),
+    "no number": ('{"version": NaN}', "NaN is not a number"),
     "a key twice": ('{"version": 1, "version": 1}', "an object has a key twice"),
     "many digits": ('{"version": ' + "1" * 5000 + "}", "it is not JSON"),
     "no text": (b"\xff\xfe\xff", "it is not JSON"),

@@ -133,7 +133,8 @@ def test_the_command_says_which_passes_ran(run: Run, trained: torch.nn.Module) -
         name for name, one in PASSES.items() if one.level is not None
     ]
     assert run(*call, "-O1").json["passes"] == [
-        *("remove-dead", "remove-identities", "fold-norms", "fold-scales"),
+        *("remove-dead", "remove-identities", "bake-weights"),
+        *("fold-norms", "fold-scales"),
     ]
     text = run("explain", "passes").out
     assert all(

@@ -643,7 +643,7 @@ def test_what_has_no_pairs_is_no_u() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
+        ("resnet50", {}, "`globalavgpool1` makes 2048, which is not a map"),
         ("srgan", {}, "no arrow leads past `add1`, where its maps are smallest"),
         ("deeplab", {}, "one arrow leads past `classifier`, where its maps"),
         ("fpn", {"depth": 1}, "blocks are open in it"),

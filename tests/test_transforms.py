@@ -652,7 +652,8 @@ def test_levels_are_what_they_are_said_to_be() -> None:
     assert names_of(0) == names_of(0, inference=True) == []
     assert names_of() == names_of(1) == names_of(2)
     assert names_of() == ["remove-dead", "remove-identities"]
-    assert names_of(1, inference=True) == [*names_of(1), "fold-norms", "fold-scales"]
+    for_inference = ["bake-weights", "fold-norms", "fold-scales"]
+    assert names_of(1, inference=True) == [*names_of(1), *for_inference]
     most = [name for name in PASSES if name != "merge-parallel"]
     assert names_of(inference=True) == names_of(2, inference=True) == most
     assert pipeline(0).steps == ()

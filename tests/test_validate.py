@@ -359,7 +359,7 @@ CONV = "self.conv1 = nn.Conv2d(3, 4, 3, padding=1)"
         (
             f"{CONV}\nnn.init.ones_(self.conv1.weight)",
             "return self.conv1(x)",
-            "its weight starts by",
+            "its weight starts as",
         ),
     ],
 )

@@ -557,7 +557,7 @@ def an_initialisation_of_nothing(network: Network, random: Random) -> Spoilt:
         yield lambda one=one: changed(network, initializers=(one,))
 
 
-@spoiling("nobody can claim")
+@spoiling("cannot be a claim")
 def a_claim_about_nothing(network: Network, random: Random) -> Spoilt:
     claim = Expectation(measure="beauty", op="==", value=1, span=network.root.span)
     yield lambda: changed(network, expectations=(claim,))

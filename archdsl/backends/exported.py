@@ -47,7 +47,7 @@ class Exported:
     """A network as a model for an engine.
 
     Attributes:
-        name: of the network.
+        name: the name of the network.
         format: ``onnx``, ``openvino``, ``torch`` or ``executorch``.
         opset: version of ONNX's operators; None for other formats.
         nodes: number of operations.

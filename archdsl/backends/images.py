@@ -23,7 +23,7 @@ def open_image(path: Path | IO[bytes], mode: str, extra: str = "train") -> Any:
         extra: which extra of archdsl brings Pillow.
 
     Raises:
-        BadImage: if it is none, is broken or claims to be larger than Pillow takes.
+        BadImage: if it is not an image, is broken or claims to be too large for Pillow.
         FileNotFoundError: if there is no such file.
         MissingExtra: if Pillow is not installed.
     """
@@ -41,7 +41,7 @@ def decoded_image(read: Callable[[], Any]) -> Any:
     """Return an image that a function has Pillow read.
 
     Raises:
-        BadImage: if it is none, is broken or claims to be larger than Pillow takes.
+        BadImage: if it is not an image, is broken or claims to be too large for Pillow.
         FileNotFoundError: if there is no such file.
     """
     from PIL import Image as pillow

@@ -1,4 +1,4 @@
-"""PyTorch modules that somebody's code makes."""
+"""PyTorch modules that a user's code makes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _found(where: str, attribute: str) -> Callable[..., Any]:
 
 
 def _run(code: Callable[[], Any], factory: str) -> Any:
-    """Run somebody's code; whatever it raises is theirs to mend."""
+    """Run a user's code; its exceptions are reported as the user's errors."""
     try:
         return code()
     except (Exception, SystemExit) as error:

@@ -84,7 +84,7 @@ class Server(LanguageServer):
 
         Args:
             uri: the spec.
-            advise: whether to look for advice anew, which takes longer; that of before
+            advise: whether to lint again, which takes longer; the advice of before
                 goes with the first edit.
         """
         spec = self.spec(uri)

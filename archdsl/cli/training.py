@@ -67,7 +67,7 @@ def running(name: str, needs: str) -> Iterator[None]:
     """Turn what keeps a network from running into a message.
 
     Args:
-        name: of the network.
+        name: the name of the network.
         needs: what wants PyTorch, and the verb.
 
     Raises:

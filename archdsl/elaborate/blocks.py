@@ -28,7 +28,7 @@ def values_of(
     Args:
         call: the call.
         ref: the block.
-        context: of the call.
+        context: the context of the call.
         errors: what is known to be wrong.
 
     Raises:
@@ -87,8 +87,8 @@ def block(
         ref: the block.
         label: its name, if the spec gives one.
         ends: what flows into it.
-        values: of its parameters.
-        context: of the call.
+        values: the values of its parameters.
+        context: the context of the call.
     """
     definition, space = ref.definition, context.space
     if label is not None and definition.inputs:

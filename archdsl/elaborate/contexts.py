@@ -15,7 +15,7 @@ from archdsl.symbolic import Poly
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
 
-# What a name of a block's body stands for in conditions.
+# The meaning of a name of a block's body in conditions.
 Meaning = Test | Poly
 
 

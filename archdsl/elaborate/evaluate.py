@@ -117,7 +117,7 @@ def meaning(name: str, expr: t.Expr, value: Any, context: Context) -> Meaning | 
         name: the name.
         expr: its definition.
         value: its value.
-        context: of the definition.
+        context: the context of the definition.
     """
     assert context.lets is not None
     if isinstance(value, bool):
@@ -587,7 +587,7 @@ def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
     """Return the list that a `for` goes through.
 
     Raises:
-        Fault: if it is none.
+        Fault: if it is not a list.
     """
     items = evaluate(expr, context)
     if not isinstance(items, tuple) or isinstance(items, Dims):

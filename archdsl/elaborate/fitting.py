@@ -31,7 +31,7 @@ def fitting_sizes(given: Shape, fits: ShapeTest) -> str:
 
     def at(own: int) -> Callable[[int], bool]:
         """Return whether a size fits in place of one of those given."""
-        # The frames of a video are no more like its height than its channels are.
+        # The frames of a video are as unlike its height as its channels are.
         apart = len(extent) > 2
 
         def fit(n: int) -> bool:
@@ -43,7 +43,7 @@ def fitting_sizes(given: Shape, fits: ShapeTest) -> str:
     near = {own: _nearest(own, at(own)) for own in dict.fromkeys(extent)}
     along = [near[own] for own in extent]
     if not all(above for _, above in along):
-        return ""  # what fits small maps alone is no advice
+        return ""  # only smaller sizes fit, which is not worth suggesting
     shapes = [
         (channels, *found)
         for found in zip(*along, strict=True)

@@ -1,4 +1,4 @@
-"""How tensors start: `init` statements."""
+"""The initial values of tensors: `init` statements."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from archdsl.elaborate.state import State
 from archdsl.elaborate.types import show_value
 from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Initializer
+from archdsl.ir.trusted import new_initializer
 from archdsl.layer import Layer, kind
 from archdsl.syntax import tree as t
 from archdsl.values import Shape
@@ -54,7 +55,7 @@ def initializers(
 def _flat(layers: Iterable[Used]) -> set[str]:
     """Return the names of tensors that have no fan, as they have at most one axis."""
     tensors = [tensor for s in layers for tensor in s.op.tensors(*s.input_shapes)]
-    return {"bias", *(tensor.name for tensor in tensors if len(tensor.shape) < 2)}
+    return {"bias", *(tensor.used_as for tensor in tensors if len(tensor.shape) < 2)}
 
 
 def _initializer(
@@ -75,7 +76,7 @@ def _initializer(
                 setting.value.span,
                 help="give it a number, or use `normal` or `uniform`",
             )
-        yield Initializer(
+        yield new_initializer(
             kind=statement.kind,
             path=context.space.join(statement.path) if statement.path else "",
             tensor=setting.name,
@@ -111,7 +112,7 @@ def _check_kind(
             label="this sets nothing",
             help="drop it, or put it in an `if`",
         )
-    names = {t.name for s in found for t in s.op.tensors(*s.input_shapes)}
+    names = {t.used_as for s in found for t in s.op.tensors(*s.input_shapes)}
     for setting in statement.settings:
         if setting.name not in names and not (setting.name == "bias" and names):
             raise Fault(
@@ -141,7 +142,7 @@ def _check_layer(
             statement.span,
             help=near or "a path starts from where the `init` stands",
         )
-    names = sorted(tensor.name for tensor in step.op.tensors(*step.input_shapes))
+    names = sorted(t.used_as for t in step.op.tensors(*step.input_shapes))
     for setting in statement.settings:
         if setting.name not in names:
             raise Fault(

@@ -1,4 +1,4 @@
-"""Blocks with several inputs, and what flows into each of them."""
+"""Blocks with several inputs, and the values of each input."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def call_with_inputs(
     """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block
     or op.
 
-    What stands in the branches belongs to the caller.
+    The layers in the branches belong to the caller.
     """
     _require_sound(ref, call.span)
-    # Before the branches, as `channels` is what flows in here.
+    # Before the branches, since `channels` refers to the input here.
     send = _sender(walker, call, ref, context)
     with _fed(walker, call, ref, value, context) as part:
         part.value = send(label, _ends(walker, call, ref, value, context))
@@ -126,8 +126,8 @@ def again(
         ref: the block or op.
         name: its name.
         value: what flows in here.
-        context: of this place, in which the branches are elaborated.
-        where: of the earlier place, in which the block is elaborated again.
+        context: the context of this place, in which the branches are elaborated.
+        where: the context of the earlier place, in which the block is elaborated again.
     """
     with _fed(walker, call, ref, value, context) as part:
         ends = _ends(walker, call, ref, value, context)

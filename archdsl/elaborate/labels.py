@@ -50,7 +50,7 @@ class _Written(NamedTuple):
     computed: tuple[re.Pattern[str], ...]
 
 
-@lru_cache(maxsize=256)  # asked for with every error about a name
+@lru_cache(maxsize=256)  # cached, since it is used in every error about a name
 def _written(definition: t.Definition) -> _Written:
     plain: set[str] = set()
     computed: dict[re.Pattern[str], None] = {}

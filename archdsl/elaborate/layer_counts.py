@@ -188,7 +188,7 @@ class _Opened(NamedTuple):
 
 
 class SharedLayers(Memo):
-    """What the networks of one spec share: layers, uses of them, and blocks."""
+    """A cache for the networks of one spec: layers, uses of them, and blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -441,7 +441,7 @@ class Counts:
         if known.stride is not None:
             made.source, made.stride = entry, known.stride
         inputs = (entry.number,)
-        # What messages and projections read of it is in its last layer.
+        # Messages and projections only read its last layer.
         state.producers[made.number] = changed(known.last, inputs=inputs)
         self.lines.append(CountedLine(known.lines, inputs, made.number))
         return made

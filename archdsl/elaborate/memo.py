@@ -1,4 +1,4 @@
-"""What the networks of one spec share: their layers, and the results of these."""
+"""A cache for the networks of one spec: their layers, and the layers' outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archdsl.layer import Layer, kind
 from archdsl.syntax import tree as t
 from archdsl.values import Shape
 
-# Beyond that, everything is forgotten: a sweep may go on for days.
+# A cache with more entries is emptied: a sweep may go on for days.
 _MOST = 100_000
 
 

@@ -9,7 +9,7 @@ from archdsl.elaborate.tensors import Value
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-# The label by which a tap reads what flows into a block.
+# The label by which a tap reads the input of a block.
 INPUT = "input"
 
 

@@ -1,4 +1,4 @@
-"""What the words of a spec stand for: layer kinds, blocks, or braces."""
+"""The meaning of the words of a spec: layer kinds, blocks, or braces."""
 
 from __future__ import annotations
 

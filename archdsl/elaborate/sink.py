@@ -1,4 +1,4 @@
-"""What a walker sends: layers in their place, and what owns or brackets them.
+"""The interface between a walker and its sinks: layers, owners and sections.
 
 The walker goes through a network's statements once, in order, and sends what it finds
 to a sink. `graph.Graph` makes the network of it, `layer_counts.Counts` a list of layers
@@ -27,11 +27,11 @@ class Owner(NamedTuple):
         name: its name.
         word: the block's name, or the structure's word.
         ends: what flows in; a block can have several inputs.
-        context: of the place where it stands.
+        context: the context of the place where it stands.
         span: its place in the source.
         indexed: whether its parts are named by number.
         definition: the block.
-        values: of the block's parameters.
+        values: the values of the block's parameters.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Owner(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """What was found inside an owner.
+    """The contents of an owner.
 
     Attributes:
         space: its namespace.
-        result: what flows out, as seen from inside.
+        result: its output, as seen from inside.
         value: the same as seen from outside, where channels have other names.
     """
 
@@ -62,14 +62,14 @@ class Section(NamedTuple):
     """Parts that belong together, and are named in the enclosing namespace.
 
     Attributes:
-        role: what brackets them, as in `ir.Group`.
+        role: why they belong together, as in `ir.Group`.
         word: the structure's word.
-        entry: what flows in.
-        context: of the place where it stands.
+        entry: its input.
+        context: the context of the place where it stands.
         span: its place in the source.
         copies: number of copies, of a repeat.
         condition: the condition under which there is something in it.
-        name: of a projection.
+        name: the name of a projection.
         first: whether it comes before what was sent in the same section.
     """
 

@@ -1,4 +1,4 @@
-"""What is known of a network while its statements are elaborated."""
+"""The state of the elaboration of a network."""
 
 from __future__ import annotations
 

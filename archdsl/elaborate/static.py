@@ -1,4 +1,4 @@
-"""Checks that need no values: what the names in a spec refer to.
+"""Checks that need no values: that the names in a spec are defined and used.
 
 They cover parts that no preset uses, too, so that no mistake stays hidden.
 """
@@ -294,7 +294,7 @@ class _Definition:
         if param.name != "body" and not _attempt(
             self.errors, lambda: check_parameter(param.name, param.span)
         ):
-            # If another name is read instead, that is not a second mistake.
+            # If another name is read instead, an unused name is not a second mistake.
             self.used.add(param.name)
         self.names[param.name] = param.span
         self._check_number(self.names, param.span)

@@ -466,7 +466,7 @@ def _norm_of_body(
     """Return the last norm of the body, which the projection gets, too."""
     for step in main_path(producers, entry, body):
         if step.op.family == "norm":
-            # Names of a block further in mean nothing here.
+            # Parameters of an inner block are not known here.
             return step.op.replace(
                 **{n: plain_argument(v) for n, v in vars(step.op).items()}
             )

@@ -33,14 +33,14 @@ from archdsl.elaborate.sink import Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import refuse_each
 from archdsl.elaborate.tensors import Tapped, Value
-from archdsl.ir import Port
+from archdsl.ir.trusted import new_port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
 from archdsl.values import MOST_AXES, Shape, channels, show_shape, with_channels
 
-# Steps of work that a copy or a round takes besides what is in it.
+# Steps of work that a copy or an iteration takes besides its contents.
 ROUND = 10
 
 
@@ -168,7 +168,7 @@ class Walker:
         if self.input_shape is not None and not state.inputs:
             dims = self.input_shape
         made = state.new_value(dims)
-        state.inputs.append(Port(name=name, value=made.number, shape=dims))
+        state.inputs.append(new_port(name=name, value=made.number, shape=dims))
         state.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
@@ -184,7 +184,7 @@ class Walker:
         self.state.reads([result])
         if result.shape is not None:
             self.state.outputs.append(
-                Port(
+                new_port(
                     name=name,
                     value=result.number,
                     shape=result.shape,
@@ -399,7 +399,7 @@ class Walker:
                 olds = [label_text(old, context, copy) for old in step.renamed]
                 self.place.sink.rename(step, olds, space, before)
             except Fault as fault:
-                self.state.report(fault, context)  # what follows is not changed by it
+                self.state.report(fault, context)  # later steps do not need it
         if label is not None:
             space.values[label] = result
             self.written(space)[label] = LabelledStep(step, context, value, copy)
@@ -428,7 +428,7 @@ class Walker:
         self.state.tapped.append(tapped)
         made = Value(found.number, found.shape, tapped=tapped)
         if label in context.space.values:
-            # Elsewhere, the way to it is told in other names.
+            # From another block, its strides would use that block's parameters.
             made.source, made.stride = found.source, found.stride
         return made
 
@@ -454,7 +454,7 @@ def _how_to_tap(label: str, context: Context) -> str:
             "around them"
         )
     if space.is_outside(label):
-        # Of braces that were given to a block, the block is not known here.
+        # For braces that were passed to a block, the block is not known here.
         block = context.trail[0].definition.name if context.trail else "unit"
         name = label.rpartition(".")[2]
         name = name if name.isidentifier() else "y"

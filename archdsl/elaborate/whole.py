@@ -1,4 +1,4 @@
-"""A whole network: its names, its statements, and what is read of it."""
+"""The elaboration of a whole network: names, statements, and unused values."""
 
 from __future__ import annotations
 

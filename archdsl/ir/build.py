@@ -1,4 +1,4 @@
-"""Networks made in code, layer by layer."""
+"""Builds networks in code, layer by layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NetworkBuilder:
     Layers without a name are called as in a spec: `conv1`, `conv2`, in each group anew.
 
     Args:
-        name: of the network.
+        name: the name of the network.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,7 @@ class NetworkBuilder:
 
         Args:
             shape: without the batch: (channels, *sizes) or (features,).
-            name: of the argument of `forward`, if there are several.
+            name: the name of the argument of `forward`, if there are several.
         """
         value = self._new_value(shape)
         self._inputs.append(Port(name=name, value=value, shape=shape))
@@ -97,7 +97,7 @@ class NetworkBuilder:
         """Add an earlier layer of this group once more, with the same weights.
 
         Args:
-            name: of the layer, as given to `add` or as numbered.
+            name: the name of the layer, as given to `add` or as numbered.
             *inputs: values that it reads.
 
         Raises:
@@ -154,8 +154,8 @@ class NetworkBuilder:
             value: its main output.
 
         Raises:
-            InvalidNetwork: if it is none: a value is never read, say, or two layers
-                have one name.
+            InvalidNetwork: if it is not valid: for example, if a value is never read,
+                or two layers have the same name.
             ValueError: if there is no input or no such value.
         """
         if not self._inputs:

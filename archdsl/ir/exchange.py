@@ -43,7 +43,7 @@ from archdsl.symbolic import Atom, Poly, Sym, SymFloat, TooLong
 from archdsl.values import Dims, Last
 
 VERSION: Final = 1
-# One text is read at a time, as what is counted meanwhile is kept in one place.
+# Only one text is read at a time, as the counts of the reader are global.
 _READING: Final = Lock()
 # Groups inside of one another; blocks nest up to 64 levels, with branches and copies.
 _MAX_LEVELS: Final = 150
@@ -58,7 +58,7 @@ _OPERATORS: Final = ("//", "%", "min", "max", "[]")
 
 
 class _Malformed(Exception):
-    """What cannot be read, with its place."""
+    """A part of a text that cannot be read, with its place."""
 
     def __init__(self, place: Location, message: str) -> None:
         super().__init__(message)
@@ -84,8 +84,8 @@ def load(text: str | bytes | bytearray) -> Network:
     """Return the network of a JSON text, verified.
 
     Raises:
-        InvalidNetwork: with all that is wrong with the network, or with the first thing
-            that cannot be read.
+        InvalidNetwork: with all violations in the network, or with the first part that
+            cannot be read.
     """
     try:
         with _READING:
@@ -121,7 +121,7 @@ def _parsed(text: str | bytes | bytearray) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        _Malformed: if it is none, or too long.
+        _Malformed: if it is not JSON, or too long.
     """
     if not isinstance(text, str | bytes | bytearray):
         raise TypeError(f"a network as JSON is a text, not {type(text).__name__}")
@@ -135,7 +135,7 @@ def _parsed(text: str | bytes | bytearray) -> Any:
     except json.JSONDecodeError as error:
         why = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise _Malformed((), f"it is not JSON: {why}") from None
-    except ValueError as error:  # bytes that are no text, or a number of 5,000 digits
+    except ValueError as error:  # bytes that are not text, or a number of 5,000 digits
         raise _Malformed((), f"it is not JSON: {error}") from None
 
 
@@ -147,7 +147,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 # ---- forms -----------------------------------------------------------------------
@@ -725,7 +725,7 @@ class _Nodes:
 
     Args:
         model: the class.
-        forms: of each of its fields.
+        forms: the forms of each of its fields.
         tag: what tells it from others in one list, if anything does.
     """
 
@@ -793,7 +793,7 @@ class _Nodes:
 
 
 class _Counter:
-    """What is counted while one network is read."""
+    """Counts while one network is read."""
 
     def begin(self) -> None:
         """Forget the last one."""
@@ -801,7 +801,7 @@ class _Counter:
         self.sources: dict[str, _Unseen] = {}
 
     def span(self, value: Any, place: Location) -> Span:
-        """Return a place in a spec that is not there."""
+        """Return a place in a spec whose text is not available."""
         if len(_list(value, place)) != 5:
             _wrong(place, "a file, two offsets, a line and a column", value)
         name = _text(value[0], (*place, 0))

@@ -15,7 +15,7 @@ from .nodes import Group, Network, Step
 
 
 class _Plain(NamedTuple):
-    """What a node is made of; a named tuple itself keeps nothing that it computes."""
+    """The fields of a node; `Node` adds an attribute dictionary for cached values."""
 
     step: Step
     op: Layer

@@ -44,7 +44,12 @@ class Model(BaseModel):
     """Base of IR nodes: immutable, closed to unknown fields."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        # Elaboration makes nodes without validation: few commands need the validators.
+        defer_build=True,
     )
 
     def __str__(self) -> str:
@@ -344,19 +349,7 @@ class Network(Model):
 
     @model_validator(mode="after")
     def _check_graph(self) -> Network:
-        """Check that steps come after the steps they read from, and that paths are
-        unique.
-        """
-        known = {port.value for port in self.inputs}
-        paths: set[str] = set()
-        for step in self.root.steps():
-            assert known.issuperset(step.inputs), f"{step.path} reads a later value"
-            new = step.path not in paths
-            assert new != step.shared, f"{step.path} is named twice"
-            known.add(step.output)
-            paths.add(step.path)
-        assert known.issuperset(port.value for port in self.outputs)
-        return self
+        return in_order(self)
 
     def __repr__(self) -> str:
         # The full tree would have tens of thousands of characters.
@@ -405,6 +398,24 @@ class Network(Model):
         return shown_as(self, "svg")
 
 
+def in_order(network: Network) -> Network:
+    """Return a network whose steps come after those that they read from.
+
+    Raises:
+        AssertionError: if they do not, or a path is not unique.
+    """
+    known = {port.value for port in network.inputs}
+    paths: set[str] = set()
+    for step in network.root.steps():
+        assert known.issuperset(step.inputs), f"{step.path} reads a later value"
+        new = step.path not in paths
+        assert new != step.shared, f"{step.path} is named twice"
+        known.add(step.output)
+        paths.add(step.path)
+    assert known.issuperset(port.value for port in network.outputs)
+    return network
+
+
 _MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
 _NAMES: Final[dict[type, tuple[str, ...]]] = {
     Step: tuple(Step.model_fields),
@@ -414,7 +425,7 @@ StepOrGroupT = TypeVar("StepOrGroupT", bound=Step | Group)
 
 
 def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
-    """Return a node with other fields, without what is kept about it besides."""
+    """Return a node with other fields, without values cached on it."""
     if not fields:
         return node
     own, names = vars(node), _NAMES[type(node)]
@@ -432,7 +443,7 @@ def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Por
 
 
 def with_root(network: Network, root: Group, outputs: Iterable[Port]) -> Network:
-    """Return a network of other parts.
+    """Return a network with other parts.
 
     Claims of the spec are dropped, as they are about another network, and so are
     initialisations of what is gone.

@@ -1,4 +1,4 @@
-"""A network without what none of its outputs needs."""
+"""Removes the parts of a network that none of its outputs needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prune(network: Network, *, inference: bool = False) -> Network:
 class _Pruner:
     def __init__(self, live: Collection[int]) -> None:
         self.live = live
-        # Parts that stand somewhere already, so that the next one shares its weights.
+        # Parts that exist already, so that a further one shares their weights.
         self.known: set[str] = set()
 
     def group(self, group: Group) -> Group:
@@ -52,7 +52,7 @@ class _Pruner:
                 children.append(changed(child, **fields))
         made: dict[str, Any] = {"children": tuple(children)}
         if group.output not in self.live and children:
-            # It ends where the last part does that something reads.
+            # Its output is that of its last part that something reads.
             made |= {"output": children[-1].output, "shape": children[-1].shape}
         if group.role == "repeat" and len(children) != group.count:
             made["count"] = len(children)
@@ -66,7 +66,7 @@ class _Pruner:
         return any(steps) if steps else child.input in self.live
 
     def _again(self, part: Step | Group) -> bool:
-        """Return whether a part stands somewhere before."""
+        """Return whether a part existed before."""
         if isinstance(part, Group) and part.role not in OWNERS:
             return True
         again = part.path in self.known

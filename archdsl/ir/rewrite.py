@@ -1,4 +1,4 @@
-"""One network made of another: layers replaced, and layers taken out."""
+"""Makes one network from another by replacing and removing layers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def rewrite(
     inputs: Mapping[int, Sequence[int]] | None = None,
     labelled: Collection[int] = (),
 ) -> Network:
-    """Return a network in which some layers are others, and some are not there.
+    """Return a network in which some layers are replaced, and some removed.
 
-    What read the output of a layer that is taken out reads its input. All other parts
+    Readers of a removed layer's output read its input instead. All other parts
     keep their paths. Claims of the spec are dropped, as they are about another network,
     and so are initialisations of what is gone.
 
@@ -44,7 +44,7 @@ class _Rewriter:
         self.gone = gone
         self.inputs = inputs
         self.labelled = labelled
-        # For outputs of steps that are gone, what is read instead.
+        # For outputs of removed steps, the values that are read instead.
         self.instead: dict[int, int] = {}
 
     def network(self, network: Network) -> Network:

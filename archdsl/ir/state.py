@@ -1,4 +1,4 @@
-"""The `state_dict` that a network wants, worked out without torch."""
+"""The `state_dict` that a network's module has, computed without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         key: its name in `state_dict`.
-        tensor: what its layer says of it.
+        tensor: its declaration by its layer.
         step: that layer.
     """
 

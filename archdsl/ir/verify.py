@@ -1,25 +1,25 @@
-"""Whether a network is one: what every pass and backend takes for granted.
+"""Whether a network is valid: the invariants that passes and backends rely on.
 
 The elaborator only makes networks that satisfy all this, and so must every
 transformation. A network from outside, such as one read from JSON, is checked before
-anything else reads it. What is asked:
+anything else reads it. The invariants:
 
-- Data: a value is made once, and before it is read. Shapes are those that the layers
-  give, and what reads a value knows its shape.
-- Owners: of what is made inside a network, block or group, the parts outside read its
-  output alone. Inside, everything that was made before in the owners around can be
-  read: those are taps. Transparent groups hide nothing. An `output` of the network may
-  be any value. A block with several inputs names them, and is given different values.
-- Structure: what flows into a group is there before it; what flows out was made in it,
-  or passes through. Copies of a repeat follow each other.
-- Names: paths are those of the tree; in one owner no two parts have one name, but for a
-  shared part, which is an earlier one with the same layers. A name with a dot is that
-  of a container, which is no layer, and of a part of it. Neither had two parts of one
-  owner the same older name.
-- Modes: what serves training alone is read by such parts alone.
+- Data: a value is defined once, and before it is read. Shapes are those that the layers
+  compute, and readers of a value state its shape.
+- Owners: of the values defined inside a network, block or group, parts outside only
+  read its output. Inside, all values defined earlier in the enclosing owners can be
+  read, as by taps. Transparent groups hide nothing. An `output` of the network may be
+  any value. A block with several inputs names them, and gets different values.
+- Structure: the input of a group is defined before it; its output is defined in it, or
+  is its input. Copies of a repeat follow each other.
+- Names: paths are those of the tree. No two parts of an owner have the same name,
+  except a shared part, which equals an earlier one. A name with a dot consists of the
+  name of a container, which is not a layer, and that of a part of it. No two parts of
+  an owner have the same older name.
+- Modes: only parts for training read values that exist only in training.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
-- Nothing is made for nothing: each value is read, or is an output.
+- Use: each value is read, or is an output.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Names = Mapping[str, Poly]
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a network.
+    """A violation of an invariant.
 
     Attributes:
         place: the way to it from the network, by fields and positions, such as
@@ -103,7 +103,7 @@ def verify(network: Network) -> Network:
 
 
 def problems(network: Network) -> list[Problem]:
-    """Return all that is wrong with a network, in the order of its parts."""
+    """Return all violations in a network, in the order of its parts."""
     return _Verifier(network).run()
 
 
@@ -121,10 +121,10 @@ class _Owner(NamedTuple):
     Attributes:
         group: the group itself.
         level: how many groups stand between it and its block.
-        names: what the names in its numbers stand for.
+        names: the values of the names in its numbers.
         parts: the names of its parts so far.
         old: the names that they had in older checkpoints.
-        floats: the parameters of its block that are no integers.
+        floats: the parameters of its block that are not integers.
     """
 
     group: Group
@@ -144,7 +144,7 @@ class _Verifier:
 
     Attributes:
         found: what is wrong so far.
-        shapes: of every value made so far, by number.
+        shapes: the shapes of every value made so far, by number.
         training: the values that only exist in training.
         inside: for each value that no part may read any more, the path of the owner
             that it stays in.
@@ -192,7 +192,7 @@ class _Verifier:
                 self._initializer(place, one)
         for place, claim in _placed("expectations", self.network.expectations):
             if claim.measure not in CLAIMED or claim.op not in COMPARISONS:
-                self.report(place, f"nobody can claim {claim.measure} {claim.op}")
+                self.report(place, f"`{claim.measure} {claim.op}` cannot be a claim")
             parts = claim.value if isinstance(claim.value, tuple) else (claim.value,)
             if not parts or not all(map(_is_number, parts)):
                 self.report((*place, "value"), "it is a number or sizes")
@@ -211,7 +211,7 @@ class _Verifier:
     def _check_read(
         self, place: Location, number: int, shape: Shape, training: bool
     ) -> None:
-        """Check that a value may be read here, and has the shape that is said."""
+        """Check that a value may be read here, and has the stated shape."""
         self.read.add(number)
         known = self.shapes.get(number)
         if known is None:
@@ -235,7 +235,7 @@ class _Verifier:
         """Return whether sizes are of some shape, and in bounds."""
         axes = len(shape) - 1
         if not isinstance(shape, Last) <= axes <= MOST_AXES:
-            self.report(place, f"{_shown(shape)} is no shape of a map or a vector")
+            self.report(place, f"{_shown(shape)} is not the shape of a map or a vector")
         elif not all(1 <= size <= MAX_INTEGER for size in shape):
             bounds = f"1 to {MAX_INTEGER:,}"
             self.report(place, f"{_shown(shape)} has a size that is not {bounds}")
@@ -288,14 +288,14 @@ class _Verifier:
         right = True
         for name, value in vars(op).items():
             field = op.fields.get(name)
-            why = "is no argument" if field is None else field.refusal(value)
+            why = "is not an argument" if field is None else field.refusal(value)
             if why:
                 right = False
                 self.report((*place, "op", name), f"{op.word}: `{name}` {why}")
         return right
 
     def _result(self, place: Location, step: Step) -> None:
-        """Check that a layer fits its inputs, and gives the shape that is said."""
+        """Check that a layer fits its inputs, and computes the stated shape."""
         try:
             shape = step.op.shape(*step.input_shapes)
         except Mismatch as mismatch:
@@ -310,7 +310,7 @@ class _Verifier:
             self._again(place, step)
 
     def _again(self, place: Location, step: Step) -> None:
-        """Check that a layer that stands once more is the one that it was."""
+        """Check that a shared layer equals the earlier one."""
         first = self.firsts.get(step.path)
         if not isinstance(first, Step):
             self.report(place, f"there is no earlier layer {step.path} to share")
@@ -376,7 +376,7 @@ class _Verifier:
             self.report((*place, "output"), "the last copy's output is the repeat's")
 
     def _enter(self, place: Location, group: Group) -> None:
-        """Check that what flows into a group is there."""
+        """Check that the input of a group is defined."""
         at = (*place, "input")
         # A group that names a value does not use it.
         known = group.input in self.read
@@ -385,7 +385,7 @@ class _Verifier:
             self.read.discard(group.input)
 
     def _group_ends(self, place: Location, group: Group) -> None:
-        """Check what flows out of a group."""
+        """Check the output of a group."""
         known = group.output in self.read
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
@@ -457,7 +457,7 @@ class _Verifier:
         self._can_be_label(place, name, taken)
 
     def _can_be_label(self, place: Location, name: str, other: str = "") -> None:
-        """Report a name that no label can be, or for another reason if there is one."""
+        """Report a name that cannot be a label, or has another fault."""
         reasons = [_label_refusal(one) for one in attributes_of(name)]
         why = next(filter(None, [*reasons, other]), "")
         if why:
@@ -505,7 +505,7 @@ class _Verifier:
         """Check numbers with a point that stand for a parameter.
 
         Args:
-            place: of the group.
+            place: the place of the group.
             group: whose parts are checked.
             known: the parameters around it that are such numbers.
         """
@@ -528,7 +528,7 @@ class _Verifier:
                 self._floats(where, child, known)
 
     def _condition(self, place: Location, group: Group, owner: _Owner) -> None:
-        """Check that a part is there if and only if its condition holds."""
+        """Check that a part exists if and only if its condition holds."""
         if group.condition is None:
             return
         holds = _true(_with_floats(group.condition, owner.floats), owner.names)
@@ -595,13 +595,13 @@ class _Verifier:
                 self.report(place, f"nothing reads the value {value}")
 
     def _initializer(self, place: Location, one: Initializer) -> None:
-        """Check that what is set is there, and can be set so."""
+        """Check that the tensors of an initializer exist, and accept its scheme."""
         scheme = SCHEMES.get(one.scheme)
         if scheme is None:
             self.report(place, f"there is no initialisation {one.scheme}")
             return
         steps = [s for s in self.steps if one.is_about(s.path, s.op.word)]
-        names = {t.name for s in steps for t in s.op.tensors(*s.input_shapes)}
+        names = {t.used_as for s in steps for t in s.op.tensors(*s.input_shapes)}
         if one.tensor not in names and not (
             one.kind and one.tensor == "bias" and names
         ):
@@ -640,7 +640,7 @@ def _shown(shape: Shape) -> str:
 
 
 def _outline(part: Step | Group) -> Any:
-    """Return what two uses of one part have in common."""
+    """Return a key that two uses of the same part share."""
     if isinstance(part, Step):
         return part.path, part.op.word
     ports = tuple(port.name for port in part.ports)
@@ -649,7 +649,7 @@ def _outline(part: Step | Group) -> Any:
 
 
 def _names(group: Group) -> dict[str, Poly]:
-    """Return what the parameters of a block or network stand for in expressions.
+    """Return the values of a block's or network's parameters in expressions.
 
     Those that are true or false are 1 or 0.
     """
@@ -690,7 +690,7 @@ def _text(label: LabelTemplate, names: Names) -> str:
 
 
 def _value(number: Poly | float, names: Names) -> float | None:
-    """Return what an expression gives, or None if it reads what there is not."""
+    """Return the value of an expression, or None if it has an unknown name."""
     if not isinstance(number, Poly):
         return number
     try:
@@ -700,13 +700,13 @@ def _value(number: Poly | float, names: Names) -> float | None:
 
 
 def _floats(group: Group) -> dict[str, float]:
-    """Return the parameters of a block that are numbers, but no integers."""
+    """Return the parameters of a block that are numbers, but not integers."""
     values = [(parameter.name, parameter.value) for parameter in group.parameters]
     return {name: value for name, value in values if isinstance(value, float)}
 
 
 def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
-    """Return a test with parameters that are no integers replaced by their values."""
+    """Return a test with non-integer parameters replaced by their values."""
     match test:
         case Relation(left, op, right):
             sides = [

@@ -36,7 +36,7 @@ PAGES: Final = {
 }
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
-# Nearly right ones are found, too, so that none is silently without effect.
+# Comments with small mistakes are found, too, so that none silently has no effect.
 _MARK = re.compile(r"#[ \t]*lint(?::|[ \t]+(?:allow|ignore|disable|off)\b)", re.I)
 _ALLOW = re.compile(
     r"# ?lint: allow (?P<codes>W\d{4}(?:, ?W\d{4})*)(?:[ \t]+(?P<reason>\S.*))?"
@@ -101,9 +101,9 @@ class Allows:
         return covered[part] if part >= 0 else ()
 
 
-# The identity of a text, the code of a rule, and where a range starts and ends.
+# The identity of a text, the code of a rule, and the start and end of a range.
 _Range: TypeAlias = tuple[int, str, int, int]
-# Where parts of a text start, and the ranges that cover each.
+# The starts of parts of a text, and the ranges that cover each part.
 _Parts: TypeAlias = tuple[Sequence[int], Sequence[Sequence[_Range]]]
 
 
@@ -201,7 +201,7 @@ def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, in
         yield from extents.touching(begin, at)
     elif not extents.begins_before(at):
         if extents.next(at):
-            yield 0, len(text)  # nothing stands before it but comments
+            yield 0, len(text)  # only comments precede it
     elif following := extents.next(at):
         yield following
 
@@ -251,7 +251,7 @@ def _extents(file: t.File) -> Iterator[tuple[int, int]]:
             end = item.settings[-1].value.span.end
         elif isinstance(item, t.FunctionDef):
             end = item.value.span.end
-        # An item's place is that of its name, behind its first words.
+        # An item's span is that of its name, so its first words precede it.
         yield text.rfind("\n", 0, start) + 1, end
 
 

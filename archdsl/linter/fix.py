@@ -33,7 +33,7 @@ class UnappliedFix(NamedTuple):
     reason: str
 
 
-class Mended(NamedTuple):
+class FixedSpec(NamedTuple):
     """A spec after its advice was followed.
 
     Attributes:
@@ -49,18 +49,18 @@ class Mended(NamedTuple):
     refused: tuple[UnappliedFix, ...]
 
 
-class _Unfit(Exception):
+class _BadEdit(Exception):
     """An edit that would break the spec or change it too much."""
 
 
-def mend(
+def fix_spec(
     module: LoadedFile,
     load: Load,
     networks: Networks,
     *,
     codes: Collection[str] | None = None,
     unsafe: bool = False,
-) -> Mended:
+) -> FixedSpec:
     """Follow the advice about a spec as far as possible by editing its text.
 
     After every edit, the spec loads, its networks have the same outputs, and its claims
@@ -74,25 +74,25 @@ def mend(
         codes: codes of the rules to follow; all if omitted.
         unsafe: whether to make edits that change what the networks compute, too.
     """
-    mender = _Mender(module, networks(module), load, networks)
+    fixer = _Fixer(module, networks(module), load, networks)
     for _ in range(MAX_ROUNDS):
         found = lint(
-            mender.module.file,
-            mender.nets,
-            imported=mender.module.files(),
+            fixer.module.file,
+            fixer.nets,
+            imported=fixer.module.files(),
             codes=codes,
         ).advice
         wanted = [a for a in found if a.fix and (a.fix.safe or unsafe)]
-        wanted = [a for a in wanted if _key(a) not in mender.refused]
+        wanted = [a for a in wanted if _key(a) not in fixer.refused]
         if not wanted:
             break
-        mender.apply(_apart(wanted))
-    new = mender.module
-    refused = tuple(mender.refused.values())
-    return Mended(new.file.source.text, new, tuple(mender.done), refused)
+        fixer.apply(_apart(wanted))
+    new = fixer.module
+    refused = tuple(fixer.refused.values())
+    return FixedSpec(new.file.source.text, new, tuple(fixer.done), refused)
 
 
-class _Mender:
+class _Fixer:
     """A spec that is being edited, and the results for its advice."""
 
     def __init__(
@@ -113,7 +113,7 @@ class _Mender:
         """Make as many of the edits as possible, in the order of the text."""
         try:
             self._apply_all(part)
-        except _Unfit as unfit:
+        except _BadEdit as unfit:
             if len(part) == 1:
                 self.refused[_key(part[0])] = UnappliedFix(part[0], str(unfit))
                 return
@@ -128,7 +128,7 @@ class _Mender:
         """Make all of the edits.
 
         Raises:
-            _Unfit: if that would break the spec or change it too much.
+            _BadEdit: if that would break the spec or change it too much.
         """
         fixes = [advice.fix for advice in part if advice.fix]
         edits = [edit for fix in fixes for edit in fix.edits]
@@ -137,11 +137,11 @@ class _Mender:
             after = self.networks(new)
         except SpecError as error:
             first = error.diagnostics[0]
-            raise _Unfit(f"the spec would be refused: {first.message}") from None
+            raise _BadEdit(f"the spec would be refused: {first.message}") from None
         drops = frozenset[str]().union(*(fix.drops for fix in fixes))
         safe = all(fix.safe for fix in fixes)
         if [n.name for n in self.nets] != [n.name for n in after]:
-            raise _Unfit("the spec would describe different networks")
+            raise _BadEdit("the spec would describe different networks")
         for old, made in zip(self.nets, after, strict=True):
             _check_claims(old, made)
             _check_outputs(old, made)
@@ -181,7 +181,7 @@ def _check_claims(old: Network, new: Network) -> None:
     if refuted and not check_expectations(old, analyze(old)):
         claim = refuted[0]
         where = f"line {claim.span.line}: " if claim.span else ""
-        raise _Unfit(f"a claim of the spec would not hold ({where}{claim.message})")
+        raise _BadEdit(f"a claim of the spec would not hold ({where}{claim.message})")
 
 
 def _check_outputs(old: Network, new: Network) -> None:
@@ -190,7 +190,7 @@ def _check_outputs(old: Network, new: Network) -> None:
         for network in (old, new)
     )
     if before != after:
-        raise _Unfit(f"the output of {old.name} would have another shape")
+        raise _BadEdit(f"the output of {old.name} would have another shape")
 
 
 def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:
@@ -198,12 +198,12 @@ def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:
     for path, shape in before.items():
         if path in after:
             if after[path] != shape:
-                raise _Unfit(f"{'.'.join(path)} would have another shape")
+                raise _BadEdit(f"{'.'.join(path)} would have another shape")
         elif path[1] not in drops:
-            raise _Unfit(f"the state_dict would lose {'.'.join(path)}")
+            raise _BadEdit(f"the state_dict would lose {'.'.join(path)}")
     for path in after:
         if path not in before:
-            raise _Unfit(f"the state_dict would have {'.'.join(path)} instead")
+            raise _BadEdit(f"the state_dict would have {'.'.join(path)} instead")
 
 
 def _state(network: Network) -> Mapping[tuple[str, str], Shape]:

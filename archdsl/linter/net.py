@@ -1,4 +1,4 @@
-"""What rules work on: the graph of a network, and facts that several of them need."""
+"""The input of rules: the graph of a network, and facts that several rules need."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def bias(node: Node) -> Tensor | None:
     return next((t for t in _trained(node) if t.name == "bias"), None)
 
 
-def rim(node: Node) -> tuple[tuple[int, int], ...]:
+def zero_border(node: Node) -> tuple[tuple[int, int], ...]:
     """Return how many zeros a layer adds at the start and end of a map's axes."""
     window = node.window
     before, after = sizes(node.input_shapes[0]), sizes(node.shape)

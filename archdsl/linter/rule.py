@@ -33,8 +33,8 @@ class Saving(NamedTuple):
     Attributes:
         params: elements of parameters.
         macs: multiply-accumulates of inference for one sample.
-        bytes: kept by autograd in training, for one sample in float32; 0 if the rule
-            does not estimate them.
+        bytes: bytes kept by autograd in training, for one sample in float32; 0 if the
+            rule does not estimate them.
     """
 
     params: int = 0
@@ -197,7 +197,7 @@ def chosen_rules(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str]
 
     Args:
         select: codes or names of rules; all where there are none.
-        ignore: of those to leave out.
+        ignore: codes or names of rules to leave out.
 
     Raises:
         ValueError: if there is no such rule.

@@ -125,7 +125,7 @@ def _start(step: t.ChainStep) -> int:
 def _end(step: t.ChainStep) -> int:
     body = step.body if isinstance(step, t.Call) else None
     ends = [part.span.end for part in (step.guard, step.repeat, body) if part]
-    # Older names have a quote behind them.
+    # Older names are followed by a quote.
     ends += [name.span.end + 1 for name in step.renamed or ()]
     return max(step.span.end, *ends) if ends else step.span.end
 

@@ -33,8 +33,8 @@ class AlphaDropout(Layer):
         """Return in training seven each.
 
         A draw; two sums and a product for what takes the place of a dropped element; a
-        product that scales the draw; a product and a sum with the input. If all is
-        dropped, the product with zero is enough.
+        product that scales the draw; a product and a sum with the input. If p is 1, a
+        single product with zero is enough.
         """
         if not training or self.p == 0:
             return Operations()

@@ -74,7 +74,7 @@ class BatchNorm(Layer):
         return pointwise_kernel(output, groups=output[0])
 
     def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
-        """Return its factors as such a kernel's weight, and what it adds."""
+        """Return the weight of such a kernel, and the norm's shift as its bias."""
         factors, sums = self.channel_affine(own)
         return factors.reshape(-1, 1, 1, 1), sums
 
@@ -109,7 +109,7 @@ class BatchNorm(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the input's gradient where none is needed: torch makes it anyway."""
+        """Return the input's gradient if it is not needed: torch computes it anyway."""
         return Scratch(inference=0, backward=0 if gradients[0] else count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

@@ -26,7 +26,7 @@ class Dropout(Layer):
     ) -> Operations:
         """Return in training a draw, its scaling and a product each.
 
-        If all is dropped, the product with zero is enough.
+        If p is 1, a single product with zero is enough.
         """
         if not training or self.p == 0:
             return Operations()

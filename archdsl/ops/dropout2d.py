@@ -33,7 +33,7 @@ class Dropout2d(Layer):
     ) -> Operations:
         """Return in training a draw and its scaling a channel, and a product each.
 
-        If all is dropped, the product with zero is enough.
+        If p is 1, a single product with zero is enough.
         """
         if not training or self.p == 0:
             return Operations()

@@ -56,7 +56,7 @@ class L2Pool(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the quotient of both, and where the norm is zero."""
+        """Return the quotient of both, and the mask where the norm is zero."""
         return Scratch(backward=count(inputs[0]), backward_bytes=count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

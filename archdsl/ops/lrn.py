@@ -48,7 +48,7 @@ class LocalResponseNorm(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the squares, and what is divided by on the way to its power."""
+        """Return the squares, and the divisor before it is raised to its power."""
         elements = count(output)
         padded = elements + (self.size - 1) * count(sizes(output))
         return Scratch(inference=max(padded, 2 * elements), backward=3 * elements)

@@ -57,7 +57,7 @@ _PADS: Final = {
 }
 _HELPER: Final = '''
 class SameMaxPool{axes}d(nn.Module):
-    """Max pooling with size / stride outputs, rounded up: what it pads never wins."""
+    """Max pooling with size / stride outputs, rounded up; padding never wins."""
 
     def __init__(
         self, kernel: list[int], stride: list[int], dilation: list[int]
@@ -74,7 +74,7 @@ class SameMaxPool{axes}d(nn.Module):
     def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
         reach = dilation * (kernel - 1)
         missing = reach - (size - 1) % stride
-        # Windows that stand apart leave out what lies between them.
+        # Windows that do not touch skip the positions between them.
         return missing if reach + 1 >= stride else max(missing, 0)
 '''
 

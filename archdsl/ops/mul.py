@@ -62,7 +62,7 @@ class Mul(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the products on the way, and gradients of gates before their sums."""
+        """Return intermediate products, and gradients of gates before their sums."""
         if len(inputs) > 2:
             # In training, each product of two is recorded; see `passes/tape.py`.
             more = self._products(inputs)[-2]

@@ -1,4 +1,4 @@
-"""A map continued beyond its border by what is in it."""
+"""Padding of a map by its own values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Pad(Padding):
     size: tuple[int, ...] = arg(
         "window", at=0, minimum=0, help="positions on each side, as 3x3"
     )
-    mode: str = arg("choice", at=1, choices=(*CONTINUED,), help="what stands there")
+    mode: str = arg(
+        "choice", at=1, choices=(*CONTINUED,), help="how the map is continued there"
+    )
 
     def ends(self, shape: Shape) -> PadWidths:
         """Return what is added before and after along each axis of a map."""

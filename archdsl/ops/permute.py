@@ -1,4 +1,4 @@
-"""Moving of the channels behind height and width, and back."""
+"""Moves the channels after height and width, and back."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Softmax(Layer):
         return Saved(output=True)
 
     def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether parts are put together again."""
+        """Return whether the parts are joined again."""
         return self.of is not None
 
     def channels_read(

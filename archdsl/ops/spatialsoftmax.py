@@ -18,7 +18,7 @@ class SpatialSoftmax(Layer):
     """Softmax over all positions of each channel: `spatialsoftmax`.
 
     `mul { | conv 1x1 1 -> spatialsoftmax } -> sumpool` is an average of the positions,
-    each weighted by how much it counts. `softmax` is over the channels of a position.
+    weighted by the softmax. `softmax` itself is over the channels of a position.
 
     Source: Cao et al. 2019, "GCNet", equation 4; Levine et al. 2016, "End-to-end
     training of deep visuomotor policies", section 4.1.

@@ -20,7 +20,7 @@ class StochasticDepth(nn.Module):
         noise = x.new_empty(x.shape[:1]).bernoulli_(survival)
         if survival > 0:
             noise.div_(survival)
-        # One number a sample: the samples come last while they meet the noise.
+        # One number per sample: samples are the last axis, so that it broadcasts.
         return (x.transpose(0, -1) * noise).transpose(0, -1)
 '''
 
@@ -49,7 +49,7 @@ class StochasticDepth(Layer):
     ) -> Operations:
         """Return in training a draw and its scaling, and a product each.
 
-        If all is dropped, there is nothing to scale.
+        If p is 1, there is nothing to scale.
         """
         if not training or self.p == 0:
             return Operations()

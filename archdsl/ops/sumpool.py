@@ -26,8 +26,8 @@ class SumPool(nn.Module):
 class SumPool(Layer):
     """Sum of each channel over all positions, as a map of 1x1: `sumpool`.
 
-    Behind a product with `spatialsoftmax`, it is a weighted average. `adaptiveavgpool
-    1x1` is an average in which all positions count alike.
+    After a product with `spatialsoftmax`, it is a weighted average. `adaptiveavgpool
+    1x1` is an average in which all positions have equal weight.
 
     Source: Cao et al. 2019, "GCNet", equation 4, for a sum of weighted positions.
     """

@@ -90,7 +90,7 @@ class WSConv(Convolution):
     """
 
     word = "wsconv"
-    makes_weight = True
+    baked = "conv"
     also = ("stdconv", "scaledstdconv", "standardizedconv", "weightstandardization")
 
     gamma: float | None = arg(
@@ -116,8 +116,8 @@ class WSConv(Convolution):
         gain = (own[0].shape[0], *ones(len(self.kernel) + 1))
         return (*own, Tensor("gain", gain))
 
-    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
-        """Return the standardised weight, and its bias, if it has one."""
+    def weight_of(self, own: Mapping[str, Any]) -> Any:
+        """Return the standardised weight."""
         weight = own["weight"]
         rows = weight.reshape(weight.shape[0], -1)
         rows = rows - rows.mean(1).reshape(-1, 1)
@@ -126,7 +126,7 @@ class WSConv(Convolution):
         if self.gamma is not None:
             scale = float(self.gamma) * int(rows.shape[1]) ** -0.5
             rows = rows * (own["gain"].reshape(-1, 1) * scale)
-        return rows.reshape(weight.shape), own.get("bias")
+        return rows.reshape(weight.shape)
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
         """Return its kernel, unless the padding depends on the size."""
@@ -174,9 +174,9 @@ class WSConv(Convolution):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return that of `conv`, and in inference the weight that it makes.
+        """Return the scratch of `conv`, and in inference the standardised weight.
 
-        The gradient of the gain follows from that of the weight that it made.
+        The gradient of the gain follows from that of the standardised weight.
         """
         found = super().scratch(inputs, output, gradients)
         return found._replace(

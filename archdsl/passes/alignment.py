@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .receptive import Number
 
 # With more shifts than this since two branches diverged, they are not listed.
-_MOST_MOVES: Final = 64
+_MOST_SHIFTS: Final = 64
 
 
 class JoinedBranch(NamedTuple):
@@ -114,7 +114,7 @@ def _compare(
     graph: Graph,
     makers: Mapping[int, str],
 ) -> Misalignment:
-    """Return how far apart the centres of the units are that a layer joins."""
+    """Return the offset between the centres of the units that a layer joins."""
     units = sizes(node.shape)
     branches = []
     for value, field in inputs:
@@ -149,7 +149,7 @@ def _ends(
 
 
 def _centre(axis: AxisField) -> Number:
-    """Return the middle of what unit 0 sees."""
+    """Return the centre of the receptive field of unit 0."""
     return divide(axis.first + axis.last, 2)
 
 
@@ -166,22 +166,22 @@ def _plain(number: Number | None) -> float | None:
     return int(number)
 
 
-# ---- where it comes from --------------------------------------------------------
+# ---- the causes of a misalignment ------------------------------------------------
 
 
-class Move(NamedTuple):
+class CentreShift(NamedTuple):
     """A layer that shifts the centres of units.
 
     Attributes:
         node: the layer.
-        by: positions of the input by which it shifts the centre of unit 0.
+        by: how many positions of the input it shifts the centre of unit 0.
         before: the previous shift on the way from the input.
         number: how many shifts there are so far, including this one.
     """
 
     node: Node
     by: Number
-    before: Move | None
+    before: CentreShift | None
     number: int
 
 
@@ -192,22 +192,22 @@ class Origin(NamedTuple):
         offset: largest distance between the centres of two units that would then meet,
             in positions of the input along each axis.
         axis: index of the axis where it is largest.
-        moves: for the two branches that are farthest apart on that axis, the shifts
+        shifts: for the two branches that are farthest apart on that axis, the shifts
             since they diverged, the last ones first; none if there are too many to
             list.
     """
 
     offset: tuple[Number, ...]
     axis: int
-    moves: tuple[tuple[Move, ...], tuple[Move, ...]]
+    shifts: tuple[tuple[CentreShift, ...], tuple[CentreShift, ...]]
 
 
-class _Look(NamedTuple):
+class _Centres(NamedTuple):
     """The centres of the units of a value along an axis, if all joins were aligned."""
 
     centre: Number
     jump: Number
-    moves: Move | None
+    shifts: CentreShift | None
 
     def last(self, units: int) -> Number:
         return self.centre + (units - 1) * self.jump
@@ -235,25 +235,25 @@ def origins(
     if not found:
         return {}
     image = graph.inputs[0]
-    start = _Look(0, 1, None)
-    looks = {image: (start,) * len(known[image].axes)}
+    start = _Centres(0, 1, None)
+    centres = {image: (start,) * len(known[image].axes)}
     causes = {}
     for node, window in zip(graph.nodes, seen_by, strict=True):
-        values = [v for v in node.inputs[: node.op.sources] if v in looks]
+        values = [v for v in node.inputs[: node.op.sources] if v in centres]
         if window is None or not values:
             continue
-        here = looks[values[0]]
+        here = centres[values[0]]
         if len(values) > 1:
             units = sizes(node.shape)
             met = [_met(values, graph, known, n, most) for n, most in enumerate(units)]
-            along = [[looks[v][n] for v in own] for n, own in enumerate(met)]
+            along = [[centres[v][n] for v in own] for n, own in enumerate(met)]
             if node.output in found:
                 origin = _origin(along, units)
                 if any(origin.offset):
                     causes[node.output] = origin
             here = tuple([each[0] for each in along])
-        looks[node.output] = tuple(
-            [_moved(look, node, window, n) for n, look in enumerate(here)]
+        centres[node.output] = tuple(
+            [_shifted(look, node, window, n) for n, look in enumerate(here)]
         )
     return causes
 
@@ -276,26 +276,26 @@ def _met(
     return sorted(own or values[:1], key=reach)
 
 
-def _moved(look: _Look, node: Node, window: Window, n: int) -> _Look:
+def _shifted(look: _Centres, node: Node, window: Window, n: int) -> _Centres:
     """Return the centres of the units of a layer along axis n."""
     jump = divide(look.jump, window.up[n])
     uneven = window.dilation[n] * (window.kernel[n] - 1) - 2 * window.pad[n]
-    centre, moves = look.centre, look.moves
+    centre, shifts = look.centre, look.shifts
     if uneven:
         by = divide(uneven * jump, 2)
         centre += by
-        moves = Move(node, by, moves, moves.number + 1 if moves else 1)
-    return _Look(centre, window.stride[n] * jump, moves)
+        shifts = CentreShift(node, by, shifts, shifts.number + 1 if shifts else 1)
+    return _Centres(centre, window.stride[n] * jump, shifts)
 
 
-def _origin(met: Sequence[Sequence[_Look]], units: Sequence[int]) -> Origin:
+def _origin(met: Sequence[Sequence[_Centres]], units: Sequence[int]) -> Origin:
     """Return how far apart the branches of a join are along each axis, and why."""
     ends = [
         max(
-            ([look.centre for look in looks], [look.last(most) for look in looks]),
+            ([look.centre for look in centres], [look.last(most) for look in centres]),
             key=_spread,
         )
-        for looks, most in zip(met, units, strict=True)
+        for centres, most in zip(met, units, strict=True)
     ]
     # A single unit along an axis is not compared.
     offset = tuple(
@@ -303,18 +303,18 @@ def _origin(met: Sequence[Sequence[_Look]], units: Sequence[int]) -> Origin:
     )
     axis = offset.index(max(offset))
     at = ends[axis]
-    pair = [met[axis][at.index(end)].moves for end in (min(at), max(at))]
+    pair = [met[axis][at.index(end)].shifts for end in (min(at), max(at))]
     return Origin(offset, axis, _parted(*pair))
 
 
 def _parted(
-    one: Move | None, other: Move | None
-) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
+    one: CentreShift | None, other: CentreShift | None
+) -> tuple[tuple[CentreShift, ...], tuple[CentreShift, ...]]:
     """Return the shifts of two branches since they diverged."""
-    here: list[Move] = []
-    there: list[Move] = []
+    here: list[CentreShift] = []
+    there: list[CentreShift] = []
     while one is not other:
-        if len(here) + len(there) == _MOST_MOVES:
+        if len(here) + len(there) == _MOST_SHIFTS:
             return (), ()
         if other is None or (one is not None and one.number >= other.number):
             assert one is not None

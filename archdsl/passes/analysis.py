@@ -80,7 +80,7 @@ class LayerFacts:
 
     @property
     def work(self) -> Work:
-        """What it costs in the mode that is analysed."""
+        """Its costs in the mode that is analysed."""
         return self.whole.costs.layers[self.place]
 
     @property
@@ -137,7 +137,7 @@ class LayerFacts:
     @property
     def saved(self) -> list[dict[str, str | int]]:
         """The tensors that autograd keeps and for which it is the first holder."""
-        # What a layer that is used twice holds is listed at its first use.
+        # Tensors that a layer keeps at several uses are listed at the first.
         return [] if self.step.shared else self.whole.saved.get(self.name, [])
 
     @property

@@ -27,9 +27,9 @@ def autocast_saved(
 ) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps under autocast.
 
-    Those that stand in for parameters are among them: the 16-bit weights, which
-    autocast copies once per step. An input that is not of 16 bits is kept as a copy for
-    each layer that needs it so.
+    Among them are the 16-bit copies of the weights, which autocast makes once per step.
+    An input that does not have 16 bits is kept as a 16-bit copy by each layer that runs
+    in bfloat16.
 
     Args:
         graph: the network.
@@ -62,8 +62,8 @@ def element_bytes(graph: Graph) -> dict[int, int]:
 
 
 def _lowered(node: Node, keep: Kept, items: dict[int, int], is_spared: bool) -> Kept:
-    """Return what is kept of a layer that runs in 16 bits, be it without its weight."""
-    is_copied = not (is_spared or node.step.shared or node.op.makes_weight)
+    """Return what is kept of a layer that runs in 16 bits, apart from its weight."""
+    is_copied = not (is_spared or node.step.shared or bool(node.op.baked))
     weights = node.tensors if is_copied else ()
     own = keep.own + _LOW * sum([t.elements for t in weights if t.name == "weight"])
     as_is = node.op.saved(node.input_shapes, node.shape).tracked_input

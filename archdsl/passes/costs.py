@@ -78,7 +78,7 @@ class Cost(NamedTuple):
         return batch * self.flops + self.per_batch
 
     def sparing(self, other: Cost) -> Cost:
-        """Return what is left if layers of another cost are there, but do not run."""
+        """Return the cost without the operations of layers that do not run."""
         first = Cost._fields.index("macs")
         work = [a - b for a, b in zip(self[first:], other[first:], strict=True)]
         return Cost(*self[:first], *work)
@@ -108,7 +108,7 @@ def cost_of(
         else:
             buffers += elements
             counters += elements if tensor.integer else 0
-    # The language cannot declare parameters that are not trained yet.
+    # The language has no parameters that are not trained, so both are equal.
     return Cost(
         trainable,
         trainable,
@@ -148,7 +148,7 @@ class Work(NamedTuple):
 
     @property
     def intensity(self) -> float | None:
-        """Operations for each byte moved; None if none is."""
+        """Operations for each byte moved; None if no byte is."""
         moved = self.traffic.bytes
         return self.batch_flops / moved if moved else None
 
@@ -169,12 +169,13 @@ class Costs(NamedTuple):
     """What a network costs for a batch in one mode.
 
     Attributes:
-        layers: of each node of the graph, as if it ran in that mode.
-        whole: of all that runs in that mode; its parameters and buffers are those of
-            the whole module, whatever runs.
-        auxiliary: of what only serves outputs of the training mode: a part of the whole
-            in training; in inference, where it does not run, what it would add.
-        dtype: of parameters and activations.
+        layers: cost of each node of the graph, as if it ran in that mode.
+        whole: cost of all layers that run in that mode; its parameters and buffers are
+            those of the whole module, whatever runs.
+        auxiliary: cost of the layers that are only needed for outputs of the training
+            mode. In training, it is a part of the whole; in inference, where they do
+            not run, it is what they would add.
+        dtype: data type of parameters and activations.
         training: whether the mode is that of training.
     """
 
@@ -205,7 +206,7 @@ def costs(
     """Return what every layer of a network costs for a batch in one mode.
 
     Raises:
-        ValueError: if the dtype is none.
+        ValueError: if there is no such dtype.
     """
     layers = [
         Work(

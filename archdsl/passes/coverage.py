@@ -25,7 +25,7 @@ Sets = tuple[int, ...]
 
 
 class LayerCoverage(NamedTuple):
-    """What a layer reads of its input, along each axis.
+    """The positions of its input that a layer reads, along each axis.
 
     Attributes:
         of: number of positions of its input.
@@ -56,7 +56,7 @@ class LayerCoverage(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """What the main output depends on in the network's first input, along each axis.
+    """The positions of the first input that the main output depends on, by axis.
 
     Attributes:
         of: number of positions of the input.

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from archdsl.ir.graph import Graph, Node
 
 
-class Rung(NamedTuple):
-    """All that the depth depends on of a layer.
+class DepthNode(NamedTuple):
+    """A layer of the graph whose longest path is the depth.
 
     Attributes:
         inputs: numbers of the values that it reads.
@@ -24,15 +24,15 @@ class Rung(NamedTuple):
 
 def depth(graph: Graph) -> int:
     """Return the weighted layers on the longest path from an input to an output."""
-    rungs = map(_rung, graph.run(training=False))
-    return depth_of(graph.inputs, rungs, graph.outputs(training=False))
+    nodes = map(_depth_node, graph.run(training=False))
+    return depth_of(graph.inputs, nodes, graph.outputs(training=False))
 
 
 def depth_of(
-    inputs: Iterable[int], rungs: Iterable[Rung], outputs: Iterable[int]
+    inputs: Iterable[int], nodes: Iterable[DepthNode], outputs: Iterable[int]
 ) -> int:
-    """Return the depth from rungs in execution order, without a graph."""
-    found = _longest(inputs, rungs)
+    """Return the depth from layers in execution order, without a graph."""
+    found = _longest(inputs, nodes)
     return max(found[value] for value in outputs)
 
 
@@ -43,15 +43,15 @@ def depths(graph: Graph) -> dict[int, int]:
     in the papers that give networks their names (He et al. 2015, table 1: the 50
     of ResNet-50 leaves out its four projections).
     """
-    return _longest(graph.inputs, map(_rung, graph.run(training=False)))
+    return _longest(graph.inputs, map(_depth_node, graph.run(training=False)))
 
 
-def _rung(node: Node) -> Rung:
-    return Rung(node.inputs, node.output, node.op.weighted and not node.shortcut)
+def _depth_node(node: Node) -> DepthNode:
+    return DepthNode(node.inputs, node.output, node.op.weighted and not node.shortcut)
 
 
-def _longest(inputs: Iterable[int], rungs: Iterable[Rung]) -> dict[int, int]:
+def _longest(inputs: Iterable[int], nodes: Iterable[DepthNode]) -> dict[int, int]:
     longest = dict.fromkeys(inputs, 0)
-    for read, output, counts in rungs:
+    for read, output, counts in nodes:
         longest[output] = max([longest[value] for value in read]) + counts
     return longest

@@ -13,7 +13,7 @@ ITEM_BYTES: Final[Mapping[str, int]] = {
     "bfloat16": 2,
     "float16": 2,
 }
-# Of a counter, such as that of the batches seen.
+# A counter, such as that of the batches seen, is a 64-bit integer.
 COUNTER_BYTES: Final = 8
 
 
@@ -21,7 +21,7 @@ def item_bytes(dtype: str) -> int:
     """Return the bytes of an element of a dtype.
 
     Raises:
-        ValueError: if the dtype is none.
+        ValueError: if there is no such dtype.
     """
     if dtype not in ITEM_BYTES:
         raise ValueError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {dtype}")

@@ -4,13 +4,14 @@ A state of the search is a place in the network, with the bytes that are kept up
 there and the cost of what is recomputed. From there, the network continues with layers
 that are kept, or with a block that is run again as a whole. States that need no less
 and cost no less than another are dropped, and so are those that are over the limit in
-the backward pass of what comes next: that needs what is kept before it, and what it
-allocates itself. On a chain of blocks this finds the cheapest set; elsewhere what is
-allocated can depend on more than one block. What is found is always measured by the
-simulation of the whole step, and the limit of the search moved until that fits.
+the backward pass of what comes next, which needs what is kept before it and what it
+allocates itself. On a chain of blocks this finds the cheapest set; in other networks it
+may not, since what a block allocates can depend on other blocks. Each result is
+measured by simulating the whole step, and the search's limit is moved until the
+measured peak fits.
 
-Source: the trade is that of Chen et al. 2016, "Training deep nets with sublinear memory
-cost".
+Source, for trading computation for memory: Chen et al. 2016, "Training deep nets with
+sublinear memory cost".
 """
 
 from __future__ import annotations
@@ -32,17 +33,19 @@ from .recompute import Part, candidates
 from .roofline import roofline
 from .saved import bytes_of
 
-# Of more states at one place, some are dropped, and what is found may not be the
-# cheapest. Networks of equal blocks have few, as many choices need equal bytes.
+# If a place has more states than this, some are dropped, and the result may not be the
+# cheapest. Networks of equal blocks have few, as many choices need the same number of
+# bytes.
 _MOST_STATES: Final = 1_000
 _MOST_TRIES: Final = 12
-# Each block is simulated by itself, which takes as long as the network is. With more
-# layers times blocks only the outermost are tried, or else all of them or none.
+# Each block is simulated by itself, in time proportional to the network's layers. If
+# the product of layers and blocks is larger, only the outermost blocks are tried; if it
+# is still larger, they are either all recomputed or none.
 _MOST_WORK: Final = 500_000
 
 
 class TrainingStep(NamedTuple):
-    """What a step of training takes.
+    """The memory and time of a step of training.
 
     Attributes:
         saved_bytes: what autograd keeps between the passes.
@@ -58,7 +61,7 @@ class TrainingStep(NamedTuple):
 
 
 class DoesNotFit(ValueError):
-    """A step does not fit, whatever is recomputed.
+    """No set of recomputed parts was found with which a step fits.
 
     Attributes:
         budget_bytes: what it had to fit into.
@@ -81,7 +84,8 @@ class Lean:
     Attributes:
         budget_bytes: what a step had to fit into.
         batch: images of a step.
-        parts: paths of the blocks to recompute, in order; none if all fits without.
+        parts: paths of the blocks to recompute, in order; empty if the step fits
+            without.
         before: a step that keeps everything.
         after: a step that recomputes these parts.
         whole: a step that recomputes all outermost blocks.
@@ -108,15 +112,16 @@ class Lean:
 def lean(memory: Memory, budget: int, device: Device | None = None) -> Lean:
     """Return the cheapest parts to recompute, for a step of training to fit.
 
-    Recomputed are blocks, however deep they stand, or named groups in a network without
-    blocks; none of them inside another. Of very many blocks only the outermost are
-    tried, and of very many of those all or none. Costs are seconds of the roofline, or
-    operations without a device.
+    Blocks are recomputed, however deep they are nested, or named groups if the network
+    has no blocks; none of them is inside another. If there are very many blocks, only
+    the outermost are tried; if these are very many, too, either all are recomputed or
+    none. The cost is in seconds of the roofline model, or in operations if no device is
+    given.
 
     Args:
         memory: the network's, with batch, dtype and optimiser.
         budget: bytes that the peak of a step must not exceed.
-        device: for which to estimate times.
+        device: the device to estimate times for, if any.
 
     Raises:
         archdsl.passes.devices.DeviceError: if the device has no rate for the dtype.
@@ -126,15 +131,15 @@ def lean(memory: Memory, budget: int, device: Device | None = None) -> Lean:
 
 
 class _Move(NamedTuple):
-    """A way from one place to a later one.
+    """A step of the search, from one place in the network to a later one.
 
     Attributes:
         to: where it ends.
-        part: what is recomputed on it; None if all is kept.
-        holds: what is kept of it: numbers of pieces.
-        needs: bytes that the backward pass allocates beyond what is kept before it and
-            a first part of what it keeps, for each such part.
-        cost: of running it again.
+        part: the part that it recomputes; None if everything is kept.
+        holds: numbers of the pieces that are kept between them.
+        needs: for each layer between them, the pieces kept up to that layer, and the
+            bytes in use in its backward pass beyond these and what was kept before.
+        cost: cost of running it again.
     """
 
     to: int
@@ -145,14 +150,14 @@ class _Move(NamedTuple):
 
 
 class _State(NamedTuple):
-    """A way up to some place.
+    """A choice of what to recompute up to some place.
 
     Attributes:
-        bytes: what is kept.
-        cost: of what is run again.
-        peak: the most that is in use so far.
+        bytes: bytes that are kept.
+        cost: cost of what is run again.
+        peak: the most bytes in use so far.
         before: the state before it.
-        part: what is recomputed last.
+        part: the part that is recomputed last, if any.
     """
 
     bytes: int
@@ -208,10 +213,10 @@ class _Search:
         paths = tuple(dict.fromkeys(part.path for part in chosen))
         return Lean(self.budget, self.memory.batch, paths, before, after, whole)
 
-    # ---- what a choice takes, by the figures of the analysis
+    # ---- the memory and time of a choice, by the figures of the analysis
 
     def step(self, chosen: Sequence[Part]) -> TrainingStep:
-        """Return what a step takes that recomputes some parts."""
+        """Return the memory and time of a step that recomputes some parts."""
         paths = frozenset(part.path for part in chosen)
         memory = replace(self.memory, recompute=paths)
         again = [at for part in chosen for at in self._rerun(part)]
@@ -239,7 +244,7 @@ class _Search:
 
     @cached_property
     def outermost(self) -> tuple[Part, ...]:
-        """What is recomputed without a choice."""
+        """The outermost blocks, which are recomputed if nothing is chosen."""
         return candidates(self.graph)
 
     @cached_property
@@ -253,7 +258,7 @@ class _Search:
         return []
 
     def _cheapest(self) -> tuple[tuple[Part, ...], TrainingStep | None]:
-        """Return the cheapest parts that are found to fit, if any do."""
+        """Return the cheapest parts with which a step fits, if any were found."""
         best: tuple[tuple[Part, ...], TrainingStep | None] = (), None
         limit = self.budget
         known: set[tuple[Part, ...]] = set()
@@ -265,8 +270,7 @@ class _Search:
             known.add(chosen)
             step = self.step(chosen)
             self.least = min(self.least, step.peak_bytes)
-            # What the search takes for the peak may be a little more than it is, or
-            # less.
+            # The search's own peak may differ a little from the measured one.
             off = end.peak - step.peak_bytes
             if step.peak_bytes > self.budget:
                 limit = min(limit - 1, self.budget + off)
@@ -277,7 +281,8 @@ class _Search:
         return best if best[1] is not None else self._leanest()
 
     def _leanest(self) -> tuple[tuple[Part, ...], TrainingStep | None]:
-        """Return the parts that need least by the search's own figures, if they fit."""
+        """Return the parts with the smallest peak of the search, if they fit."""
+        # Bisection for the smallest limit with a solution, to 1/256 of the peak.
         low, high = 0, self.least
         found: tuple[Part, ...] = ()
         while high - low > self.least >> 8:
@@ -292,9 +297,10 @@ class _Search:
         return (found, step) if step.peak_bytes <= self.budget else ((), None)
 
     def _within(self, limit: int) -> _State | None:
-        """Return the end of the cheapest way by the search's own figures."""
+        """Return the last state of the cheapest choice within a limit."""
         number = len(self.graph.nodes)
-        # By place, and by the pieces that are kept and that later moves may hold, too.
+        # By place, and by those kept pieces that later moves may hold, too: these are
+        # counted once, so only states that share them can be compared.
         states: defaultdict[int, dict[frozenset[int], list[_State]]]
         states = defaultdict(lambda: defaultdict(list))
         states[0][frozenset()].append(_State(0, 0.0, 0, None, None))
@@ -322,7 +328,7 @@ class _Search:
     def _bytes(self, pieces: Iterable[int]) -> int:
         return sum([self.pieces[one] for one in pieces])
 
-    # ---- what it works on
+    # ---- the tables that the search reads
 
     @cached_property
     def pieces(self) -> Mapping[int, int]:
@@ -349,7 +355,7 @@ class _Search:
 
     @cached_property
     def moves(self) -> dict[int, list[_Move]]:
-        """The ways to go on, by place: the layers up to the next place, or a block."""
+        """The moves from each place: the layers up to the next place, or a block."""
         number = len(self.graph.nodes)
         spans = [part.places for part in self.able]
         places = sorted({0, number, *(n for s in spans for n in (s.start, s.stop))})
@@ -380,7 +386,7 @@ class _Search:
         return frozenset().union(*[self.kept[at] for at in places])
 
     def _needs(self, regions: tuple[range, ...]) -> dict[int, int]:
-        """Return the most that is in use in the backward pass of each layer."""
+        """Return the most bytes in use in the backward pass of each layer."""
         tape, batch = self.memory.tape, self.memory.batch
         fixed = self.memory.fixed_bytes + self.memory.optimizer_bytes
         places = {entry.path: at for at, entry in enumerate(tape.entries)}
@@ -409,7 +415,7 @@ def _cost(step: TrainingStep) -> float:
 
 
 def _parts_to(state: _State | None) -> tuple[Part, ...]:
-    """Return what is recomputed on the way to a state, in order."""
+    """Return the parts that a state recomputes, in order."""
     found = []
     while state is not None:
         if state.part is not None:
@@ -419,7 +425,7 @@ def _parts_to(state: _State | None) -> tuple[Part, ...]:
 
 
 def _undominated(states: Sequence[_State]) -> list[_State]:
-    """Return the states to which no other is better in bytes and no worse in cost."""
+    """Return the states that no other state dominates in bytes and cost."""
     found: list[_State] = []
     for state in sorted(states, key=lambda one: (one.bytes, one.cost)):
         if not found or state.cost < found[-1].cost:

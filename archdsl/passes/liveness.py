@@ -1,4 +1,4 @@
-"""What a network has in memory at each moment of inference or of a training step."""
+"""The memory in use at each moment of inference or of a training step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from .tape import Tape, TapeEntry
 
-# When something is in use: ``forward``, ``backward`` or ``recompute``, and the path of
-# the layer that runs then.
+# A moment of a run: ``forward``, ``backward`` or ``recompute``, and the path of the
+# layer that runs.
 Moment = tuple[str, str]
 
 
@@ -135,6 +135,8 @@ class _Run:
     def forward(self, place: int, phase: str) -> None:
         """Run a layer without autograd."""
         entry = self.entries[place]
+        if entry.before:
+            self.memory.note(phase, entry, entry.before)
         self.make(entry)
         once = not self.training or entry.products
         more = entry.inference if once else entry.forward + entry.own
@@ -224,6 +226,8 @@ class _Step(_Run):
         before: int | None = None
         for part in entry.operations:
             is_run = not stops or part is not last
+            if part.before:
+                self.memory.note(phase, part, part.before)
             if is_run:
                 self.make(part, recorded=True)
             self.keep(part)
@@ -306,8 +310,12 @@ class _Step(_Run):
         memory.drop(gradient)
         for piece in (*self.saved.pop(entry.output, ()), *held):
             memory.drop(piece)
+        if entry.after:
+            memory.note("backward", entry, entry.after)
         for value, piece in zip(entry.asked, made, strict=True):
             self.add(value, piece, entry)
+        if entry.last:
+            memory.note("backward", entry, entry.last)
         if weights is not None:
             self.add_weights(weights, entry)
 

@@ -45,7 +45,7 @@ class Memory:
     optimizer: str
     recompute: RecomputeChoice
 
-    # ---- what is there at all times
+    # ---- allocated all the time
 
     @property
     def param_bytes(self) -> int:
@@ -73,7 +73,7 @@ class Memory:
         """
         return state_bytes(self.gradient_bytes, self.cost.tensors, self.optimizer)
 
-    # ---- what is kept for the backward pass
+    # ---- kept for the backward pass
 
     @cached_property
     def saved(self) -> tuple[SavedTensor, ...]:

@@ -1,4 +1,4 @@
-"""What optimisers keep between steps, and allocate during a step."""
+"""The memory that optimisers keep between steps, and allocate during a step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COUNT_BYTES: Final = 4
 
 
 def check_optimizer(optimizer: str) -> None:
-    """Refuse an optimiser that is none.
+    """Refuse the name of an unknown optimiser.
 
     Raises:
-        ValueError: then.
+        ValueError: if there is no such optimiser.
     """
     if optimizer not in OPTIMIZERS:
         names = ", ".join(OPTIMIZERS)
@@ -32,7 +32,7 @@ def state_bytes(parameters: int, tensors: int, optimizer: str) -> int:
             ``adam`` two moments and a count of its steps.
 
     Raises:
-        ValueError: if the optimiser is none.
+        ValueError: if there is no such optimiser.
     """
     check_optimizer(optimizer)
     if optimizer == "sgd":
@@ -43,11 +43,12 @@ def state_bytes(parameters: int, tensors: int, optimizer: str) -> int:
 
 
 def step_bytes(parameters: Sequence[int], optimizer: str) -> int:
-    """Return the most bytes that an optimiser makes in a step and frees again.
+    """Return the most bytes that an optimiser allocates during a step and frees again.
 
     It takes one parameter after the other, as torch does by default on a CPU. Adam
-    makes a root and a quotient for each, and has the last parameter's quotient still.
-    Where torch takes all at once (`foreach`), these are there for all parameters.
+    computes a root and a quotient for each, and still holds the previous parameter's
+    quotient. If torch updates all at once (`foreach`), these exist for all parameters
+    together.
     """
     if optimizer != "adam":
         return 0

@@ -24,7 +24,8 @@ from archdsl.ir.graph import Graph
 # Bits of a number of paths that is still written out, as Python refuses to print more
 # than 4300 digits.
 _MOST_BITS: Final = 14_000
-# Bits of all intermediate results for a distribution, beyond which there is none.
+# The most bits of all intermediate results; if more are needed, no distribution is
+# given.
 _MOST_WORK: Final = 1 << 32
 
 
@@ -74,8 +75,8 @@ class GradientPaths(NamedTuple):
     Attributes:
         main: those from the main output to each value, the layer that makes it
             included; values that it does not depend on have none.
-        heads: likewise those from all other outputs, auxiliary heads included, each
-            with a loss of its own.
+        heads: likewise those from all other outputs, including auxiliary heads, each
+            with its own loss.
         input: those from the main output to the first input; None if there is none.
         lengths: how many of those have each length, shortest first; None if that is
             too much to count.

@@ -18,7 +18,8 @@ Ends = tuple[int, int] | None
 
 # A period longer than this and than the number of units is cut to that number.
 MOST_PHASES: Final = 64
-# Number of ways along an axis that are kept; more become a table of the units.
+# The most ways along an axis that are kept; if there are more, they become a table of
+# the units.
 MOST_WAYS: Final = 16
 
 
@@ -93,7 +94,8 @@ def slide(
             read = [first + n * step for n in range(some)]
             read += [last - n * step for n in range(some)]
             ends.append(hull(map(seen.unit, read)))
-    # Rounded up for a table: what lies beyond may see nothing that its units do not.
+    # Rounded up to an integer for a table, beyond whose units fields are only
+    # extrapolated.
     jump = -(-phases * stride * seen.jump // (up * period))
     return shortest(Periodic(tuple(ends), jump))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, channels, sizes
 
-from .parted import Parted
+from .channel_fields import ChannelFields
 from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ class PathFields(NamedTuple):
         jump: distance between the fields of neighbouring units.
         least: size of the field along the narrowest path.
         most: size of the field along the widest path.
-        turns: if units alternate, the fields that they would have if unit 0 saw a
+        phases: if units alternate, the fields that they would have if unit 0 saw a
             single position, with their jumps.
     """
 
     jump: Number
     least: Number
     most: Number
-    turns: Periodic | None = None
+    phases: Periodic | None = None
 
 
 Spans = tuple[PathFields, ...]
@@ -111,8 +111,8 @@ class UnitFields(NamedTuple):
         whole: whether every unit sees the whole input.
         local: fields along each axis, without the paths on which units see everything;
             None if the field is not whole, or no path is left.
-        told: False if there are too many paths to follow, so that `spans` only bound
-            the narrowest from below and the widest from above.
+        paths_exact: False if there are too many paths to follow, so that `spans` only
+            bound the narrowest from below and the widest from above.
     """
 
     axes: tuple[AxisField, ...]
@@ -120,7 +120,7 @@ class UnitFields(NamedTuple):
     exact: bool = True
     whole: bool = False
     local: tuple[AxisField, ...] | None = None
-    told: bool = True
+    paths_exact: bool = True
 
 
 class ReceptiveField(NamedTuple):
@@ -223,7 +223,7 @@ def fields(
     axes = tuple([AxisField(0, 0, 1, 0, n - 1) for n in size])
     known = {image: UnitFields(axes, ((PathFields(1, 0, 0),),) * len(axes))}
     seen_by = windows(graph) if seen_by is None else seen_by
-    parted = Parted(
+    channel_fields = ChannelFields(
         graph,
         seen_by,
         known,
@@ -232,13 +232,13 @@ def fields(
     )
     for node, window in zip(graph.nodes, seen_by, strict=True):
         if node.op.selects:
-            field = parted.field(node.output, range(channels(node.shape)))
+            field = channel_fields.field(node.output, range(channels(node.shape)))
         else:
             reads = [known.get(value) for value in node.inputs[: node.op.sources]]
             field = _behind(node, window, reads, size)
         if field is None:
             continue
-        if node.op.scatters and not parted.is_told(node):
+        if node.op.scatters and not channel_fields.is_certain(node):
             field = _bounded(field)
         known[node.output] = field
     return known
@@ -350,7 +350,7 @@ def reported_field(field: UnitFields, units: Shape, image: Shape) -> ReceptiveFi
         smallest=smallest,
         local=local[1],
         local_smallest=local[0],
-        paths_exact=field.told and field.exact,
+        paths_exact=field.paths_exact and field.exact,
     )
 
 
@@ -390,10 +390,10 @@ def _extent(
 ) -> Number:
     """Return the extent of the narrowest or widest path, over alternating units."""
     own = span.least if choose is min else span.most
-    if span.turns is None:
+    if span.phases is None:
         return own
-    turns = span.turns.ends[:units]
-    return choose([-1 if e is None else own + e[1] - e[0] for e in turns])
+    phases = span.phases.ends[:units]
+    return choose([-1 if e is None else own + e[1] - e[0] for e in phases])
 
 
 def _visible(axis: AxisField, units: int) -> int:
@@ -469,7 +469,9 @@ def _global(field: UnitFields, units: Shape, node: Node, image: Shape) -> UnitFi
         local = None
     if not field.whole:
         field = _whole([_Seen(field, units)], image)
-    return field._replace(spans=_all_of(image), exact=exact, local=local, told=True)
+    return field._replace(
+        spans=_all_of(image), exact=exact, local=local, paths_exact=True
+    )
 
 
 _Units = tuple[int, int]  # along an axis, before and after a layer
@@ -512,12 +514,12 @@ def _slide(axis: AxisField, window: Window, n: int, units: _Units) -> AxisField:
     parts = _parts(window, n)
     if isinstance(window, Continued):
         ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
-        found = _told_apart(outline, together(ways, units[1]))
+        found = _with_ways(outline, together(ways, units[1]))
         return _seen_as(found, _continued(axis, window, parts, units))
     if window.up[n] == 1 and axis.ways is None:
         return _seen_through(axis, outline, parts, units)
     ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
-    found = _told_apart(outline, together(ways, units[1]))
+    found = _with_ways(outline, together(ways, units[1]))
     return _seen_through(axis, found, parts, units)
 
 
@@ -551,10 +553,8 @@ def _ways(axis: AxisField) -> tuple[Periodic, ...]:
     return (Periodic(((int(axis.first), int(axis.last)),), int(axis.jump)),)
 
 
-def _told_apart(outline: AxisField, ways: tuple[Periodic, ...]) -> AxisField:
-    """Return an axis together with what its units see, if that differs from the
-    outline.
-    """
+def _with_ways(outline: AxisField, ways: tuple[Periodic, ...]) -> AxisField:
+    """Return an axis with the fields of its units, if these differ from the outline."""
     plain = Periodic(((outline.first, outline.last),), outline.jump)  # type: ignore[arg-type]
     return outline if ways == (plain,) else outline._replace(ways=ways)
 
@@ -621,9 +621,22 @@ def _core(axis: AxisField, units: int) -> tuple[int, int]:
 
     Units before its start or after its end may.
     """
+    if _every_unit_sees(axis, units):
+        return 0, units
     along = [_core_along(way, axis, units) for way in _ways(axis)]
     starts, ends = zip(*along, strict=True)
     return max(starts), min(ends)
+
+
+def _every_unit_sees(axis: AxisField, units: int) -> bool:
+    """Return whether every unit of an outline sees some of the input, not only padding.
+
+    Those at both ends do then, and what lies between them moves on evenly.
+    """
+    if axis.ways is not None:
+        return False
+    start = axis.first + (units - 1) * axis.jump
+    return axis.last >= axis.low and start <= axis.high
 
 
 def _core_along(way: Periodic, axis: AxisField, units: int) -> tuple[int, int]:
@@ -652,6 +665,9 @@ def _limits(axis: AxisField, units: int) -> tuple[int, int]:
     nothing = axis.high + 1, axis.high
     if axis.seen is not None:
         return hull(axis.seen) or nothing
+    if _every_unit_sees(axis, units):
+        move = (units - 1) * axis.jump
+        return max(axis.low, int(axis.first)), min(axis.high, int(axis.last + move))
     core = _core(axis, units)
     if core[0] >= core[1] or (axis.ways is not None and core != (0, units)):
         return hull([axis.visible(n) for n in range(units)]) or nothing
@@ -702,10 +718,12 @@ def _union(
         units = ()  # what has other axes than the image sees everything
     joined = [_together(seen, n, most) for n, most in enumerate(units)]
     spans = tuple([each for each, _ in joined]) or _all_of(image)
-    told = all(field.told for field in fields) and all(told for _, told in joined)
+    paths_exact = all(field.paths_exact for field in fields) and all(
+        exact for _, exact in joined
+    )
     if not any(field.whole for field in fields):
         exact = all(field.exact for field in fields)
-        return UnitFields(_hulls(seen, units), spans, exact, told=told)
+        return UnitFields(_hulls(seen, units), spans, exact, paths_exact=paths_exact)
     local = [
         each._replace(field=each.field._replace(axes=axes))
         for each in seen
@@ -715,7 +733,7 @@ def _union(
     return whole._replace(
         spans=spans,
         local=_hulls(local, units) if local and whole.exact else None,
-        told=told,
+        paths_exact=paths_exact,
     )
 
 
@@ -763,7 +781,7 @@ def _hull(axes: Sequence[AxisField], units: int) -> AxisField:
     if any([axis.ways is not None or axis.jump != jump for axis in axes]):
         # Many branches may have the same field.
         ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
-        outline = _told_apart(outline, together(list(ways), units))
+        outline = _with_ways(outline, together(list(ways), units))
     if all([_is_cut_alike(axis, outline, units) for axis in axes]):
         return outline
     return _seen_as(
@@ -774,10 +792,7 @@ def _hull(axes: Sequence[AxisField], units: int) -> AxisField:
 def _is_cut_alike(axis: AxisField, joined: AxisField, units: int) -> bool:
     """Return whether each unit sees something, clipped in the same way as the whole."""
     limits = (axis.low, axis.high) == (joined.low, joined.high)
-    if not limits or axis.seen is not None or axis.ways is not None:
-        return False
-    last = axis.first + (units - 1) * axis.jump
-    return axis.last >= axis.low and last <= axis.high
+    return limits and axis.seen is None and _every_unit_sees(axis, units)
 
 
 # ---- path by path ---------------------------------------------------------------
@@ -788,13 +803,13 @@ def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
     parts = kernel, stride, _, dilation, up = _parts(window, n)
     reach = dilation * (kernel - 1)
     found = []
-    for jump, least, most, turns in spans:
-        if up == 1 and turns is None:
+    for jump, least, most, phases in spans:
+        if up == 1 and phases is None:
             more = reach * jump
             found.append(PathFields(stride * jump, least + more, most + more))
         elif isinstance(jump, int):
-            start = Periodic(((0, 0),), jump) if turns is None else turns
-            found.append(_by_turns(slide(start, *parts, units[1]), least, most))
+            start = Periodic(((0, 0),), jump) if phases is None else phases
+            found.append(_over_phases(slide(start, *parts, units[1]), least, most))
         else:  # a bound, as there are too many paths to follow
             pace, low, high = _bounds(slide(STEADY, *parts))
             found.append(
@@ -803,7 +818,7 @@ def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
     return tuple(found)
 
 
-def _by_turns(seen: Periodic, least: Number, most: Number) -> PathFields:
+def _over_phases(seen: Periodic, least: Number, most: Number) -> PathFields:
     """Return the span of alternating units, one of which saw a single position before.
 
     Args:
@@ -815,16 +830,16 @@ def _by_turns(seen: Periodic, least: Number, most: Number) -> PathFields:
     if ends is None:
         return PathFields(0, -1, -1)
     more = ends[1] - ends[0]
-    turns = seen.moved(-ends[0], -ends[1]) if len(seen.ends) > 1 else None
-    return PathFields(seen.jump, least + more, most + more, turns)
+    phases = seen.moved(-ends[0], -ends[1]) if len(seen.ends) > 1 else None
+    return PathFields(seen.jump, least + more, most + more, phases)
 
 
-def _bounds(turns: Periodic) -> tuple[Number, Number, Number]:
+def _bounds(phases: Periodic) -> tuple[Number, Number, Number]:
     """Return the pace of alternating units, and how much less and more some of them
     see.
     """
-    pace = divide(turns.jump, len(turns.ends))
-    ends = [(e[0] - n * pace, e[1] - n * pace) for n, e in enumerate(turns.ends) if e]
+    pace = divide(phases.jump, len(phases.ends))
+    ends = [(e[0] - n * pace, e[1] - n * pace) for n, e in enumerate(phases.ends) if e]
     firsts, lasts = zip(*ends, strict=True) if ends else ((0,), (0,))
     return pace, min(lasts) - max(firsts), max(lasts) - min(firsts)
 
@@ -847,7 +862,7 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
             if own[n] != units:
                 # The only unit along an axis is repeated for all units.
                 span = PathFields(0, _extent(span, 1, min), _extent(span, 1, max))
-            key = span.jump, span.turns
+            key = span.jump, span.phases
             if key in found:
                 _, low, high, _ = found[key]
                 least, most = min(span.least, low), max(span.most, high)
@@ -867,9 +882,9 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
 
 def _evened(span: PathFields) -> PathFields:
     """Return a span without alternation that bounds one with it."""
-    if span.turns is None:
+    if span.phases is None:
         return span
-    pace, low, high = _bounds(span.turns)
+    pace, low, high = _bounds(span.phases)
     return PathFields(pace, span.least + low, span.most + high)
 
 

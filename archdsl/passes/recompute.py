@@ -16,9 +16,9 @@ class Part(NamedTuple):
     """A part that is run again as a whole.
 
     Attributes:
-        path: of the block or group.
-        places: of its layers in the graph.
-        reads: values it reads that it does not make: all that is kept of it.
+        path: the path of the block or group.
+        places: the places of its layers in the graph.
+        reads: values from outside that it reads: only these are kept.
     """
 
     path: str
@@ -58,7 +58,8 @@ def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:
     These are the calls of blocks that stand in no other block: what a person wraps in
     `torch.utils.checkpoint`. A network without any has its named groups instead, such
     as the features and the classifier of VGG. Layers outside are kept as usual, and a
-    part for which autograd keeps nothing is not recomputed.
+    part for which autograd keeps nothing is not recomputed. Neither is one with a layer
+    that would not compute the same again, as `Layer.advances` says.
 
     Args:
         graph: the network.
@@ -67,8 +68,9 @@ def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:
     places = {node.output: at for at, node in enumerate(graph.nodes)}
     found = []
     for group in _groups(graph.network.root, nested):
-        inside = [places[step.output] for step in group.steps()]
-        if inside:
+        steps = list(group.steps())
+        inside = [places[step.output] for step in steps]
+        if inside and not any(step.op.advances for step in steps):
             span = range(inside[0], inside[-1] + 1)
             read = dict.fromkeys(v for at in span for v in graph.nodes[at].inputs)
             outside = [v for v in read if places.get(v, -1) < span.start]

@@ -50,8 +50,8 @@ class Roofline(NamedTuple):
 
     Each layer is one kernel that reads its operands from memory and writes its results
     there, as when torch runs it eagerly: layers are not fused, and do not overlap.
-    Nothing that runs in this way is faster on the device. How much slower a real kernel
-    is differs between kernels.
+    Nothing that runs in this way is faster on the device. How much slower real kernels
+    are differs from kernel to kernel.
 
     Attributes:
         device: the device.

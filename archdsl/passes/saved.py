@@ -1,4 +1,4 @@
-"""What autograd keeps of each layer until its backward pass."""
+"""The tensors that autograd keeps for each layer until its backward pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
     Attributes:
         values: values of the graph, each with its role for the layer.
         own: size of tensors that are created only to be kept.
-        what: what these are, such as ``mask``.
+        what: a word for these, such as ``mask``.
         trained: whether the layer has parameters, which are kept in any case.
     """
 
@@ -91,6 +91,8 @@ def kept(
         if node.op.gathers and node.inputs[0] in gaps:
             copied = saved.own_elements + count(node.input_shapes[0])
             saved = saved._replace(input=False, own_elements=copied, what="copy")
+        if node.inputs[0] not in known:
+            saved = saved._replace(batch_tracked=0)
         values, products = _values(node, saved, known)
         each = item if items is None else items[node.output]
         own = own_size(saved, each, item) + products * each * SAMPLE
@@ -111,7 +113,8 @@ def own_size(saved: Saved, item: int, params: int | None = None) -> int:
     wide = max(item, 4)
     each = saved.own_elements * item + saved.own_params * params + saved.own_bytes
     each += saved.own_floats * wide
-    once = saved.batch_elements * item + saved.batch_params * params
+    once = (saved.batch_elements + saved.batch_tracked) * item
+    once += saved.batch_params * params
     return each * SAMPLE + once + saved.batch_floats * wide
 
 

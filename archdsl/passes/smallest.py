@@ -25,10 +25,10 @@ from archdsl.values import (
 
 from .receptive import windows
 
-# What a window says that does not fit. Sizes never shrink where the input grows, so
-# below such a size everything fails.
+# The code of a window that is larger than its input. Sizes never shrink as the input
+# grows, so if it fails, all smaller sizes fail, too.
 _WINDOW: Final = "A0303"
-# How many sizes are tried one by one if those that fit are not consecutive.
+# The number of sizes that are tried one by one if those that fit are not consecutive.
 _MOST_TRIED: Final = 512
 
 
@@ -36,7 +36,7 @@ class SizeFailure(NamedTuple):
     """A layer that refuses a size of the input.
 
     Attributes:
-        size: of the first input, along each spatial axis.
+        size: the size of the first input, along each spatial axis.
         layer: path of the layer.
         message: its error message.
         side: -1 if the size is too small, 1 if it is too large, and 0 if it is neither,
@@ -85,7 +85,7 @@ class Smallest(NamedTuple):
     """The smallest input that a network accepts.
 
     Attributes:
-        size: of the first input, along each spatial axis.
+        size: the size of the first input, along each spatial axis.
         along: the sizes that fit along each axis.
         built: the smallest input that the network can be built for. It then has other
             weights where these depend on the size, and includes its auxiliary heads.
@@ -157,7 +157,7 @@ def smallest(
 
 
 def _alone(fit: _Fit, given: Shape, axis: int) -> _Try:
-    """Return what says why a size along one axis fails, with the others as given."""
+    """Return a function that says why a size along one axis fails on its own."""
     return lambda n: fit((*given[:axis], n, *given[axis + 1 :]))
 
 
@@ -178,7 +178,7 @@ def _firsts(fit: _Fit, given: Shape) -> tuple[Shape, Shape]:
 # ---- one size -------------------------------------------------------------------
 
 
-# The sizes of a map, or the features of a vector; what channels there are does not
+# The sizes of a map, or the features of a vector; the number of channels does not
 # depend on the input's size.
 _Extent = tuple[int, ...]
 
@@ -225,7 +225,7 @@ class _Fit:
         return any(part.weights is not None for part in self._parts)
 
     def __call__(self, size: tuple[int, ...]) -> SizeFailure | None:
-        """Return what fails for a size of the first input, or None."""
+        """Return the failure for a size of the first input, or None."""
         if size not in self._tried:
             self._tried[size] = self._try(size)
         return self._tried[size]
@@ -398,9 +398,9 @@ def _first(fails: _Try, given: int, guess: int = 1) -> int:
 
 
 def _probes(period: int) -> list[int]:
-    """Return steps that make every map odd or even that is halved or not.
+    """Return distances between sizes to try: after each halving, some are odd.
 
-    Branches that are halved in different ways agree at some sizes only.
+    Branches that are halved in different ways only agree at some sizes.
     """
     bits = period.bit_length()
     return [1, 2, int("01" * bits, 2) % 2**bits, int("10" * bits, 2) % 2**bits]
@@ -420,7 +420,7 @@ def _sizes(
         fails: says why a size does not fit.
         first: the smallest that does.
         given: the size that the network was made for.
-        period: how many sizes tell in what steps those that fit recur; 0 if all fit.
+        period: an upper bound of the step at which sizes that fit recur; 0 if all fit.
         cut: whether twice the sizes given do not fit.
         guess: the sizes that fit along the other axis, which are tried first.
     """
@@ -456,7 +456,7 @@ def _recurs(fails: _Try, first: int, guess: Sizes) -> bool:
 
 
 def _recurrence(fits: Sequence[bool]) -> tuple[int | None, int]:
-    """Return in what steps sizes recur, and how many of them in each step."""
+    """Return the step at which sizes recur, and how many fit in each step."""
     if all(fits):
         return 1, 1
     run = fits.index(False)
@@ -473,7 +473,7 @@ def _last(fails: _Try, given: int, steady: bool) -> int | None:
     Args:
         fails: says why a size does not fit.
         given: the size that the network was made for.
-        steady: whether nothing fits again behind the first size that does not.
+        steady: whether no size beyond the first that does not fit fits again.
     """
 
     def beyond(size: int) -> bool:

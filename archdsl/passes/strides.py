@@ -13,7 +13,7 @@ class Gaps(NamedTuple):
     """Values that are not contiguous, by their numbers.
 
     Attributes:
-        inside: values in the memory of another one that are not contiguous.
+        inside: values that are not contiguous, since they lie in another one's memory.
         copied: values that are normally views, but copies here, since no view can have
             their shape: a flattened crop.
     """

@@ -33,7 +33,12 @@ class TapeEntry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
-        late: bytes of those whose gradient comes after that of its output is gone.
+        before: size of what is allocated in its place before its output exists.
+        after: size of what it allocates in the backward pass after the gradient of its
+            output is freed, and still keeps; 0 if it allocates nothing then.
+        last: the same after the gradients of its inputs have been summed.
+        late: bytes of those whose gradient is allocated after the output's gradient is
+            freed.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
     """
@@ -53,6 +58,9 @@ class TapeEntry(NamedTuple):
     shares: bool
     weights: int
     late: int
+    before: int = 0
+    after: int = 0
+    last: int = 0
     products: tuple[TapeEntry, ...] = ()
 
     @property
@@ -159,9 +167,10 @@ def _entry(
     asked = tuple([value in differentiated for value in node.inputs])
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
-    forward = scratch.forward * sample
-    # Where nothing is kept, tensors that training would keep are freed at once.
+    forward = scratch.forward * sample + scratch.batch_forward * item
+    # If nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
+    still = op.saved(shapes, shape).batch_params * item
     once = own
     if scratch.inference is not None:
         once = scratch.inference * sample + scratch.batch_inference * item
@@ -184,6 +193,9 @@ def _entry(
         op.shares_gradient(shapes, shape),
         weights,
         scratch.late * item,
+        scratch.batch_before * item,
+        scratch.after * sample + still if scratch.after else 0,
+        scratch.batch_late * item + still if scratch.batch_late else 0,
     )
 
 

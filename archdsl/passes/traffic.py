@@ -51,11 +51,12 @@ def traffic(
     Args:
         node: the layer.
         batch: samples in the batch.
-        dtype: of parameters, buffers and activations; counters are 64-bit integers.
+        dtype: data type of parameters, buffers and activations; counters are 64-bit
+            integers.
         training: whether the mode is that of training.
 
     Raises:
-        ValueError: if the dtype is none.
+        ValueError: if there is no such dtype.
     """
     item = item_bytes(dtype)
     op, shapes = node.op, node.input_shapes

@@ -1,4 +1,4 @@
-"""What a sweep varies: named axes, each with its values."""
+"""The axes of a sweep: what it varies by name, each with its values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TooMany(ValueError):
 
 
 class Axis(NamedTuple):
-    """One thing that varies.
+    """A parameter, input or preset that varies.
 
     Attributes:
         name: name of a parameter of the network, or ``input`` or ``preset``.

@@ -28,11 +28,11 @@ from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 from .axes import INPUT, PRESET, Axis, indices, shown_point
-from .views import DepthEye, FieldEye
+from .figure_cache import DepthCache, ReceptiveFieldCache
 from .where import Condition
 
 FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
-# Those that need no graph, and so take no time to speak of.
+# Those that need no graph, and so take hardly any time.
 QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "graph")
 
 # The figures of a point, None where one has no value or was not needed; or the code
@@ -54,7 +54,7 @@ class Task(NamedTuple):
         figures: the figures to compute.
         condition: text of a condition that needs no graph. Points that do not
             satisfy it are not analysed further.
-        trained: figures of training, which come behind the others in a row.
+        trained: figures of training, which come after the others in a row.
     """
 
     module: LoadedFile
@@ -74,7 +74,7 @@ class Task(NamedTuple):
 
 
 class Evaluator:
-    """Computes rows, one after the other, and keeps what they share."""
+    """Computes rows, one after the other, and caches the results that they share."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -88,7 +88,7 @@ class Evaluator:
         self._quick = [name for name in task.figures if name in QUICK]
         self._needs_graph = len(self._quick) < len(task.figures)
         self._how = checked(Setting(**task.setting))
-        self._depths, self._fields = DepthEye(), FieldEye()
+        self._depths, self._fields = DepthCache(), ReceptiveFieldCache()
 
     def row(self, point: int) -> PointRow:
         """Return the figures of a point."""
@@ -170,12 +170,15 @@ def _number(figure: Figure, analysis: Analysis | Totals) -> int | None:
 class Totals:
     """The figures of an `Analysis` that need no graph, under the same names.
 
-    What needs the graph is refused, so that no figure can be computed from less than it
-    depends on.
+    It has no figures that need the graph, so none can be computed from incomplete data.
     """
 
     def __init__(
-        self, counts: LayerCounts, setting: Setting, depths: DepthEye, fields: FieldEye
+        self,
+        counts: LayerCounts,
+        setting: Setting,
+        depths: DepthCache,
+        fields: ReceptiveFieldCache,
     ) -> None:
         self._counts = counts
         self._setting = setting

@@ -14,7 +14,7 @@ from .figures import PointRow
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
 
-# What can differ between a journal and the present run, in the user's words.
+# Differences between a journal and the present run, as messages name them.
 _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",

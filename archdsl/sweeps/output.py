@@ -174,7 +174,7 @@ def _draw(axes: Any, sweep: Sweep) -> None:
 
 
 def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
-    """Yield points that are drawn alike, with what is said of them, and their look."""
+    """Yield groups of points with the same style, with their label and the style."""
     fitting = {point.number for point in sweep.fitting}
     points = [point for point in sweep.points if not point.error]
     yield (

@@ -24,7 +24,7 @@ class Point:
         number: index of the point in the product of all axes, from 0.
     """
 
-    # There can be millions, so nothing that can be computed from these is stored.
+    # There can be millions of points, so nothing that can be computed is stored.
     __slots__ = ("_row", "_task", "number")
 
     def __init__(self, number: int, task: Task, row: PointRow) -> None:

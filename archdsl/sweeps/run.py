@@ -15,12 +15,12 @@ from .figures import Evaluator, PointRow, Task
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-# Points per task of a process; also how many an interrupted run can lose for each.
+# Points per task of a process; an interrupted run can lose as many for each process.
 CHUNK: Final = 50
 CLUSTER_CHUNK: Final = 500
 # Starting processes takes some tenths of a second, too long for short sweeps.
 _PATIENCE: Final = 1.0
-# New objects before the collector looks for garbage, and generations.
+# Thresholds of the garbage collector: new objects before a collection, and generations.
 _COLLECT: Final = (100_000, 20, 100)
 
 
@@ -72,15 +72,14 @@ def chunks_of(points: Sequence[int], known: Any, size: int) -> list[PointChunk]:
 def here(task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
     """Compute chunks in this process, in order."""
     evaluator = Evaluator(task)
-    for chunk in chunks:
-        with _patient_collector():
-            rows = [evaluator.row(point) for point in chunk.points]
-        yield chunk, rows
+    with _patient_collector():
+        for chunk in chunks:
+            yield chunk, [evaluator.row(point) for point in chunk.points]
 
 
 @contextmanager
 def _patient_collector() -> Iterator[None]:
-    """Let the collector run less often, since most objects made here stay alive."""
+    """Run the garbage collector less often: most objects made here stay alive."""
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT)
     try:

@@ -1,8 +1,8 @@
 """Trains the points of a sweep, one after the other, and stops those that fall behind.
 
-Which ones these are, a pruner of Optuna decides. A run keeps its metrics and states in
-a folder of its own, so a sweep that was interrupted goes on in the middle of a run, and
-the reports of earlier runs are replayed to the pruner.
+A pruner of Optuna decides which ones these are. Each run keeps its metrics and states
+in a folder, so an interrupted sweep continues in the middle of a run, and the reports
+of earlier runs are replayed to the pruner.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from .run import Done, PointChunk
     from .where import Condition
 
-# What is known of a point when it has been trained, and what it is.
+# The figures of a trained point, with explanations.
 TRAINED: Final[Mapping[str, str]] = {
     "accuracy": "share of test images classified correctly after the last epoch",
     "epochs": "epochs that the point was trained for; fewer if it was stopped early",
 }
-# Of the runs that reach a rung, one in this many continues (Li et al. 2020, "A system
-# for massively parallel hyperparameter tuning"; Optuna keeps more while there are few).
+# Of the runs that reach a rung of successive halving, one in this many continues (Li et
+# al. 2020, "A system for massively parallel hyperparameter tuning"; Optuna keeps more
+# while there are few).
 _KEEPS: Final = 3
 _NOT_FINITE: Final = "A1106"
 
@@ -48,8 +49,8 @@ class Training(NamedTuple):
     Attributes:
         recipe: how each is trained.
         data: the images, as `archdsl.backends.training.load` takes them.
-        pruner: what stops points that fall behind: `halving`, `hyperband`, `median` or
-            `none`.
+        pruner: the rule that stops points that fall behind: `halving`, `hyperband`,
+            `median` or `none`.
         seed: decides weights, order and augmentation, for all points alike.
         folder: a folder for the runs; they are not kept without one.
         processor: ``cpu``, ``cuda`` or ``auto``.
@@ -71,7 +72,7 @@ class Training(NamedTuple):
                 rmtree(_run(self.folder, point), ignore_errors=True)
 
     def about(self) -> list[Any]:
-        """Return what decides the result, as plain data."""
+        """Return everything that determines the result, as plain data."""
         recipe = self.recipe.model_dump(mode="json", exclude={"about", "source"})
         return [recipe, self.data, self.pruner, self.seed]
 
@@ -84,10 +85,10 @@ class Trainers:
     """Computes rows by training: a `Runner`.
 
     Args:
-        training: how.
+        training: how the points are trained.
         points: the numbers of all points of the sweep.
-        where: condition that a point must satisfy to be trained. If it is about what
-            training finds, all are trained.
+        where: condition that a point must satisfy to be trained. If it is about figures
+            of training, all are trained.
 
     Raises:
         MissingExtra: if Optuna is not installed.
@@ -131,7 +132,7 @@ class Trainers:
                 yield chunk, rows
 
     def _recall(self, folder: Path, ahead: set[int]) -> None:
-        """Tell the pruner what the runs of an earlier part of the sweep reported."""
+        """Replay the reports of an earlier part of the sweep to the pruner."""
         from archdsl.backends.training.folder import read_metrics
 
         for point in self._points:

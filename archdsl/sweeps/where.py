@@ -16,10 +16,10 @@ from archdsl.syntax.parser import check_characters, check_nesting, parse_express
 from archdsl.values import show_shape
 
 _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-# Not a part of a name, of sizes such as 3x3, or of another number.
+# A number that is not part of a name, of sizes such as 3x3, or of another number.
 _NUMBER = re.compile(r'"[^"]*"|(?<![\w.])(\d[\d_]*(?:\.\d+)?)([kKMGT]?)(?![\w.])')
 _HIDDEN: Final = "number_of_the_condition_"
-# More digits than any figure has, and fewer than Python refuses to read.
+# More digits than any figure has, and fewer than Python's limit for reading integers.
 _MAX_DIGITS: Final = 100
 # Larger numbers would only cost time.
 _MAX_NUMBER: Final = 10**300
@@ -71,7 +71,8 @@ class Condition:
     def __init__(self, text: str) -> None:
         self.text = text
         self._numbers: dict[str, int | float] = {}
-        # By how much the text behind a place of the parsed one is longer as written.
+        # For places in the parsed text: by how much the written text before them is
+        # longer.
         self._shifts: list[tuple[int, int]] = []
         self._expr = self._parse(text)
         names, words = self._names()

@@ -218,7 +218,7 @@ _STYLES: Final = (
 
 
 class _Lines:
-    """Lines in the making; comments behind them do not count for their width."""
+    """Unfinished lines; comments after them do not count for their width."""
 
     def __init__(self, indent: int) -> None:
         self.done: list[str] = []

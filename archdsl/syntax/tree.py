@@ -296,8 +296,8 @@ class Init(SyntaxNode):
 
     Attributes:
         kind: word of the layer kind; empty where one layer is meant.
-        path: of that layer, or of what the layers of the kind stand in, without the
-            `@`; empty where all of the kind are meant.
+        path: the path of that layer, or of what the layers of the kind stand in,
+            without the `@`; empty where all of the kind are meant.
         settings: tensors and how they start.
         span: where it stands.
     """

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.spectral import within
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
     Inner,
@@ -28,8 +29,8 @@ from archdsl.values import (
 from .flow import Flows
 from .functions import Module, ShapedCall, called_by, find, parameter_names
 
-# As a submodule; as a function of torch in `forward`; or as a method of the tensor,
-# such as `mean`, which no tool counts.
+# How a step is written: as a submodule, as a torch function in `forward`, or as a
+# method of the tensor, such as `mean`, which no tool counts.
 CallForm = Literal["module", "function", "method"]
 
 
@@ -107,11 +108,12 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         form = node.op.torch(node.input_shapes, node.shape)
         text = f"{form.function} {form.helper}"
         changed = node.inputs[0] in found
-        module = find(form.module.name) if form.module is not None else None
+        module = form.module and find(within(form.module).name)
         if isinstance(module, Module) and module.ordered:
             changed = False
         elif "F.layer_norm(" in text:
-            changed = True  # it permutes what the norm has made contiguous
+            # The permutation follows the norm, whose output is contiguous.
+            changed = True
         elif ".permute(" in text:
             changed = not changed
         if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
@@ -150,14 +152,19 @@ def _modules(
     from .forms import base, callees
 
     assert torch.module is not None
-    first = torch.module.name
+    made = within(torch.module)
     derived = base(torch.helper) if torch.helper else ""
+    if made is not torch.module:
+        # It makes a class that derives from the module's, with parts that own the
+        # tensors; what these compute, no tool counts.
+        derived, tensors = made.name, ()
+    first = made.name
     known = not torch.origin
-    # The module after that of a global pool removes the axes of its single unit.
+    # After the module of a global pool, another one removes the spatial axes.
     between = output
     if torch.then and sizes(input):
         between = (channels(input), *ones(len(sizes(input))))
-    arguments = _arguments(torch.module)
+    arguments = _arguments(made)
     call = ShapedCall(first, arguments, input, between, tensors, derived)
     rest = [ShapedCall(c.name, _arguments(c), between, output) for c in torch.then]
     functions: tuple[ShapedCall, ...] = ()
@@ -189,7 +196,7 @@ def _arguments(call: TorchCall) -> Mapping[str, Any]:
 def _calls(
     names: tuple[str, ...], arguments: Mapping[str, Any], input: Shape, output: Shape
 ) -> tuple[ShapedCall, ...]:
-    """Return calls of functions, and the calls that these make."""
+    """Return calls of functions, and the calls that these functions make."""
     calls = tuple([ShapedCall(name, arguments, input, output) for name in names])
     if "F.local_response_norm" in names:
         calls += _normalisation_of_responses(arguments["size"], input)
@@ -197,7 +204,7 @@ def _calls(
 
 
 def _normalisation_of_responses(size: int, input: Shape) -> tuple[ShapedCall, ...]:
-    """Return how torch composes it: squares, a padded pool, a scale and a sum."""
+    """Return the calls of a local response norm: square, padded pool, scale, sum."""
     padded = (input[0] + size - 1, *input[1:])
     return (
         ShapedCall("Tensor.mul", {}, input, input),

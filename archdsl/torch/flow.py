@@ -148,7 +148,7 @@ class Flows:
         """Return the arguments of a group's class."""
         known = self._slots.get(id(group))
         if known is None:
-            # A projection is not a namespace, and is handled alone.
+            # A projection is not a namespace, and is handled by itself.
             alike = self._alike[group.path] if group.role in OWNERS else [group]
             shapes = {len([*_parts(one)]) for one in alike}
             self._find_slots(alike if len(shapes) == 1 else [group])
@@ -454,7 +454,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
         if op.again:
             return False  # a Sequential would contain its weights twice
         if "." in op.node.name:
-            return False  # it would contain the container, which cannot be called
+            return False  # it would contain a container that cannot be called
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):

@@ -15,7 +15,7 @@ from archdsl.ir.graph import Graph, Node
 
 
 class Frames(NamedTuple):
-    """What the calls of a network's modules keep alive.
+    """How long the calls of a network's modules keep values alive.
 
     Attributes:
         until: for every value, the place of the node after which the program no longer

@@ -21,8 +21,8 @@ def tracked(graph: Graph) -> frozenset[int]:
 def gradient_values(graph: Graph) -> frozenset[int]:
     """Return the values whose gradient the backward pass of training computes.
 
-    These are what some output of training depends on, and what itself depends on a
-    parameter. A layer that reads only the shape of an input passes no gradient to it.
+    These are the values that depend on a parameter and that some output of training
+    depends on. A layer that reads only the shape of an input passes no gradient to it.
     """
     used = set(graph.outputs(training=True))
     for node in reversed(graph.nodes):

@@ -1,4 +1,4 @@
-"""Networks made of networks: each transformation is a class whose fields are options.
+"""Transformations of networks: each is a class whose fields are its options.
 
 from archdsl.transforms import pipeline
 
@@ -9,6 +9,7 @@ weights = deploy.weights(trained, state)
 
 from archdsl.transforms.as_modules import AsModules
 from archdsl.transforms.backbone import Backbone, CannotCut
+from archdsl.transforms.bake_weights import BakeWeights
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -32,6 +33,7 @@ __all__ = [
     "PASSES",
     "AsModules",
     "Backbone",
+    "BakeWeights",
     "CannotCut",
     "FoldNorms",
     "FoldNormsAhead",

@@ -1,4 +1,4 @@
-"""Layers become modules that would be calls of functions."""
+"""Layers that would be function calls become modules."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from archdsl.transforms.base import Transformation
 class AsModules(Transformation):
     """Emit a module for each layer that torch has one for, as if it had a label.
 
-    Forward hooks then see activations, pools and dropouts, as libraries that explain
-    what a network sees require: Captum's DeepLift and guided backpropagation replace
-    the gradient of `nn.ReLU`, and know nothing of `F.relu`. The state_dict stays as it
-    is, as only layers without weights can be functions.
+    Forward hooks then see activations, pools and dropouts. Libraries that explain a
+    network's decisions require that: Captum's DeepLift and guided backpropagation
+    replace the gradient of `nn.ReLU`, but cannot replace that of `F.relu`. The
+    state_dict does not change, since only layers without weights can be functions.
     """
 
     def rewrite(self, network: Network) -> Network:

@@ -1,4 +1,4 @@
-"""A network cut to the features that it computes on its way."""
+"""A network cut down to some of the features that it computes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,31 @@ from archdsl.ir.prune import prune
 from archdsl.transforms.base import Transformation, plain
 from archdsl.values import sizes
 
-# A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
-# smaller, as padding is not always there: 13x13 of 224x224 are a stride of 16.
+# A map of 7x7 has the stride 32 of an input of 224x224. A layer without padding makes
+# maps a little smaller than that: 13x13 still counts as a stride of 16.
 _NEAR = 0.25
 
 
 class CannotCut(ValueError):
-    """A network has no such part, or none that it can be cut at."""
+    """A network has no such part, or cannot be cut there."""
 
 
 @dataclass(frozen=True)
 class Backbone(Transformation):
-    """Make the features at some parts the outputs, and leave out what none of them
-    needs.
+    """Make the features at some parts the outputs, and remove what none of them needs.
 
-    What remains keeps its path, and so its keys in checkpoints. Outputs are named after
-    the parts, with ``_`` for each dot.
+    Layers that remain keep their paths, and so their keys in checkpoints. Outputs are
+    named after the parts, with ``_`` for each dot.
 
-    A container of the network's own may be opened for that, such as a `seq` of all
-    features, and a container in this one may not: its parts could not keep their keys.
+    For that, a container directly in the network can be opened, such as a `seq` of all
+    features. A container inside this one cannot: its parts could not keep their keys.
 
     Attributes:
         taps: paths of layers and blocks, in the order of the outputs.
-        strides: strides whose last maps become outputs, too, such as ``(8, 16, 32)``:
-            of each the last one in the network, at the end of a block where there is
-            one.
-        head: whether the network continues after its last map. Without it, that map is
-            an output, after the others.
+        strides: strides such as ``(8, 16, 32)``: the last map of each stride becomes an
+            output, too, at the end of a block if there is one.
+        head: whether the layers after the last map are kept. If not, that map is an
+            output, after the others.
     """
 
     taps: tuple[str, ...] = ()
@@ -85,7 +83,7 @@ def _name(node: Step | Group) -> str:
 
 
 def _nodes(group: Group) -> Iterator[Step | Group]:
-    """Yield all layers, and parts that own names, in order."""
+    """Yield all layers, and all groups that are namespaces, in order."""
     for child in group.children:
         if isinstance(child, Step):
             yield child
@@ -131,7 +129,7 @@ def _own_parts(group: Group) -> list[Step | Group]:
 
 
 def _at_stride(network: Network, stride: int) -> Step | Group:
-    """Return the last part, of the outermost ones that there are, with a stride."""
+    """Return the last part with a stride, among the outermost ones that have it."""
     whole = sizes(network.inputs[0].shape)
     seen: set[int] = set()
     for level in _levels(network):
@@ -152,13 +150,13 @@ def _at_stride(network: Network, stride: int) -> Step | Group:
 
 
 def _stride(whole: Sequence[int], node: Step | Group) -> float:
-    """Return how many times smaller a map is than the input; inf if not on all axes."""
+    """Return by how much a map is smaller than the input; inf if axes differ."""
     own = [a / b for a, b in zip(whole, sizes(node.shape), strict=True)]
     return own[0] if max(own) < 2**_NEAR * min(own) else inf
 
 
 def _last_map(network: Network) -> Step | Group:
-    """Return the last of the network's own parts that gives a map of several units."""
+    """Return the last direct part of the network whose output has several positions."""
     parts = _own_parts(network.root)
     parts = [node for node in parts if any(n > 1 for n in sizes(node.shape))]
     if not parts:
@@ -170,7 +168,7 @@ def _last_map(network: Network) -> Step | Group:
 
 
 def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step | Group]:
-    """Yield a group's parts; what keeps a wanted value inside gives its own parts.
+    """Yield a group's parts; one that contains a wanted value is replaced by its own.
 
     Only the output of an owner can leave it.
     """
@@ -193,7 +191,7 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
 
 
 def _moved(node: Step | Group, prefix: str) -> Step | Group:
-    """Return a part moved up to its owner's owner; its path stays."""
+    """Return a part moved up to its owner's owner; its path does not change."""
     node = _without_names(node)
     made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
     if "." in node.name or "." in prefix:
@@ -215,9 +213,9 @@ def _moved(node: Step | Group, prefix: str) -> Step | Group:
 
 
 def _without_names(node: Step | Group) -> Step | Group:
-    """Return a part with plain numbers, as its owner's parameters are out of sight.
+    """Return a part with plain numbers, since its owner's parameters are out of scope.
 
-    Those inside of a block are about its own parameters, and stay.
+    Numbers inside a block keep their expressions, as these use its own parameters.
     """
     if isinstance(node, Step):
         made: dict[str, Any] = {

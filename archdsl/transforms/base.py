@@ -1,4 +1,4 @@
-"""What all transformations have in common."""
+"""The base class of transformations, and what several of them need."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from archdsl.transforms.recipe import TensorOrigin, as_before, followed
 
 @dataclass(frozen=True)
 class Transformation:
-    """A way to make one network of another; its fields are its options.
+    """A way to make one network from another; its fields are its options.
 
-    Parts that remain keep their paths, so that their weights fit.
+    Parts that remain keep their paths, and so their keys in checkpoints.
     """
 
     def apply(self, network: Network) -> Network:
-        """Return the network that it makes; the given one stays as it is.
+        """Return the transformed network; the given one is not changed.
 
         Raises:
-            archdsl.ir.verify.InvalidNetwork: if that is no valid network, which is a
-                mistake of the transformation.
+            archdsl.ir.verify.InvalidNetwork: if the result is not a valid network,
+            which is a bug in the transformation.
         """
         made = self.rewrite(network)
         return made if made is network else verify(made)
 
     def rewrite(self, network: Network) -> Network:
-        """Return the network, not verified yet."""
+        """Return the transformed network, not yet verified."""
         raise NotImplementedError
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensor of the network that it makes comes from which before.
+        """Return from which old tensors each tensor of the transformed network comes.
 
         Args:
-            network: the one that is given to `apply`.
+            network: the network before it is transformed.
         """
         return as_before(self.rewrite(network))
 
     def weights(self, network: Network, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the `state_dict` of the network that it makes.
+        """Return the `state_dict` of the transformed network.
 
-        What is computed is computed in double precision, and rounded once. Tensors that
-        the state does not have, such as those that only training needs, are left out.
+        New tensors are computed in double precision, and rounded once. Tensors that the
+        state does not have, such as those that only training needs, are left out.
 
         Args:
-            network: the one that is given to `apply`.
-            state: its `state_dict`, of torch tensors or NumPy arrays, which stays as it
-                is.
+            network: the network before it is transformed.
+            state: its `state_dict`, of torch tensors or NumPy arrays, which is not
+                changed.
 
         Raises:
             KeyError: if the state has one tensor of a layer whose weights change, but

@@ -1,4 +1,4 @@
-"""Batch norms become part of the layers before them."""
+"""Batch norms are folded into the layers before them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class FoldNorms(Transformation):
     """Fold each batch norm into the convolution or `linear` that it follows.
 
     In inference a batch norm multiplies each channel by a number and adds another,
-    which the weight and the bias of the layer before it can do as well. So the network
-    is for inference: trained further, it has no norms.
+    which the weight and the bias of the layer before it can do as well. The network is
+    then for inference: if it were trained further, it would lack its norms.
 
-    A norm stays if something else reads what it reads, if that is an output, or if
-    another kind of layer makes it. Layers with shared weights are folded if the same
-    norm follows them wherever they stand. In a `seq`, an `identity` takes the norm's
-    place, so that what follows keeps its name.
+    A norm stays if its input is also read by another layer, is an output, or comes from
+    another kind of layer. Layers with shared weights are folded if the same norm
+    follows them wherever they stand. In a `seq`, an `identity` takes the norm's place,
+    so that what follows keeps its name.
     """
 
     def rewrite(self, network: Network) -> Network:
@@ -34,7 +34,7 @@ class FoldNorms(Transformation):
         return without_layers(network, [s for s in steps if s.path in norms], ops)
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensors come from which."""
+        """Return from which old tensors each new one comes."""
         steps = {step.path: step for step in network.steps()}
         found = as_before(self.rewrite(network))
         for layer, norm in foldable(network).items():
@@ -51,7 +51,7 @@ def foldable(network: Network) -> dict[str, str]:
         readers.update(step.inputs)
         made[step.output] = step
         uses[step.path].append(step)
-    # For each norm the layer before it, at each of its uses; None where there is none.
+    # For each norm, the layer before each of its uses; None where there is none.
     before: defaultdict[str, set[str | None]] = defaultdict(set)
     behind: defaultdict[str, set[str]] = defaultdict(set)
     for step in network.steps():
@@ -78,7 +78,7 @@ def foldable(network: Network) -> dict[str, str]:
 
 
 def _folded(layer: Step, norm: Step) -> dict[str, TensorOrigin]:
-    """Return where weight and bias come from of a layer that does what a norm did."""
+    """Return the origins of a layer's weight and bias that include a norm."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)

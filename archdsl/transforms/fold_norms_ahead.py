@@ -1,4 +1,4 @@
-"""Batch norms become part of the layers behind them, where that is exact."""
+"""Batch norms are folded into the layers after them, where that is exact."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from archdsl.transforms.recipe import TensorOrigin, as_before
 class FoldNormsAhead(Transformation):
     """Fold each batch norm into the convolution or `linear` that alone reads it.
 
-    That is for norms that `FoldNorms` leaves, as no such layer is before them. The
-    layer behind multiplies its input channels by the norm's factors, and its bias takes
-    what the norm adds. With padding that would not be exact: zeros around the map are
-    not what the norm makes of zeros. So norms before padded convolutions stay, and so
-    do those of layers with shared weights. The network is for inference.
+    This is for norms that `FoldNorms` leaves because no such layer comes before them.
+    The weights of the layer after the norm are multiplied by the norm's factors, one
+    for each input channel, and its bias absorbs what the norm adds. With padding, this
+    would not be exact: the layer pads with zeros, but the norm would have mapped zeros
+    to its shift. So norms before padded convolutions stay, and so do those before
+    layers with shared weights. The network is then for inference.
     """
 
     def rewrite(self, network: Network) -> Network:
@@ -30,7 +31,7 @@ class FoldNormsAhead(Transformation):
         return without_layers(network, [norm for norm, _ in pairs], ops)
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensors come from which."""
+        """Return from which old tensors each new one comes."""
         found = as_before(self.rewrite(network))
         for norm, layer in _pairs(network):
             found |= _folded(norm, layer)
@@ -38,7 +39,7 @@ class FoldNormsAhead(Transformation):
 
 
 def _pairs(network: Network) -> list[tuple[Step, Step]]:
-    """Return the norms that can be folded, each with the layer behind it."""
+    """Return the norms that can be folded, each with the layer after it."""
     outputs = {port.value for port in network.outputs}
     readers: defaultdict[int, list[Step]] = defaultdict(list)
     uses: Counter[str] = Counter()
@@ -66,7 +67,7 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
 
 
 def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
-    """Return where weight and bias come from of a layer that does what a norm did."""
+    """Return the origins of a layer's weight and bias that include a norm."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)
@@ -82,7 +83,7 @@ def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
         weight, bias = layer.op.kernel_of(before)
         norms = dict(zip(names, tensors[len(own) :], strict=True))
         factors, sums = norm.op.channel_affine(norms)
-        # For each group of channels its outputs, its inputs, and the kernel.
+        # The axes are groups, outputs of a group, inputs of a group, and the kernel's.
         parts = weight.reshape(groups, -1, *weight.shape[1:])
         aligned = (groups, 1, -1, *(1 for _ in weight.shape[2:]))
         scaled = parts * factors.reshape(aligned)

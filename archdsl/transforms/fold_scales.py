@@ -1,4 +1,4 @@
-"""Factors of channels become part of the layers before them."""
+"""Factors of channels are folded into the layers before them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from archdsl.values import channels, sizes
 class FoldScales(Transformation):
     """Fold factors of channels into the convolution or `linear` that they follow.
 
-    These are a fixed `scale`, as behind the branches of Inception-ResNet, and the
-    trained ones of `layerscale`, as in ConvNeXt. Between both may stand what changes no
-    value in inference, such as `permute` or a dropout. The network is for inference, as
-    its gradients are others.
+    The factors are those of a fixed `scale`, as after the branches of Inception-ResNet,
+    or of a trained `layerscale`, as in ConvNeXt. Layers that change no value in
+    inference, such as `permute` or a dropout, may stand in between. The network is then
+    for inference, since its gradients differ.
 
-    Factors stay where something else reads the values before them, or weights are
+    Factors stay if another layer reads the values before them, or if weights are
     shared.
     """
 
@@ -30,7 +30,7 @@ class FoldScales(Transformation):
         return without_layers(network, [step for _, step in _pairs(network)], {})
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensors come from which."""
+        """Return from which old tensors each new one comes."""
         found = as_before(self.rewrite(network))
         for layer, step in _pairs(network):
             found |= _folded(layer, step)
@@ -38,7 +38,7 @@ class FoldScales(Transformation):
 
 
 def _pairs(network: Network) -> list[tuple[Step, Step]]:
-    """Return the layers that can take factors, each with these."""
+    """Return the layers that factors can be folded into, each with its factors."""
     readers: Counter[int] = Counter(port.value for port in network.outputs)
     uses: Counter[str] = Counter()
     made: dict[int, Step] = {}
@@ -67,14 +67,14 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
 
 
 def _is_still(step: Step) -> bool:
-    """Return whether a layer changes no value in inference, and no channel."""
+    """Return whether a layer changes neither values nor channels in inference."""
     shape = step.input_shapes[0]
     same = channels(shape) == channels(step.shape) and sizes(shape) == sizes(step.shape)
     return same and step.op.aliases(False)
 
 
 def _folded(layer: Step, step: Step) -> dict[str, TensorOrigin]:
-    """Return where weight and bias come from of a layer that multiplies as well."""
+    """Return the origins of a layer's weight and bias that include factors."""
     factors = [
         f"{step.path}.{tensor.name}".rstrip(".")
         for tensor in step.op.tensors(*step.input_shapes)
@@ -83,7 +83,8 @@ def _folded(layer: Step, step: Step) -> dict[str, TensorOrigin]:
     wide = int(channels(layer.shape))
 
     def factor(before: Any, *tensors: Any) -> Any:
-        # Of torch or numpy; each channel has at least one number.
+        # A tensor of torch or an array of numpy, with at least one number for each
+        # channel.
         return step.op.multipliers(before.reshape(-1)[:wide] * 0 + 1, *tensors)
 
     def weight(before: Any, *tensors: Any) -> Any:

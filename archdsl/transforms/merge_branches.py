@@ -22,15 +22,16 @@ from archdsl.values import Kernel, pointwise_kernel
 class MergeBranches(Transformation):
     """Merge convolutions of one input whose results are added into the largest of them.
 
-    A smaller kernel is a larger one with zeros around it, a norm is a kernel of 1x1 on
-    each channel, and so is the input itself. So the units of RepVGG, MobileOne and
-    RepGhost become single convolutions, once `FoldNorms` has folded the norms behind
-    their convolutions. The network is for inference, as norms use running statistics.
+    A smaller kernel equals a larger one with zeros around it. A norm equals a 1x1
+    kernel on each channel, and so does the input itself. So the units of RepVGG,
+    MobileOne and RepGhost become single convolutions, once `FoldNorms` has folded the
+    norms after their convolutions. The network is then for inference, since norms use
+    running statistics.
 
-    A branch is merged if nothing but the sum reads it, and if its kernel lies within
-    that of the largest: strides are the same, and the paddings fit. The largest keeps
-    its path, gets a bias, and has no more to compute than before. In a `seq`, where the
-    parts are named by number, all stays.
+    A branch is merged if only the sum reads it, and if its kernel lies within the
+    largest one: with the same stride, and paddings that fit. The largest convolution
+    keeps its path, gets a bias, and does no more work than before. In a `seq`, whose
+    parts are named by number, nothing is merged.
 
     Source: Ding et al. 2021, "RepVGG: making VGG-style convnets great again", section
     3.3.
@@ -52,7 +53,7 @@ class MergeBranches(Transformation):
         return prune(rewrite(network, ops, gone, left))
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensors come from which."""
+        """Return from which old tensors each new one comes."""
         found = as_before(self.rewrite(network))
         for one in merges(network):
             found |= one.recipe()
@@ -66,7 +67,7 @@ class MergedBranches(NamedTuple):
         total: the sum that reads them.
         target: the convolution that the others are merged into.
         steps: the other layers.
-        itself: how often their input itself is a branch, too.
+        itself: how many branches are the input itself.
     """
 
     total: Step
@@ -113,7 +114,7 @@ class MergedBranches(NamedTuple):
 
 
 def merges(network: Network) -> Iterator[MergedBranches]:
-    """Yield what can be merged, in the order of the sums."""
+    """Yield the branches that can be merged, in the order of the sums."""
     readers: Counter[int] = Counter(port.value for port in network.outputs)
     made: dict[int, Step] = {}
     uses: Counter[str] = Counter()
@@ -141,7 +142,7 @@ def merges(network: Network) -> Iterator[MergedBranches]:
 
 
 def _merged(total: Step, steps: Sequence[Step], itself: int) -> MergedBranches | None:
-    """Return how branches of one input are merged, if two of them can be."""
+    """Return how branches of one input are merged; None if no two of them can be."""
     able = [step for step in steps if step.op.scales]
     if not able:
         return None
@@ -207,7 +208,7 @@ def _embed(weight: Any, kernel: Kernel, into: Any, target: Kernel) -> None:
     each, inner = int(weight.shape[0]) // kernel.groups, int(weight.shape[1])
     for group in range(kernel.groups):
         outs = slice(group * each, (group + 1) * each)
-        # The first input channel of the group, seen from that of the target's group.
+        # The offset of the group's first input channel from that of the target's group.
         first = group % (kernel.groups // target.groups) * inner
         ins = slice(first, first + inner)
         for taps in product(*map(enumerate, places)):
@@ -216,7 +217,7 @@ def _embed(weight: Any, kernel: Kernel, into: Any, target: Kernel) -> None:
 
 
 def _embed_input(into: Any, target: Kernel) -> None:
-    """Add the kernel that gives its input to that of another."""
+    """Add the kernel that outputs its input to that of another."""
     number = int(into.shape[0])
     kernel = pointwise_kernel((number, *target.size), groups=number)
     one = zeros(into, number, 1, *kernel.size) + 1

@@ -23,7 +23,7 @@ from archdsl.transforms.base import (
 from archdsl.transforms.recipe import TensorOrigin, as_before, zeros
 from archdsl.values import Last, Shape, channels
 
-# What the parts of a part can be moved in front of, without asking what else it does.
+# Groups from which a convolution can be moved out, whatever else they contain.
 _OPEN = (*OWNERS, "structure", "branch", "shortcut")
 
 
@@ -31,16 +31,16 @@ _OPEN = (*OWNERS, "structure", "branch", "shortcut")
 class MergeParallel(Transformation):
     """Merge convolutions that read one value with equal windows into one.
 
-    Its channels are those of all of them, and a `slice` gives each what it made, as in
-    Inception, where three convolutions of 1x1 read what flows into a module. Weights
-    are put one after the other, so that results are the same, in training as well.
-    `linear` is merged likewise.
+    It has the channels of all of them, and a `slice` takes out those of each. In
+    Inception, three 1x1 convolutions read the input of each module. Weights are
+    concatenated, so results are the same, in training, too. `linear` layers are merged
+    likewise.
 
-    The convolution is named `merged1` and so on, in the innermost part around them
-    all. What stands in a repeat, is used twice, or has groups of channels stays, and so
-    does what is in a part that reads the value elsewhere, too, or has numbers that
-    depend on the channels of its input. In a `seq`, an `identity` takes the place of
-    what is merged.
+    The new convolutions are named `merged1` and so on, in the innermost part that
+    contains the old ones. A convolution stays if it is in a repeat, is used twice or
+    has groups, or if it is in a part that also reads the value elsewhere, or whose
+    numbers depend on the channels of its input. In a `seq`, an `identity` takes the
+    place of a merged convolution.
     """
 
     def rewrite(self, network: Network) -> Network:
@@ -49,7 +49,7 @@ class MergeParallel(Transformation):
         return _Rewriter(network, found).network() if found else network
 
     def recipe(self, network: Network) -> dict[str, TensorOrigin]:
-        """Return which tensors come from which."""
+        """Return from which old tensors each new one comes."""
         found = as_before(self.rewrite(network))
         for one in joints(network):
             found |= one.recipe()
@@ -60,12 +60,12 @@ class Joint(NamedTuple):
     """Convolutions that become one.
 
     Attributes:
-        path: of the new one.
+        path: path of the new one.
         before: identity of the part that it stands before.
         steps: the convolutions, in order.
-        around: of each the groups that read its slice instead, outermost first.
-        widths: of each its channels, in the names of the owner.
-        reads: channels of what they read, likewise.
+        around: for each, the groups that read its slice instead, outermost first.
+        widths: output channels of each, in terms of the owner's parameters.
+        reads: channels of their input, likewise.
     """
 
     path: str
@@ -77,21 +77,21 @@ class Joint(NamedTuple):
 
     @property
     def op(self) -> Layer:
-        """The convolution that does the work of all."""
+        """The convolution that replaces all of them."""
         bias = any(len(_tensors(step)) > 1 for step in self.steps)
         op = plain_layer(self.steps[0].op)
         return op.replace(width=sum(self.widths), bias=bias)
 
     @property
     def bounds(self) -> Iterator[tuple[int, int]]:
-        """The first channel of each, and the one behind its last."""
+        """For each, its first channel and the one after its last."""
         start = 0
         for width in self.widths:
             yield start, start + width
             start += width
 
     def recipe(self) -> dict[str, TensorOrigin]:
-        """Return where the tensors of the new one come from."""
+        """Return from which old tensors those of the new convolution come."""
         keys = [f"{s.path}.{name}" for s in self.steps for name in _tensors(s)]
         bounds = [(int(start), int(stop)) for start, stop in self.bounds]
 
@@ -120,10 +120,10 @@ class Joint(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A convolution that could stand before the part that it is in.
+    """A convolution that could be moved in front of the part that contains it.
 
     Attributes:
-        step: itself.
+        step: the convolution.
         around: the groups that would read its slice, outermost first.
     """
 
@@ -132,7 +132,7 @@ class _Entry(NamedTuple):
 
 
 def joints(network: Network) -> list[Joint]:
-    """Return what can be merged."""
+    """Return the convolutions that can be merged."""
     return _Finder(network).run()
 
 
@@ -149,12 +149,12 @@ class _Finder:
     def _visit(
         self, group: Group, owner: Group, block: Group, level: int
     ) -> list[_Entry]:
-        """Merge what can be in a group; return what could stand before it.
+        """Merge convolutions in a group; return those that could be moved before it.
 
         Args:
             group: the group.
-            owner: what owns it.
-            block: the block or network that its numbers are in the names of.
+            owner: the group that owns it.
+            block: the block or network whose parameters its numbers use.
             level: how many groups stand between the owner and the block.
         """
         if group.role in OWNERS:
@@ -174,7 +174,7 @@ class _Finder:
         if group.condition is not None or group.shared or group.role not in _OPEN:
             return []
         if group.ports:
-            return []  # its input has a name, by which more than one part may read it
+            return []  # its input has a name, so that several parts may read it
         if group.role == "structure":
             return left
         alone = [v for s in group.steps() for v in s.inputs].count(group.input) == 1
@@ -195,7 +195,7 @@ class _Finder:
         owner: Group,
         block: Group,
     ) -> list[_Entry]:
-        """Merge what stands in the parts of a group; return the rest."""
+        """Merge convolutions in the parts of a group; return the other ones."""
         alike: defaultdict[Any, list[tuple[Step | Group, _Entry]]] = defaultdict(list)
         for part, entries in places:
             for entry in entries:
@@ -240,9 +240,9 @@ class _Finder:
 
 
 def _outside(shape: Shape, entry: _Entry, block: Group) -> int:
-    """Return the channels of a shape, in the names of a block around it.
+    """Return the channels of a shape, in terms of the parameters of a block around it.
 
-    A plain number where an expression has other names.
+    It is a plain number if an expression uses other names.
     """
     value = channels(shape)
     poly = poly_of(value)
@@ -260,7 +260,7 @@ def _outside(shape: Shape, entry: _Entry, block: Group) -> int:
 
 
 def _names(group: Group, entry: _Entry) -> set[str]:
-    """Return the names that a group's numbers need if a convolution is taken out."""
+    """Return the names that a group's numbers need if a convolution is moved out."""
     found: set[str] = set()
     waiting: list[Step | Group] = [group]
     while waiting:
@@ -282,7 +282,7 @@ def _names(group: Group, entry: _Entry) -> set[str]:
                 if node.condition is None
                 else condition_parameters(node.condition)
             )
-        if node is group or node.role != "block":  # whose parts have names of their own
+        if node is group or node.role != "block":  # whose parts have their own names
             found |= _in_numbers(*[value for _, value in node.lets])
             waiting += node.children
     return found
@@ -310,12 +310,12 @@ def _tensors(step: Step) -> list[str]:
 
 
 class _Rewriter:
-    """Makes the network anew.
+    """Builds the network with the merged convolutions.
 
     Attributes:
-        instead: for outputs of convolutions, what is read instead.
-        entries: for groups, by identity, what flows in instead.
-        before: for parts, by identity, what is put before them.
+        instead: for outputs of convolutions, the value that is read instead.
+        entries: for groups, by identity, the new input.
+        before: for parts, by identity, the layers that are put before them.
     """
 
     def __init__(self, network: Network, found: Sequence[Joint]) -> None:
@@ -350,7 +350,7 @@ class _Rewriter:
             inside = shape
             for group in around:
                 self.entries[id(group)] = part.output, inside
-                if group.role == "block":  # whose parts have other names
+                if group.role == "block":  # whose parts have their own names
                     inside = plain(shape)
 
     def _new(
@@ -411,7 +411,7 @@ class _Rewriter:
         return step if inputs == step.inputs else changed(step, inputs=inputs)
 
     def _identity(self, step: Step) -> Step:
-        """Return what stands in a `seq` for a convolution that is merged."""
+        """Return the `identity` that replaces a merged convolution in a `seq`."""
         value = self.instead.pop(step.output)
         made: Mapping[str, Any] = {
             "op": new_identity(),

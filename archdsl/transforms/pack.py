@@ -1,4 +1,4 @@
-"""Convolutions and the activations behind them become calls of oneDNN."""
+"""Convolutions and the activations after them become calls of oneDNN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archdsl.ops.conv import Conv
 from archdsl.transforms.base import Transformation, without_layers
 from archdsl.values import Last, Operations, Shape, TorchForm
 
-# oneDNN's name of each activation that it can fuse, and its numbers.
+# For each activation that oneDNN can fuse: its name there, and its numbers.
 _FUSED: Final[Mapping[str, tuple[str, list[float]]]] = {
     "none": ("none", []),
     "relu": ("relu", []),
@@ -62,7 +62,7 @@ class PackedConv2d(nn.Conv2d):
         return (
             not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
-            and isinstance(self.weight, nn.Parameter)  # and no stand-in of a tracer
+            and isinstance(self.weight, nn.Parameter)  # not a tracer's placeholder
             and self.weight.device.type == "cpu"
             and not self.weight.is_inference()
             and not torch.is_grad_enabled()
@@ -100,12 +100,12 @@ class PackedConv2d(nn.Conv2d):
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {{**vars(self), "packed": None}}  # it can be neither copied nor saved
+        return {{**vars(self), "packed": None}}  # it cannot be copied or saved
 '''
 
 
 class PackedConv(Conv):
-    """A convolution with the activation behind it. No spec has this kind."""
+    """A convolution with the activation after it; specs cannot contain this kind."""
 
     activation: str = arg("choice", "none", choices=(*_FUSED,), help="what follows")
 
@@ -116,7 +116,7 @@ class PackedConv(Conv):
     def operations(
         self, inputs: tuple[Shape, ...], output: Shape, training: bool
     ) -> Operations:
-        """Return the same by purpose."""
+        """Return the operations by purpose."""
         bias = super().elementwise(inputs, output)
         return Operations(bias=bias, activation=self._behind(output))
 
@@ -135,14 +135,14 @@ class PackedConv(Conv):
 
 @dataclass(frozen=True)
 class Pack(Transformation):
-    """Make each convolution one with the activation that alone reads it.
+    """Fuse each convolution with the activation that is the only reader of its output.
 
-    On a CPU its module calls oneDNN, with channels that come last; weights stay as they
-    are. These are convolutions of two axes whose padding is given by numbers, with the
-    activations that oneDNN has. In a `seq`, an `identity` takes the place of an
-    activation.
+    On a CPU, its module calls oneDNN with the channels last; weights do not change.
+    Only two-dimensional convolutions whose padding is given by numbers are packed, with
+    the activations that oneDNN can fuse. In a `seq`, an `identity` takes the place of
+    an activation.
 
-    The network is for `emit`: other backends do not know these convolutions.
+    The network is only for `emit`: other backends do not support these convolutions.
     """
 
     def rewrite(self, network: Network) -> Network:
@@ -160,9 +160,9 @@ class Pack(Transformation):
 
 
 def _behind(network: Network) -> dict[str, Step | None]:
-    """Return the activation behind each convolution that can be packed, by its path.
+    """Return the activation after each convolution that can be packed, by its path.
 
-    None where nothing can be fused.
+    It is None if no activation can be fused.
     """
     uses = Counter(step.path for step in network.steps())
     readers: defaultdict[int, list[Step | None]] = defaultdict(list)
@@ -190,7 +190,7 @@ def _behind(network: Network) -> dict[str, Step | None]:
 
 
 def _is_able(step: Step) -> bool:
-    """Return whether the module of a convolution can be a packed one."""
+    """Return whether a convolution can be packed."""
     return (
         type(step.op) is Conv
         and len(step.op.kernel) == 2

@@ -1,8 +1,10 @@
 """Transformations one after the other, by name or by level.
 
-The order is that of `PASSES`: first what goes is taken out, so that the others see what
-is left. Norms are folded before branches are merged, which are convolutions alone then;
-and norms that are left behind are folded ahead last, as merging can take them, too.
+The order is that of `PASSES`. Layers that are not needed are removed first, so that no
+other pass has to handle them. Computed weights are baked before norms are folded into
+them, and norms are folded before branches are merged, which are then single
+convolutions. Norms that are still left are folded into the layer after them last, as
+merging branches can also take them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from archdsl.ir import Network
+from archdsl.transforms.bake_weights import BakeWeights
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -27,9 +30,9 @@ class Pass(NamedTuple):
     """A transformation of the pipeline.
 
     Attributes:
-        training: the transformation where the network is to be trained; None if there
+        training: the transformation for a network that will be trained; None if there
             is none.
-        inference: the same where it is for inference alone.
+        inference: the transformation for a network that is for inference alone.
         level: the lowest level that it belongs to; None if it only runs by name.
     """
 
@@ -42,11 +45,12 @@ class Pass(NamedTuple):
 PASSES: Final[dict[str, Pass]] = {
     "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
     "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
+    "bake-weights": Pass(None, BakeWeights(), 1),
     "fold-norms": Pass(None, FoldNorms(), 1),
     "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
     "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
-    # On the CPUs that it was measured on, engines gain nothing by it.
+    # Engines gained nothing from it on the CPUs where it was measured.
     "merge-parallel": Pass(MergeParallel(), MergeParallel(), None),
 }
 LEVELS: Final = range(3)
@@ -57,21 +61,22 @@ class Pipeline(Transformation):
     """Several transformations, one after the other.
 
     Attributes:
-        steps: in the order in which they run.
+        steps: the transformations, in the order in which they run.
     """
 
     steps: tuple[Transformation, ...] = ()
 
     def apply(self, network: Network) -> Network:
-        """Return the network that the last one makes; each is verified.
+        """Return the network after the last step; the result of each step is verified.
 
         Raises:
-            archdsl.ir.verify.InvalidNetwork: if one makes no valid network.
+            archdsl.ir.verify.InvalidNetwork: if the result of one is not a valid
+            network.
         """
         return self.rewrite(network)
 
     def rewrite(self, network: Network) -> Network:
-        """Return the network that the last one makes."""
+        """Return the network after the last step."""
         for step in self.steps:
             network = step.apply(network)
         return network
@@ -85,9 +90,9 @@ class Pipeline(Transformation):
         return found
 
 
-# What leaves few norms, for the engines that run exports.
+# For exported models: engines run fewest operations when norms are folded.
 FOLDING: Final = Pipeline(
-    (FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
+    (BakeWeights(), FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
 )
 
 
@@ -136,8 +141,8 @@ def pipeline(
     """Return the transformations of a level, or those of some names.
 
     Args:
-        level: 0 to 2; how much is done. If neither it nor passes are given, it is 2 for
-            inference, and otherwise 1.
+        level: 0 to 2; higher levels run more passes. If neither it nor passes are
+            given, it is 2 for inference, and otherwise 1.
         passes: names from `PASSES` instead, in the order in which they run.
         inference: whether the network is for inference alone.
 

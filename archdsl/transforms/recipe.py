@@ -1,4 +1,4 @@
-"""Which tensors of a transformed network come from which of the one before."""
+"""From which old tensors each tensor of a transformed network is made."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from archdsl.ir.state import wanted
 
 
 class TensorOrigin(NamedTuple):
-    """Where a tensor comes from.
+    """How a tensor is made from tensors of the network before.
 
     Attributes:
-        keys: the tensors that it is made of, by their keys in the `state_dict` before;
+        keys: the tensors that it is made from, by their keys in the old `state_dict`;
             its dtype is that of the first.
-        make: makes it of them, in double precision; None if it is the only one, as it
-            is.
+        make: computes it from them, in double precision; None if it is a copy of a
+            single one.
     """
 
     keys: tuple[str, ...]
@@ -28,19 +28,19 @@ TensorRecipe = Mapping[str, TensorOrigin]
 
 
 def as_before(network: Network) -> dict[str, TensorOrigin]:
-    """Return the recipe by which each tensor of a network is the one of its name."""
+    """Return the recipe that copies each tensor of a network under its name."""
     return {one.key: TensorOrigin((one.key,)) for one in wanted(network)}
 
 
 def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `state_dict` that a recipe makes of another.
+    """Return the `state_dict` that a recipe makes from another.
 
-    What is computed is computed in double precision, and rounded once. Tensors whose
-    own first part is missing are left out, such as those that only training needs.
+    New tensors are computed in double precision, and rounded once. Tensors whose first
+    part is missing are left out, such as those that only training needs.
 
     Args:
         recipe: the recipe.
-        state: tensors of torch or arrays of NumPy, by key; it stays as it is.
+        state: tensors of torch or arrays of NumPy, by key; it is not changed.
 
     Raises:
         KeyError: if another part of a tensor is missing.
@@ -58,7 +58,7 @@ def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def composed(first: TensorRecipe, second: TensorRecipe) -> dict[str, TensorOrigin]:
-    """Return the recipe that does what one does, and then another."""
+    """Return the recipe that applies one recipe, and then another."""
     return {key: _through(first, origin) for key, origin in second.items()}
 
 
@@ -71,7 +71,7 @@ def _through(first: TensorRecipe, origin: TensorOrigin) -> TensorOrigin:
 
 
 class _Chain:
-    """Makes a tensor of tensors that are made of others."""
+    """Makes a tensor from tensors that are made from others."""
 
     def __init__(
         self,

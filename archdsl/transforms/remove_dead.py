@@ -1,4 +1,4 @@
-"""What no output needs is taken out."""
+"""Layers that no output needs are removed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from archdsl.transforms.base import Transformation
 
 @dataclass(frozen=True)
 class RemoveDead(Transformation):
-    """Take out the layers whose results no output depends on.
+    """Remove the layers whose results no output depends on.
 
-    A spec has no such layers, as a result that nothing reads is an error there. They
-    come about when outputs go, or when other transformations leave something behind.
+    A spec has no such layers, since a result that nothing reads is an error. They arise
+    when outputs are removed, or when other transformations leave some behind.
 
     Attributes:
-        inference: whether the outputs that only training has go, such as those of
-            auxiliary classifiers, and all that serves them alone. What remains is for
-            inference.
+        inference: whether outputs of the training mode, such as those of auxiliary
+            classifiers, and all layers that only they need are removed. The network is
+            then for inference.
     """
 
     inference: bool = False
 
     def rewrite(self, network: Network) -> Network:
-        """Return the network without them."""
+        """Return the network without these layers."""
         return prune(network, inference=self.inference)

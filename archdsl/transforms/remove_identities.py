@@ -1,4 +1,4 @@
-"""Layers that do nothing are taken out."""
+"""Layers that do nothing are removed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from archdsl.transforms.base import Transformation, new_identity, numbered
 
 @dataclass(frozen=True)
 class RemoveIdentities(Transformation):
-    """Take out the layers whose output is their input: `identity`, `dropout 0`.
+    """Remove the layers whose output is their input: `identity`, `dropout 0`.
 
-    In a `seq`, an `identity` takes their place, so that what follows keeps its name.
-    What makes the inputs of a block different values stays. Unless the network is for
-    inference, so does what does nothing in some calls of a block alone, as a
-    `stochasticdepth` of probability 0, so that one class still serves all calls.
+    In a `seq`, an `identity` takes their place, so that later layers keep their names.
+    A layer whose output is one of several inputs of a block stays, since two of them
+    could be the same value without it. Unless the network is for inference, a layer
+    also stays if it does something in another call of the same block, such as a
+    `stochasticdepth` whose probability is only 0 in one call, so that one class still
+    serves all calls.
 
     Attributes:
-        inference: whether layers that do something in training alone, such as
-            `dropout`, are taken out, too. What remains is for inference.
+        inference: whether layers that only do something in training, such as `dropout`,
+            are removed, too. The network is then for inference.
     """
 
     inference: bool = False
 
     def rewrite(self, network: Network) -> Network:
-        """Return the network without them."""
+        """Return the network without these layers."""
         uses: defaultdict[str, list[Step]] = defaultdict(list)
         for step in network.steps():
             uses[step.path].append(step)

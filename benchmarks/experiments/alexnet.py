@@ -1,4 +1,4 @@
-"""Train a small AlexNet on digits without one after the other of its strategies.
+"""Train a small AlexNet on digits, leaving out its strategies one at a time.
 
     python benchmarks/experiments/alexnet.py            trains what alexnet.json lacks
     python benchmarks/experiments/alexnet.py --draw     draws what it has
@@ -18,7 +18,7 @@ import archdsl
 from archdsl.backends.plot import style
 
 EPOCHS = 20
-# What takes a strategy away: parameters of the network, and changes of the recipe.
+# How each strategy is left out: parameters of the network, and changes of the recipe.
 RELU, TANH = ("optimizer.lr=0.02",), ("optimizer.lr=0.05",)
 PLAIN = ("images.pad=0",)
 VARIANTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {

@@ -18,7 +18,7 @@ from archdsl.backends.plot import style
 
 EPOCHS = 8
 DEPTHS = (8, 20, 32, 56)
-# What each kind of stack is made of.
+# The unit of each kind of stack.
 KINDS = {"plain": "plain", "residual": "residual_unit"}
 
 

@@ -3,9 +3,9 @@
     python benchmarks/experiments/designs.py            trains what designs.json lacks
     python benchmarks/experiments/designs.py --draw     draws what it has
 
-One 5x5 against two 3x3, a 3x3 against one behind a reduction, sums against
-concatenations: the tutorial compares their costs, this their accuracy. designs.arch has
-the networks.
+One 5x5 against two 3x3, a 3x3 against one after a reduction, sums against
+concatenations: the tutorial compares their costs, this script their accuracy.
+designs.arch has the networks.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ import archdsl
 from archdsl.backends.plot import style
 
 EPOCHS = 8
-# What each preset is, beside those that it is compared with.
+# A short name for each preset, in groups that are compared.
 DESIGNS = {
     "with_5x5": "one 5x5",
     "with_3x3": "two 3x3",
@@ -63,7 +63,7 @@ def draw(figure: Any, runs: list[Run]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(0.5, 100)
     style.number_ticks(axes.xaxis)
-    for place in (2, 4):  # between those that are compared
+    for place in (2, 4):  # a gap between groups
         axes.axhline(place - 0.5, color="0.7", linewidth=0.6)
     axes.grid(axis="x", **style.GRID)
 

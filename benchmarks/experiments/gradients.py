@@ -18,7 +18,7 @@ from archdsl.backends.plot import style
 from archdsl.backends.training import Trainer
 
 DEPTHS = (20, 56)
-# What is kept of the epochs; 0 is the first step.
+# The epochs that are kept; 0 is the first step.
 KEPT = (0, 1, 2, 4, EPOCHS)
 
 
@@ -53,7 +53,7 @@ def run(kind: str, depth: int, seed: int) -> Run:
 
 
 def growths(runs: list[Run], epoch: int) -> list[float]:
-    """Return how large the first layer's norm is, in terms of the last one's."""
+    """Return the ratio of the first layer's norm to the last one's."""
     rows = [run["norms"][str(epoch)] for run in runs]
     return [row[0] / row[-1] for row in rows]
 

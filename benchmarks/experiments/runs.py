@@ -1,4 +1,4 @@
-"""What the experiments share: short runs of `archdsl train`'s engine, kept one by one.
+"""Code of all experiments: short runs of `archdsl train`'s engine, kept one by one.
 
 Each run is added to the experiment's .json file when it ends, so a script can be
 stopped and started again. Its .md file has the table, docs/images the plot.
@@ -50,9 +50,9 @@ def trained(
     Args:
         network: the network.
         seed: decides weights, order and augmentation.
-        changes: of the recipe `digits`.
-        data: what it is trained with, as `--data` takes it.
-        see: is shown what trains the network, before it does.
+        changes: the changes of the recipe `digits`.
+        data: the training data, as for `--data`.
+        see: a function that is called with the trainer before the run.
     """
     source = shipped_recipe("digits")
     assert source is not None
@@ -84,15 +84,15 @@ def trained(
 
 
 class Experiment(NamedTuple):
-    """An experiment: its runs, and what is made of them.
+    """An experiment: its runs, and the table and plot of their results.
 
     Attributes:
-        name: of its files.
-        points: the runs: what tells each from the others, its seed included.
-        run: carries one out.
-        table: makes the lines of the page's table.
-        draw: draws the plot into a figure.
-        size: of the figure, in inches.
+        name: the name of its files.
+        points: for each run, the values that distinguish it, including its seed.
+        run: a function that carries out one run.
+        table: a function that returns the lines of the page's table.
+        draw: a function that draws the plot into a figure.
+        size: the size of the figure, in inches.
         about: settings that all runs share, in words.
     """
 
@@ -105,7 +105,7 @@ class Experiment(NamedTuple):
     about: str
 
     def held(self) -> dict[str, Any]:
-        """Return what has been measured so far."""
+        """Return the results so far."""
         path = HERE / f"{self.name}.json"
         if not path.exists():
             return {"when": "", "machine": "", "runs": []}
@@ -113,7 +113,7 @@ class Experiment(NamedTuple):
         return found
 
     def write(self, found: dict[str, Any]) -> None:
-        """Write what has been measured, and the page's table."""
+        """Write the results, and the page's table."""
         text = json.dumps(found, separators=(",", ":")).replace('{"', '\n{"')
         (HERE / f"{self.name}.json").write_text(f"{text.lstrip()}\n", encoding="utf-8")
         path = HERE / f"{self.name}.md"
@@ -125,10 +125,10 @@ class Experiment(NamedTuple):
         path.write_text(text, encoding="utf-8")
 
     def main(self, text: str | None) -> None:
-        """Carry out the runs that are lacking, and draw all.
+        """Carry out the missing runs, and draw all.
 
         Args:
-            text: says what the script does.
+            text: a description of the script.
         """
         parser = argparse.ArgumentParser(
             description=text, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -102,9 +102,9 @@ def contestants(
         network: the network.
         engines: names of `ENGINES`.
         work: what to do.
-        against: modules of somebody else, by name. They get the network's weights,
+        against: modules of other libraries, by name. They get the network's weights,
             where their `state_dict` has the same keys and shapes.
-        seed: of the random weights and images.
+        seed: the seed of the random weights and images.
 
     Raises:
         ImportError: if torch is not installed.
@@ -218,7 +218,7 @@ def _of_module(other: nn.Module, engine: str) -> _Maker:
             call()
         except MissingExtra:
             raise
-        except Exception as error:  # somebody's code can raise anything
+        except Exception as error:  # foreign code can raise anything
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
             name = type(other).__name__
             raise NotComparable(f"{name} fails on the network's input: {why}") from None
@@ -300,7 +300,7 @@ def _own_onnx(subject: _Subject) -> _Saver:
 
 
 def _onnx_of(other: nn.Module, subject: _Subject) -> _Saver:
-    """Return what writes somebody's module by torch's own exporter."""
+    """Return a function that exports a foreign module by torch's own exporter."""
 
     def save(path: Path) -> None:
         import torch

@@ -26,7 +26,7 @@ def least_seconds(
         run: the call.
         where: ``cpu`` or ``cuda``.
         seconds: how long to go on; at least three rounds are measured.
-        calls: of a round.
+        calls: the calls of a round.
         clock: what measures.
     """
     run()
@@ -64,7 +64,7 @@ def measured_device(
     Args:
         where: ``cpu`` or ``cuda``.
         seconds: how long to measure each.
-        side: of the matrices that are multiplied.
+        side: the side of the matrices that are multiplied.
         copied: how many float32 are copied.
         clock: what measures.
         dtypes: types of the matrices, ``float32`` first.
@@ -107,7 +107,7 @@ def launch_seconds(
 
 
 def known_device() -> Device | None:
-    """Return the device of the table that torch's GPU is, None if it is none."""
+    """Return the device of the table for torch's GPU; None if it is not in it."""
     import torch
 
     name = torch.cuda.get_device_name()

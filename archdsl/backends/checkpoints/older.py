@@ -1,4 +1,4 @@
-"""What the parts of a network were called: `renamed from` in its spec."""
+"""What parts were called before: `renamed from` in the spec, and names of old torch."""
 
 from __future__ import annotations
 
@@ -89,8 +89,10 @@ class OldNames:
 
 def _tensor(step: Step, name: str) -> str | None:
     """Return the name of a layer's tensor, None if it has none of that name."""
-    names = {tensor.name for tensor in step.op.tensors(*step.input_shapes)}
-    return name if name in names else None
+    for tensor in step.op.tensors(*step.input_shapes):
+        if name == tensor.name or (tensor.older and name == tensor.older):
+            return tensor.name
+    return None
 
 
 def _parts(owner: Group) -> Iterator[Step | Group]:
@@ -106,6 +108,12 @@ def _parts(owner: Group) -> Iterator[Step | Group]:
 
 def _has_older(group: Group) -> bool:
     return bool(group.renamed_from) or any(
-        _has_older(child) if isinstance(child, Group) else bool(child.renamed_from)
+        _has_older(child) if isinstance(child, Group) else _is_older(child)
         for child in group.children
     )
+
+
+def _is_older(step: Step) -> bool:
+    """Return whether a layer, or one of its tensors, had another name."""
+    tensors = step.op.tensors(*step.input_shapes)
+    return bool(step.renamed_from) or any(tensor.older for tensor in tensors)

@@ -13,12 +13,12 @@ _EDGE = "&#45;&gt;"
 
 
 def accessible(svg: bytes, title: Sequence[str], paths: Mapping[str, str]) -> bytes:
-    """Return a drawing whose parts are called by their paths in the network.
+    """Return a drawing whose parts are named by their paths in the network.
 
     Args:
-        svg: as Graphviz writes it.
-        title: what the whole is called.
-        paths: what each node stands for, by its id.
+        svg: the drawing, as Graphviz writes it.
+        title: the name of the whole drawing.
+        paths: the path that each node represents, by the node's id.
     """
     names = {name: escape(_plain(path)) for name, path in paths.items()}
 

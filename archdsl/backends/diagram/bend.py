@@ -9,23 +9,23 @@ from archdsl.values import is_map, show_shape, sizes
 
 from .picture import Box, Closed, Edge, Picture, PictureNode, path_of
 
-# With fewer arrows across, a U is not worth it.
+# With fewer arrows across, a picture is not drawn as a U.
 _PAIRS = 2
 
 
 def bottom(drawn: Picture) -> int | None:
-    """Return the place of the node at the bottom of the U, if the picture is one.
+    """Return the index of the node at the bottom of the U, if the picture can be one.
 
-    That is the last of the first nodes in a row with the smallest maps. On both sides
-    of it stand nodes that arrows pair up, the first on the way down with the last on
-    the way up.
+    The bottom is the last node of the first run of nodes with the smallest maps. Arrows
+    pair the nodes before it with those after it: the first on the way down with the
+    last on the way up.
     """
     found = bottom_or_reason(drawn)
     return found if isinstance(found, int) else None
 
 
 def bottom_or_reason(drawn: Picture) -> int | str:
-    """Return the place of the node at the bottom, or why the picture is no U."""
+    """Return the index of the node at the bottom, or why the picture is not a U."""
     nodes = [*drawn.nodes()]
     if any(isinstance(part, Box) for part in drawn.parts):
         return "blocks are open in it"
@@ -33,7 +33,7 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     vector = next((at for at, shape in enumerate(shapes) if not is_map(shape)), None)
     if vector is not None:
         what = _name(nodes[vector])
-        return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"
+        return f"`{what}` makes {show_shape(shapes[vector])}, which is not a map"
     if not nodes:
         return "it has no drawn layers"
     areas = [count(sizes(shape)) for shape in shapes]
@@ -58,7 +58,7 @@ def _name(node: PictureNode | Closed) -> str:
 
 
 def node_numbers(drawn: Picture) -> dict[int, int]:
-    """Return which node each value is made by, counted in order."""
+    """Return the number of the node that makes each value, in order."""
     return {
         step.output: place
         for place, node in enumerate(drawn.nodes())

@@ -26,22 +26,22 @@ from .picture import (
 )
 
 LEGEND = Size(120, 190)
-# The most columns; rows are so low that more of them find room.
+# The most columns; rows are so low that more of them fit.
 _COLUMNS = 3
 _ROWS = 8
-# An inset can take this share of the page's height; beyond it, it is closed itself.
+# The largest share of the page's height for an inset; a taller one is drawn closed.
 _INSET = 0.45
 
 
 class Sheet(NamedTuple):
-    """What stands on a page.
+    """The contents of a page.
 
     Attributes:
-        main: the whole.
+        main: the picture of the whole subject.
         insets: the blocks that are closed in it, each drawn once.
-        kinds: what these blocks are called.
-        ways: the option that draws each of them alone.
-        depth: levels of blocks that stand open in it.
+        kinds: the names of these blocks.
+        ways: for each of them, the option that draws it alone.
+        depth: the number of levels of blocks that are open.
         lowest: the node at the bottom of the U, if it is drawn as one.
     """
 
@@ -54,12 +54,12 @@ class Sheet(NamedTuple):
 
 
 def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet:
-    """Return what is to be drawn of a subject.
+    """Return the contents of a subject's page.
 
     Args:
         subject: a network or a part of one.
-        options: how to draw; a depth that it names is taken as it is.
-        below: only look at depths below this one.
+        options: how to draw; a depth that they contain is used unchanged.
+        below: only consider depths below this one.
     """
     drawn = picture(subject, fold=options.fold)
     deepest = _levels(drawn.parts)
@@ -84,7 +84,7 @@ def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet
 
 
 def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
-    """Return a picture at a depth, with all kinds of blocks that are closed."""
+    """Return a picture at a depth, with one block of each kind that is closed."""
     main = closed(drawn, depth)
     wanted = [*_kinds(main, options)] if options.insets else []
     lowest = bottom(main) if _may_bend(options) else None
@@ -95,7 +95,7 @@ def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
 
 
 def most(options: Options) -> int:
-    """Return how many columns or rows a picture may have."""
+    """Return the most columns or rows that a picture may have."""
     return _ROWS if options.direction == "LR" else _COLUMNS
 
 
@@ -104,7 +104,7 @@ def _may_bend(options: Options) -> bool:
 
 
 def _room_for(one: Sheet, options: Options) -> int:
-    """Return for how many insets there is room; -1 if not even for the whole."""
+    """Return the number of insets that fit; -1 if the picture itself does not."""
     whole = estimate_size(one.main, options)
     beside = [estimate_size(inset, options).size for inset in one.insets]
     if options.legend:
@@ -129,7 +129,7 @@ def _column_sizes(main: Picture, whole: Measured, number: int) -> list[Size]:
 
 
 def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
-    """Yield a box of each kind that is closed, and of those closed in its drawing."""
+    """Yield a closed box of each kind, including those that its own drawing closes."""
     limit = _INSET * PAGES[options.page][1]
     found: set[str] = set()
     shapes: list[object] = []
@@ -147,7 +147,7 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
                 continue
             shapes.append(shape)
         same = [box, *(other for other in waiting if common_kind(other) == name)]
-        # The one with a projection shows more than the one without.
+        # A block with a projection shows more than one without.
         box = max(same, key=lambda other: sum(1 for _ in other.group.steps()))
         drawn = picture(part_of(name, box.group), fold=options.fold)
         levels = _levels(drawn.parts)
@@ -160,7 +160,7 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
 
 
 def common_kind(box: Box) -> str:
-    """Return what blocks of one kind have in common: the word, or else the path."""
+    """Return a key that blocks of one kind share: the word, or else the path."""
     return box.group.word if box.group.role == "block" else box.heading.path
 
 
@@ -180,7 +180,7 @@ def _closed_boxes(drawn: Picture) -> Iterator[Box]:
 
 
 def _levels(parts: Iterable[PicturePart]) -> int:
-    """Return how many blocks stand within each other."""
+    """Return how deep blocks are nested."""
     deepest = 0
     stack = [(part, 0) for part in parts]
     while stack:

@@ -1,4 +1,4 @@
-"""Cuts a picture into columns, where one value crosses and few blocks are split."""
+"""Cuts a picture into columns, at places that one value crosses and few blocks span."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class Seam(NamedTuple):
     """A place between two nodes where a picture can be cut.
 
     Attributes:
-        part: how many parts of the picture stand before it.
-        child: how many parts of the next box do; 0 for a cut between two parts.
-        value: what crosses.
-        shape: of that value.
-        above: where the nodes before it end.
+        part: the number of the picture's parts before it.
+        child: the number of the next box's parts before it; 0 for a cut between two
+            parts.
+        value: the value that crosses it.
+        shape: the shape of that value.
+        above: where the lowest node before it ends.
     """
 
     part: int
@@ -33,14 +34,14 @@ class Seam(NamedTuple):
 def cut(
     drawn: Picture, bottoms: Mapping[int, float], number: int
 ) -> list[tuple[Picture, float]]:
-    """Return a picture as columns of about one height, each with where it begins.
+    """Return a picture as columns of about equal height, each with its beginning.
 
     Fewer are returned where there are too few places to cut.
 
     Args:
         drawn: the picture.
         bottoms: how far down each node ends, by the output of its first step.
-        number: of columns.
+        number: the number of columns.
     """
     drawn = _side_lines_first(drawn)
     found = [*seams(drawn, bottoms)]
@@ -60,9 +61,10 @@ def cut(
 
 
 def _side_lines_first(drawn: Picture) -> Picture:
-    """Return a picture with what leads to outputs alone right behind what it reads.
+    """Return a picture in which parts for outputs only directly follow their input.
 
-    Otherwise, a value that a head for training reads would cross all places up to it.
+    Otherwise, a value that an auxiliary head reads would cross all places up to the
+    head.
     """
     maker = {
         step.output: at
@@ -87,7 +89,7 @@ def _side_lines_first(drawn: Picture) -> Picture:
 
 
 def _in_order(drawn: Picture) -> Picture:
-    """Return a column with its parts in the spec's order again."""
+    """Return a column with its parts back in the spec's order."""
 
     def first(part: PicturePart) -> int:
         return next(drawn_nodes([part])).steps[0].output
@@ -96,7 +98,7 @@ def _in_order(drawn: Picture) -> Picture:
 
 
 def seams(drawn: Picture, bottoms: Mapping[int, float]) -> Iterator[Seam]:
-    """Yield the places where one value crosses, and at most one box is torn."""
+    """Yield the places where one value crosses, and at most one box is split."""
     order: dict[int, int] = {}
     nodes = [*drawn.nodes()]
     for place, node in enumerate(nodes):
@@ -120,7 +122,7 @@ def seams(drawn: Picture, bottoms: Mapping[int, float]) -> Iterator[Seam]:
 
 
 def _crossing(order: Mapping[int, int], last: Mapping[int, int], nodes: int) -> Lists:
-    """Return the values that are made before each node, and read there or later."""
+    """Return for each node the values made before it, and read there or later."""
     starts: Lists = [[] for _ in range(nodes + 1)]
     ends: Lists = [[] for _ in range(nodes + 1)]
     for value, end in last.items():
@@ -143,9 +145,9 @@ Lists = list[list[int]]
 
 
 def _places(parts: tuple[PicturePart, ...]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield for each place its part and child, the first node that counts, and nodes.
+    """Yield for each place its part and child, its first node, and some nodes.
 
-    The nodes are those since the place before.
+    The nodes are those since the previous place.
     """
     at = 0
     for index, part in enumerate(parts):

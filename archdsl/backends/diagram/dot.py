@@ -45,7 +45,7 @@ _NOT_AN_ID = re.compile(r"[^\w.-]", re.ASCII)
 
 
 def new_graph(options: Options, title: Sequence[str] = ()) -> Digraph:
-    """Return an empty graph with what all of its parts have in common."""
+    """Return an empty graph with the attributes that all of its parts share."""
     import graphviz
 
     palette = PALETTES[options.theme]
@@ -86,10 +86,12 @@ class DotWriter:
     Attributes:
         options: how to draw.
         palette: the colours.
-        paths: of the steps and ports that nodes stand for, by the node's id.
-        ids: of the nodes that make a value, by its number, in the last picture.
-        taken: ids of svg that are, with how many wanted to be called that.
-        exit: of where the last picture goes on in another column, if it does.
+        paths: the paths of the steps and ports that nodes represent, by the node's id.
+        ids: the ids of the nodes that make a value, by its number, in the last picture.
+        taken: ids that are used in svg, with the number of elements that asked for
+            each.
+        exit: the id of the node from which the last picture continues in another
+            column, if any.
     """
 
     def __init__(self, options: Options, heaviest: int = 0) -> None:
@@ -127,7 +129,7 @@ class DotWriter:
         return name
 
     def legend(self, graph: Digraph, pictures: Iterable[Picture]) -> None:
-        """Write a legend of what the pictures have."""
+        """Write a legend of the colours and shapes in the pictures."""
         nodes = [node for drawn in pictures for node in drawn.nodes()]
         layers = [node.main for node in nodes if isinstance(node, PictureNode)]
         found = {layer_family(step.op.family) for step in layers}
@@ -177,7 +179,7 @@ class DotWriter:
                 continue
             with graph.subgraph(name=routes.clusters[id(part)]) as inner:
                 inner.attr(**self._box(part, depth))
-                # In lines of their own, which are turned round for a mirror image.
+                # On separate lines, whose order is reversed for a mirror image.
                 inner.attr(labeljust="l")
                 inner.attr(labelloc="t")
                 triangles = routes.triangles.get(id(part), [])
@@ -220,10 +222,10 @@ class DotWriter:
             escaped(lines),
             tooltip=tip(node_tip(node, drawn)),
             id=self.unique(self.paths[name].partition(" ")[0]),
-            **self.look(node, drawn),
+            **self.node_style(node, drawn),
         )
 
-    def look(self, node: PictureNode | Closed, drawn: Picture) -> dict[str, str]:
+    def node_style(self, node: PictureNode | Closed, drawn: Picture) -> dict[str, str]:
         """Return the attributes of a node's shape and colours."""
         if isinstance(node, Closed):
             look = {"style": _dashed("rounded,filled", node.box.training)}
@@ -246,7 +248,7 @@ class DotWriter:
         return look
 
     def weight(self, node: PictureNode | Closed, drawn: Picture) -> int:
-        """Return what shading goes by, of all that a node stands for."""
+        """Return the figure for shading, of all steps that a node represents."""
         cost = macs if self.options.shade == "macs" else params
         twins = (twin for step in node.steps for twin in drawn.twins[step.output])
         return sum(cost(twin) for twin in twins)
@@ -278,13 +280,13 @@ class DotWriter:
         )
 
     def _triangle(self, graph: Digraph, name: str, box: Box) -> None:
-        """Write where what flows into a box fans out."""
+        """Write the triangle at which a box's input fans out."""
         self.paths[name] = f"input of {box.heading.path}"
         sideways = self.options.direction == "LR"
         width, height = ("0.07", "0.14") if sideways else ("0.14", "0.07")
         graph.node(
             name,
-            " ",  # pygraphviz writes the name where there is none
+            " ",  # pygraphviz writes the node's name if there is no label
             margin="0",
             shape="triangle" if sideways else "invtriangle",
             orientation="-90" if sideways else "0",
@@ -322,7 +324,7 @@ class DotWriter:
                 row.node(arrow.end)
             graph.edge(arrow.start, arrow.end, weight="0", penwidth="1.5", **look)
         elif order.get(edges[0].tail, -1) >= lowest:
-            # On the way up, so that ranks count backwards.
+            # The arrow is on the way up, so ranks count backwards.
             graph.edge(arrow.end, arrow.start, dir="back", **look)
         else:
             graph.edge(arrow.start, arrow.end, **look)

@@ -31,7 +31,7 @@ from .picture import (
 from .place import Page, lay_out_sheet
 from .volumes import volumes, volumes_page
 
-# The most that closer rows can gain.
+# The largest gain from closer rows.
 _NEARLY = 0.8
 # Cairo cannot draw images with longer sides than this.
 _MAX_PIXELS = 32_767
@@ -62,10 +62,10 @@ class Drawing:
 
     Attributes:
         network: the network.
-        options: how to draw; what no picture can have raises ValueError or TypeError.
+        options: how to draw; invalid ones raise ValueError or TypeError.
         subject: the network, or a part of it.
-        sheet: what is drawn of the subject.
-        chain: what is, if it is drawn as volumes.
+        sheet: the contents of the page.
+        chain: the chain, if it is drawn as volumes.
 
     Raises:
         SpecError: if it is to be drawn as volumes but is not a chain, or as a U but
@@ -85,7 +85,7 @@ class Drawing:
             self.chain = volumes(self.subject, options, network)
 
     def source(self) -> str:
-        """Return all as one graph, for an engine to lay out."""
+        """Return everything as one graph, for an engine to lay out."""
         if self.chain is not None:
             return self.page().source
         graph = new_graph(self.options, self._title())
@@ -99,7 +99,7 @@ class Drawing:
         return str(graph.source)
 
     def page(self) -> Page:
-        """Return all laid out; at a lower depth if it does not fit after all.
+        """Return the page laid out; with fewer open blocks if it does not fit.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -131,7 +131,7 @@ class Drawing:
                 self.sheet = sheet(self.subject, options, below=self.sheet.depth)
 
     def image(self, format: str, warn: Callable[[str], None] | None = None) -> bytes:
-        """Return all drawn.
+        """Return the drawing in a format.
 
         Args:
             format: svg, png or pdf.
@@ -156,7 +156,7 @@ class Drawing:
         return data
 
     def _too_small(self, found: Page) -> Iterator[str]:
-        """Yield a warning if text is below its least size on one page."""
+        """Yield a warning if text is smaller than the minimum on a page."""
         options = self.options
         fits = scale(found.size, options)
         if fits < 1:
@@ -193,7 +193,7 @@ def render(
     Args:
         network: what to draw.
         path: the file to write, if any; it is written whole or not at all.
-        format: one of `FORMATS`; the suffix of `path` tells it when left out.
+        format: one of `FORMATS`; by default, that of the suffix of `path`.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
         warn: called with each warning of a layout engine, and about text too small for
@@ -220,7 +220,7 @@ def render(
 
 
 def subject(network: Network, options: Options) -> Subject:
-    """Return what of a network is drawn.
+    """Return the part of a network that is drawn.
 
     Raises:
         UnknownPart: if there is no such block or path, or if both are asked for.
@@ -241,7 +241,8 @@ def subject(network: Network, options: Options) -> Subject:
         hint = did_you_mean(wanted, known) or f"it has {some}"
         raise UnknownPart(f"{network.name} has no {what} `{wanted}`; {hint}")
     group = known[wanted]
-    # The call of a block with most inside: one with a projection, if there is one.
+    # The call of a block with the most contents: one with a projection, if there is
+    # one.
     if options.block:
         calls = [one for one in _groups(network.root) if one.word == wanted]
         group = max(calls, key=lambda one: sum(1 for _ in one.steps()))

@@ -14,7 +14,7 @@ from .options import Options
 from .picture import Closed, Heading, Picture, PictureNode, path_of
 
 _MAX_TEXT = 72
-# A tooltip takes no room of the picture.
+# Tooltips can be long, since they take no room in the picture.
 _MAX_TIP = 200
 
 CostOf = Callable[[Step], int]
@@ -34,7 +34,7 @@ def title(name: str, steps: Iterable[Step], options: Options) -> list[str]:
 
 
 def params(step: Step) -> int:
-    """Return the parameters that a step brings; none where it shares weights."""
+    """Return the number of a step's parameters; 0 if it shares earlier weights."""
     if step.shared:
         return 0
     tensors = step.op.tensors(*step.input_shapes)
@@ -63,7 +63,7 @@ def _times(heading: Heading) -> str:
 
 
 def fitting_heading(heading: Heading) -> str:
-    """Return the same in what a box has room for; no number of copies is cut off."""
+    """Return the heading shortened to a box's width; the number of copies is kept."""
     whole = heading_of(heading, short_path)
     if len(whole) <= _MAX_TEXT:
         return whole
@@ -77,7 +77,7 @@ def fitting_heading(heading: Heading) -> str:
 
 
 def short_path(path: str) -> str:
-    """Return a path's end, from its last part that is not only a number."""
+    """Return the end of a path, from its last part that is not just a number."""
     parts = path.split(".")
     at = len(parts) - 1
     while at > 0 and parts[at].isdigit():
@@ -106,7 +106,7 @@ def closed_lines(part: Closed, drawn: Picture, options: Options) -> Iterator[str
 
 
 def node_tip(node: PictureNode | Closed, drawn: Picture) -> Iterator[str]:
-    """Yield what a tooltip says of each step; of a closed box, its name alone."""
+    """Yield a tooltip's line for each step; for a closed box, only its name."""
     if isinstance(node, Closed):
         yield heading_of(node.heading, str)
         return
@@ -121,7 +121,7 @@ def node_tip(node: PictureNode | Closed, drawn: Picture) -> Iterator[str]:
 
 
 def layer_label(step: Step) -> str:
-    """Return a layer's label with what else decides its cost."""
+    """Return a layer's label with other arguments that affect its cost."""
     op: Layer = step.op
     text = op.label()
     groups = getattr(op, "groups", 1)
@@ -138,7 +138,7 @@ def layer_label(step: Step) -> str:
 
 
 def _layer(step: Step, node: PictureNode, drawn: Picture) -> str:
-    """Return the layer, after its name if it is the main one and has one."""
+    """Return the layer's text, after its name if it is the main one and has a name."""
     twins = drawn.twins[step.output]
     text = span(layer_label(twins[0]), layer_label(twins[-1]))
     known = step.labelled or step.op.tensors(*step.input_shapes)
@@ -156,7 +156,7 @@ def is_shared(node: PictureNode | Closed) -> bool:
 
 
 def _shared(step: Step) -> str:
-    """Return whose weights a step has, if it brings none of its own."""
+    """Return whose weights a step uses, if it has none of its own."""
     if not step.shared or not step.op.tensors(*step.input_shapes):
         return ""
     is_other = step.alias not in ("", step.name)
@@ -177,7 +177,7 @@ def _figures(
 
 
 def _shape(steps: Sequence[Step], drawn: Picture) -> list[str]:
-    """Return the shape that comes out where it is not that which flows in."""
+    """Return the output shape, if it differs from the input shape."""
     entry, twins = steps[0], drawn.twins[steps[-1].output]
     shapes = [twin.shape for twin in twins]
     if set(shapes) == {entry.input_shapes[0]}:
@@ -194,7 +194,7 @@ def _shapes(first: Shape, last: Shape) -> str:
 def _costs(
     steps: Iterable[Step], drawn: Picture, cost: CostOf, times: int
 ) -> Iterator[str]:
-    """Yield what the steps cost, of each of so many copies where these are equal."""
+    """Yield the costs of some steps; for equal copies, those of one copy."""
     each = [0] * times
     for step in steps:
         twins = drawn.twins[step.output]

@@ -1,4 +1,4 @@
-"""Writes dot text to a file, with the system's Graphviz or the engine in pygraphviz."""
+"""Lays out dot text, by the system's Graphviz or the engine in pygraphviz."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from archdsl.diagnostics import did_you_mean
 TEXT_FORMATS: Final = ("dot", "gv")
 FORMATS: Final = (*TEXT_FORMATS, "pdf", "png", "svg")
 
-# The creation time is all that differs between the pdfs of two runs.
+# The pdfs of two runs only differ in the creation time.
 _PDF_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
 
 
@@ -51,12 +51,12 @@ def image(source: str, format: str) -> bytes:
 def run_engine(
     source: str, format: str, engine: str = "dot"
 ) -> tuple[bytes, list[str]]:
-    """Return dot text laid out and drawn, and what the engine warned of.
+    """Return dot text laid out and drawn, and the engine's warnings.
 
     Args:
         source: the dot text.
-        format: of Graphviz, such as `svg`.
-        engine: `dot`, or `nop2` for what has positions.
+        format: a format of Graphviz, such as `svg`.
+        engine: `dot`, or `nop2` for text with positions.
 
     Raises:
         MissingExtra: if there is no layout engine.
@@ -68,14 +68,14 @@ def run_engine(
 
 
 def _counts(line: str) -> bool:
-    """Return whether a line on stderr is a warning of what is drawn."""
+    """Return whether a line on stderr is a warning about the drawing."""
     # Graphviz warns that small triangles are too small for their (empty) labels.
     dull = "font" in line.lower() or "size too small for label" in line
     return line.startswith(("Warning:", "Error:")) and not dull
 
 
 def _by_program(source: str, format: str, engine: str) -> tuple[bytes, str] | None:
-    """Return the drawing by the system's `dot`, if that is there and can do it."""
+    """Return the drawing by the system's `dot`, if it is installed and can do it."""
     program = which("dot")
     if program is None:
         return None
@@ -109,13 +109,13 @@ def _by_library(source: str, format: str, engine: str) -> tuple[bytes, str]:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """Keep what is said on stderr: the engine comments on fonts and large graphs."""
+    """Capture stderr, to which the engine writes comments on fonts and large graphs."""
     said: list[str] = []
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             kept = os.dup(2)
-        except OSError:  # closed, so nobody would read it
+        except OSError:  # stderr is closed, so there is nothing to capture
             yield said
             return
         try:

@@ -13,8 +13,9 @@ from .labels import closed_lines, fitting_heading, node_lines
 from .options import Options
 from .picture import Box, Closed, Picture, PictureNode, PicturePart
 
-# In points, for text of 11: of a line, around a node's lines, between rows, for each
-# border that an arrow enters and leaves, and of a character on average.
+# In points, for text of 11 points: the height of a line, the space around a node's
+# lines, between rows and for each border that an arrow crosses, and the average width
+# of a character.
 _LINE = 13.2
 _AROUND = 4.5
 _BETWEEN = 11.0
@@ -25,17 +26,17 @@ _BESIDE = 14.0
 
 
 class Size(NamedTuple):
-    """Of a picture, in points."""
+    """The size of a picture, in points."""
 
     width: float
     height: float
 
 
 class Measured(NamedTuple):
-    """What is known of a picture before it is laid out.
+    """An estimate of a picture's layout.
 
     Attributes:
-        size: of all.
+        size: the size of the picture.
         bottoms: how far down each node ends, by the output of its first step.
     """
 
@@ -44,7 +45,7 @@ class Measured(NamedTuple):
 
 
 def estimate_size(drawn: Picture, options: Options) -> Measured:
-    """Return about how large a picture will be."""
+    """Return an estimate of how large a picture will be."""
     around = dict(_around(drawn.parts, ()))
     nodes = [*drawn.nodes()]
     first = {step.output: node.steps[0].output for node in nodes for step in node.steps}

@@ -14,11 +14,12 @@ DrawingStyle = Literal["auto", "graph", "unet", "volumes"]
 PageSize = Literal["a4", "slide"]
 Shade = Literal["family", "params", "macs"]
 
-# Deeper than any network's blocks are nested.
+# Blocks of no network are nested deeper.
 ALL: Final = 1_000
 
-# Text of 11 points is drawn at 6 or more where a picture is no larger than this, in
-# points: 523 x 770 of A4's 595 x 842, and 907 x 467 of a slide of 960 x 540.
+# The largest pictures, in points, whose text of 11 points is drawn at 6 points or more
+# when they are scaled to fit: a page of A4 has room for 523 x 770 of its 595 x 842
+# points, and a slide for 907 x 467 of its 960 x 540.
 FONT: Final = 11.0
 SMALLEST: Final = 6.0
 PAGES: Final[dict[PageSize, tuple[float, float]]] = {
@@ -32,22 +33,22 @@ class Options(NamedTuple):
 
     Attributes:
         fold: draw equal consecutive copies once, and a chain's steps as one node.
-        depth: levels of blocks that stand open; None for as many as fit a page.
+        depth: levels of blocks that are open; None for as many as fit on a page.
         direction: from top to bottom, or from left to right.
-        detail: what nodes say: names, shapes and parameters, or MACs, too.
+        detail: the text in nodes: names, shapes and parameters, or MACs, too.
         theme: colours for a light or dark screen, or for print without colour.
-        style: a graph from top to bottom, or one bent as a U; `auto` bends it where
-            skips pair up, and `unet` shows so few blocks open that they do. `volumes`
-            draws a chain as boxes of the size of its maps and channels.
-        shade: what fills tell: the family, or the share of parameters or MACs.
-        page: what the picture must fit.
-        title: instead of the network's name and parameters; empty for none.
-        legend: whether one is drawn.
-        insets: whether the blocks that are closed are drawn beside.
+        style: a graph from top to bottom, or one bent as a U; `auto` bends it if skips
+            pair up, and `unet` closes blocks until they do. `volumes` draws a chain as
+            boxes of the size of its maps and channels.
+        shade: what fills show: the family, or the share of parameters or MACs.
+        page: the page that the picture must fit on.
+        title: the title, by default the network's name and parameters; empty for none.
+        legend: whether a legend is drawn.
+        insets: whether closed blocks are drawn open beside the picture.
         dpi: dots per inch of a png.
-        block: only the first call of this block, as papers draw one.
-        only: only the group of this path.
-        tight: whether rows stand closer, as where nothing else makes all fit.
+        block: draw only the first call of this block, as papers do.
+        only: draw only the group with this path.
+        tight: whether rows are closer, used if the picture does not fit otherwise.
     """
 
     fold: bool = True
@@ -71,11 +72,11 @@ DEFAULT: Final = Options()
 
 
 def check_options(options: Options) -> None:
-    """Refuse options that a picture cannot have.
+    """Refuse invalid options.
 
     Raises:
-        TypeError: if one is nothing of its kind.
-        ValueError: if it is, but no picture has it; the message lists those there are.
+        TypeError: if one has the wrong type.
+        ValueError: if one has an unknown value; the message lists the known ones.
     """
     for name, kind in get_type_hints(Options).items():
         value = getattr(options, name)

@@ -1,7 +1,7 @@
-"""Tells in which order branches have to stand, and what pulls them there.
+"""Determines the order of branches, and invisible arrows that put them in it.
 
-A layout engine orders the nodes of a row so that few arrows cross. It leaves branches
-as they are written if nothing speaks against it, and has no option that makes it do so.
+A layout engine orders the nodes of a row so that few arrows cross. It may keep branches
+in the order in which they are written, but no option makes it do so.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from itertools import pairwise
 
 from .picture import Closed, Picture
 
-# Nodes that have to stand in this order.
+# Nodes that must be placed in this order.
 NodeRow = tuple[str, ...]
 # An arrow that is not drawn.
 Pull = tuple[str, str]
 
 
 class BranchOrder:
-    """The order of a picture's branches: that in which the spec writes them.
+    """The order of a picture's branches, which is that of the spec.
 
-    Ways that meet stand in the order in which the layer where they meet reads them;
-    where they meet several times, the last one tells, which is that of the outermost
-    braces. Ways that never meet stand in the order in which they are written. A node
-    that leads to another one of those that meet stands on no branch of its own: it is
-    what a residual adds.
+    Branches that are joined have the order in which the joining layer reads them. If
+    two branches are joined several times, the last join decides, which is that of the
+    outermost braces. Branches that are never joined have the order in which they are
+    written. A joined node from which another joined node can be reached is not on a
+    branch of its own: it is the input that a residual adds.
 
     Attributes:
-        rows: nodes that have to stand from left to right, or from top to bottom.
+        rows: nodes that must be in order from left to right, or from top to bottom.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class BranchOrder:
         arrows: Mapping[Pull, bool],
         reads: Mapping[str, NodeRow],
     ) -> None:
-        """Find what has to stand in which order.
+        """Find the order of the nodes.
 
         Args:
-            names: of all nodes, as they are written.
-            arrows: from node to node; whether each of them ends at its head, and not
-                at the border of a box around that.
-            reads: the nodes whose values each node reads, in that order.
+            names: the names of all nodes, in the order in which they are written.
+            arrows: pairs of nodes; for each, whether it ends at its head and not at the
+                border of a box around the head.
+            reads: the nodes whose values each node reads, in order.
         """
         self._arrows = arrows
         self._bit = {name: 1 << at for at, name in enumerate(names)}
@@ -52,7 +52,7 @@ class BranchOrder:
         for tail, head in arrows:
             self._heads[tail].append(head)
             self._tails[head].append(tail)
-        # The nodes that each one leads to, itself included, as bits.
+        # The nodes that can be reached from each one, itself included, as bits.
         self._after: dict[str, int] = {}
         for name in reversed(names):
             found = self._bit[name]
@@ -69,10 +69,10 @@ class BranchOrder:
         ]
 
     def _branches(self, head: str, tails: NodeRow) -> NodeRow:
-        """Return where the arrows of branches start that end at a node."""
+        """Return the nodes at the ends of the branches that are joined at a node."""
         starts: dict[str, None] = {}
         for tail in tails:
-            # It may be a triangle that the value of the tail passes.
+            # It may be a triangle through which the value of the tail passes.
             found = (start for start in self._tails[head] if self._leads(tail, start))
             start = tail if tail in self._tails[head] else next(found, tail)
             if self._arrows.get((start, head)):
@@ -84,7 +84,7 @@ class BranchOrder:
         )
 
     def _begun(self, tail: str) -> NodeRow:
-        """Return the nodes that begin a way at a node: those that read nothing else."""
+        """Return the nodes that begin a branch at a node: they read nothing else."""
         heads = (head for head in self._heads[tail] if set(self._tails[head]) == {tail})
         return tuple(sorted(dict.fromkeys(heads), key=self._bit.__getitem__))
 
@@ -92,7 +92,7 @@ class BranchOrder:
         return bool(self._after[tail] & self._bit[head])
 
     def _compare(self, one: str, other: str) -> int:
-        """Return which of two ways stands first: below 0 for `one`."""
+        """Compare two branches; the result is below 0 if `one` comes first."""
         for row in self._merges:
             places = [
                 next((at for at, tail in enumerate(row) if self._leads(way, tail)), -1)
@@ -103,10 +103,10 @@ class BranchOrder:
         return 0
 
     def wrong(self, places: Mapping[str, float]) -> list[NodeRow]:
-        """Return the rows that do not stand in order, each up to its last fault.
+        """Return the rows that are not in order, each up to its last wrong node.
 
         Args:
-            places: of the nodes' middles, growing in the order in which to stand.
+            places: coordinates of the nodes' centres, along the direction of the order.
         """
         found: list[NodeRow] = []
         for row in self.rows:
@@ -117,10 +117,10 @@ class BranchOrder:
         return found
 
     def pulls(self, rows: Iterable[NodeRow]) -> list[Pull]:
-        """Return arrows that pull each node of a row towards the one before it.
+        """Return invisible arrows that pull each node of a row to the one before it.
 
-        They start where that one comes from. Then more arrows cross where the node
-        stands on the wrong side than where it stands on the right one.
+        They start at the nodes that the previous node reads. So more arrows cross if
+        the node is on the wrong side than if it is on the right one.
         """
         found: dict[Pull, None] = {}
         for one, other in (pair for row in rows for pair in pairwise(row)):
@@ -135,7 +135,7 @@ def node_reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, NodeRow]:
 
     Args:
         drawn: the picture.
-        ids: the nodes that make a value, by its number.
+        ids: the nodes that make values, by the values' numbers.
     """
     made = {
         twin.output: value for value, twins in drawn.twins.items() for twin in twins
@@ -143,7 +143,7 @@ def node_reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, NodeRow]:
     found: dict[str, NodeRow] = {}
     for node in drawn.nodes():
         if isinstance(node, Closed):
-            # What flows in is the first branch, even if a layer behind others reads it.
+            # The input comes first, even if a later branch reads it.
             value = node.box.group.input
             name = ids.get(made.get(value, value), "")
             found[ids[node.steps[0].output]] = (name,) if name else ()

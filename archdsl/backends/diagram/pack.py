@@ -8,7 +8,8 @@ from typing import Final
 from .measure import Size
 from .options import PAGES, Options
 
-# In points: between columns, between insets, for the title, and around all.
+# In points: the space between columns, between insets, for the title, and around
+# everything.
 GAP: Final = 26.0
 APART: Final = 18.0
 HEAD: Final = 70.0
@@ -20,15 +21,15 @@ Position = tuple[float, float]
 
 
 def rooms(options: Options) -> list[Size]:
-    """Return the sizes that a picture may have; paper can be turned."""
+    """Return the sizes that a picture may have; paper can be rotated."""
     width, height = PAGES[options.page]
     return [Size(width, height)] + [Size(height, width)] * (options.page == "a4")
 
 
 def scale(size: Size, options: Options) -> float:
-    """Return by how much a picture may grow until it fills a page; below 1, it must.
+    """Return the factor by which a picture is scaled to fill a page.
 
-    At 1, text is just as large as it has to be.
+    At 1, text has exactly the minimum size; below 1, the picture does not fit.
     """
     return max(
         min(room.width / (size.width + EDGE), room.height / (size.height + EDGE))
@@ -37,26 +38,27 @@ def scale(size: Size, options: Options) -> float:
 
 
 def page_area(size: Size) -> float:
-    """Return how much of a page something takes."""
+    """Return the area of a size, in square points."""
     return size.width * size.height
 
 
 def pack(
     columns: Sequence[Size], beside: Sequence[Size], options: Options
 ) -> tuple[list[Position | None], Size]:
-    """Return where everything begins, from the top left, and the size of it all.
+    """Return the positions of everything, from the top left, and the total size.
 
-    Columns stand side by side, rows below each other, and the rest wherever there is
-    room. What finds none has no place.
+    Columns are placed side by side, rows below each other, and the rest wherever there
+    is room. A position is None if there is no room.
 
     Args:
-        columns: sizes of the whole's columns or rows.
+        columns: sizes of the columns or rows of the whole.
         beside: sizes of the rest, the legend first if there is one.
-        options: whose direction tells columns from rows, and whose page sets limits.
+        options: their direction decides between columns and rows, and their page sets
+            limits.
     """
     found = []
     for room in rooms(options):
-        # The less of the page is used, the larger the text comes out.
+        # The smaller the layout, the larger its text can be.
         for share in (0.6, 0.75, 0.87, 1.0):
             around = MARGIN + EDGE
             limit = Size(room.width * share - around, room.height * share - around - 14)
@@ -75,10 +77,10 @@ def pack(
 
 
 def _orders(beside: Sequence[Size]) -> list[list[int]]:
-    """Return in which order to look for room: the large ones first.
+    """Return the orders in which to look for room: large ones first.
 
-    Small ones find room between them, but for the legend, which stands first, and may
-    have to come before all or behind the largest.
+    Small ones fit between them, except for the legend, which comes first in the list
+    and may have to be placed before all others or after the largest.
     """
     order = sorted(range(len(beside)), key=lambda at: -page_area(beside[at]))
     rest = [at for at in order if at]
@@ -122,7 +124,7 @@ def _packed(
 def _spots(
     blocks: Sequence[tuple[float, float, float, float]], size: Size, limit: Size
 ) -> Iterator[Position]:
-    """Yield the free places at the edges of what is there, the leftmost first."""
+    """Yield the free places at the edges of placed blocks, the leftmost first."""
     rights = sorted({MARGIN, *(block[2] + APART for block in blocks)})
     bottoms = sorted({HEAD, *(block[3] + APART for block in blocks)})
     for x in rights:

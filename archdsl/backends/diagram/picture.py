@@ -2,7 +2,7 @@
 
 With folding, the steps of one chain share a node, consecutive copies that only differ
 in names are drawn once, and a box around a single node becomes the heading of that
-node. A step that is not drawn passes its edges to the one that is drawn for it.
+node. The edges of a step that is not drawn go to the step that represents it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from typing import Any, NamedTuple
 from archdsl.ir import Group, Network, Parameter, Port, Step
 from archdsl.values import Dims, Shape, sizes
 
-# They join the layer before them, or the one after them where they lead a chain.
+# They are drawn in the node of the layer before them, or of the one after them at the
+# start of a chain.
 _LIGHT = frozenset({"norm", "activation", "dropout"})
 _OWNS_NAMES = frozenset({"block", "group"})
 
 
 class Heading(NamedTuple):
-    """What a group is called.
+    """The name of a group.
 
     Attributes:
-        path: its full name, where a part stands once more that of this use; empty if
-            it has none.
-        last: that of the last copy it stands for; empty if there is only one.
+        path: its full name, that of this use if weights are shared; empty if it has
+            none.
+        last: the full name of the last copy that it represents; empty if there is only
+            one.
         call: a block's call, such as ``unit<64>``, or ``same tower``.
-        copies: how many it stands for.
+        copies: the number of copies that it represents.
     """
 
     path: str = ""
@@ -36,7 +38,7 @@ class Heading(NamedTuple):
 
 
 class PictureNode(NamedTuple):
-    """Steps of one chain, at least one, under the heading of the group they fill."""
+    """One or more steps of a chain, with the heading of the group that they form."""
 
     steps: tuple[Step, ...]
     heading: Heading = Heading()
@@ -51,11 +53,10 @@ class Box(NamedTuple):
     """A block, a named group or a run of equal copies, around its parts.
 
     Attributes:
-        heading: what it is called.
-        parts: what stands inside.
+        heading: its name. parts: its contents.
         training: whether it only serves outputs of the training mode.
-        group: the first of what it stands for.
-        continued: whether its beginning stands in another column.
+        group: the first group that it represents.
+        continued: whether its beginning is in another column.
     """
 
     heading: Heading
@@ -70,9 +71,10 @@ class Closed(NamedTuple):
 
     Attributes:
         heading: what it is called.
-        box: what it is when open.
-        steps: the drawn ones inside.
-        times: how many copies it stands for, those around it included.
+        box: the same box when open.
+        steps: the drawn steps inside.
+        times: the number of copies that it represents, including those of boxes around
+            it.
     """
 
     heading: Heading
@@ -85,12 +87,12 @@ PicturePart = PictureNode | Box | Closed
 
 
 class Edge(NamedTuple):
-    """A tensor on its way.
+    """An edge between two nodes: a tensor.
 
     Attributes:
-        tail: the value, as numbered where it is drawn.
+        tail: number of the value, at the step that is drawn for it.
         head: the drawn step that reads it, by its output's number, or the port.
-        shape: of the value.
+        shape: the shape of the value.
         training: whether the head only serves outputs of the training mode.
         reference: whether the head reads the value's shape alone.
     """
@@ -103,13 +105,13 @@ class Edge(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What is drawn in one piece.
+    """A diagram that is laid out in one piece.
 
     Attributes:
-        parts: between inputs and outputs.
-        edges: between all of them.
-        inputs: what flows in.
-        twins: the steps that each drawn step stands for, by its output's number.
+        parts: the boxes and nodes between inputs and outputs.
+        edges: the edges between inputs, parts and outputs.
+        inputs: the input values.
+        twins: the steps that each drawn step represents, by its output's number.
     """
 
     parts: tuple[PicturePart, ...]
@@ -122,9 +124,9 @@ class Picture(NamedTuple):
         return drawn_nodes(self.parts)
 
     def rows_crossed(self) -> int:
-        """Return how many rows all edges cross, where each node stands below its tails.
+        """Return how many rows all edges cross, if each node is below its inputs.
 
-        A layout engine's work grows with this, and faster than it.
+        A layout engine's work grows faster than this number.
         """
         first = {s.output: n.steps[0].output for n in self.nodes() for s in n.steps}
         rows: dict[int, int] = {}
@@ -151,13 +153,13 @@ def drawn_nodes(parts: Iterable[PicturePart]) -> Iterator[PictureNode | Closed]:
 
 
 class Subject(NamedTuple):
-    """A network or a part of one, as what is to be drawn.
+    """A network or a part of one that is to be drawn.
 
     Attributes:
-        name: for the title.
-        root: whose children are drawn.
-        inputs: values that flow in from outside.
-        outputs: values that are of use outside.
+        name: its name in the title.
+        root: the group whose children are drawn.
+        inputs: values that are read from outside.
+        outputs: values that are read outside.
     """
 
     name: str
@@ -172,13 +174,13 @@ def whole_network(network: Network) -> Subject:
 
 
 def part_of(name: str, group: Group) -> Subject:
-    """Return a group as a subject; what it makes has no port, as it may serve many."""
+    """Return a group as a subject, without a port for its output."""
     root = group.model_copy(update={"role": "network", "children": (group,)})
     shapes: dict[int, Shape] = {}
     for step in group.steps():
         shapes.update(zip(step.inputs, step.input_shapes, strict=True))
     made = {step.output for step in group.steps()}
-    # What flows in is the first input, even if a layer reads another one before.
+    # The group's input comes first, even if another value is read before it.
     read = sorted((v for v in shapes if v not in made), key=lambda v: v != group.input)
     inputs = tuple(
         Port(
@@ -190,7 +192,7 @@ def part_of(name: str, group: Group) -> Subject:
 
 
 def picture(subject: Network | Subject, *, fold: bool) -> Picture:
-    """Return what to draw, with every block open."""
+    """Return the picture of a subject, with every block open."""
     if isinstance(subject, Network):
         subject = whole_network(subject)
     sketch = _Folded(subject) if fold else _Sketch()
@@ -202,9 +204,9 @@ def picture(subject: Network | Subject, *, fold: bool) -> Picture:
 
 
 def closed(drawn: Picture, depth: int) -> Picture:
-    """Return a picture in which blocks stand open down to a depth.
+    """Return a picture in which blocks are open down to a depth.
 
-    Named groups that are no blocks stay open, unless the depth is below 0.
+    Named groups that are not blocks stay open, unless the depth is below 0.
     """
     inside: dict[int, int] = {}
     parts = tuple(_closed(drawn.parts, depth, 1, inside))
@@ -226,12 +228,12 @@ def closed(drawn: Picture, depth: int) -> Picture:
 
 
 def is_block(box: Box) -> bool:
-    """Return whether a box is a block of the spec, and not only a group with a name."""
+    """Return whether a box is a block of the spec, and not just a group with a name."""
     return box.group.role == "block" or _block_in(box.group)
 
 
 def _block_in(group: Group) -> bool:
-    """Return whether a copy is only there for the block in it."""
+    """Return whether a copy of a repeat only contains a block."""
     found = _namesake(group) if group.role not in _OWNS_NAMES else None
     return found is not None and found.role == "block"
 
@@ -245,7 +247,7 @@ def _closed(
             continue
         copies = times * part.heading.copies
         if depth >= is_block(part) or not part.heading.path:
-            # A closed box without a name would not say anything.
+            # A closed box without a name would show nothing.
             below = depth - is_block(part)
             yield part._replace(parts=tuple(_closed(part.parts, below, copies, inside)))
         else:
@@ -259,9 +261,9 @@ class _Sketch:
     """Draws every step of every copy.
 
     Attributes:
-        drawn_as: for a value whose step is not drawn, that of its likeness, which
-            may not be drawn either.
-        inside: values whose step stands behind another one in the same node.
+        drawn_as: for a value whose step is not drawn, the value of the step that
+            represents it, which may not be drawn either.
+        inside: values whose step follows another one in the same node.
     """
 
     def __init__(self) -> None:
@@ -279,7 +281,7 @@ class _Sketch:
                     yield Box(_heading([child]), parts, child.training, child)
 
     def source(self, value: int) -> int:
-        """Return the value as numbered where it is drawn."""
+        """Return the number of the value at the step that is drawn for it."""
         while value in self.drawn_as:
             value = self.drawn_as[value]
         return value
@@ -340,7 +342,7 @@ class _Folded(_Sketch):
                 yield Box(heading, parts, first.training, first)
 
     def _runs(self, children: Iterable[Step | Group]) -> Iterator[Step | list[Group]]:
-        """Yield steps, and groups by runs of equals; lone copies are opened up."""
+        """Yield steps, and runs of equal groups; and the parts of single copies."""
         run: list[Group] = []
         for child in children:
             if isinstance(child, Group) and run and self._repeats(run[-1], child):
@@ -368,14 +370,14 @@ class _Folded(_Sketch):
         )
 
     def _feeds_only(self, group: Group, heir: Group) -> bool:
-        """Return whether all readers of what the group makes are in these two."""
+        """Return whether all readers of the group's output are in these two groups."""
         own = [step.output for step in group.steps()]
         allowed = {*own, *(step.output for step in heir.steps())}
         return all(allowed.issuperset(self.readers.get(value, ())) for value in own)
 
 
 def _flat(children: Iterable[Step | Group], *, copies: bool) -> Iterator[Step | Group]:
-    """Yield steps, groups that own names and, if asked, copies; open up the rest."""
+    """Yield steps, namespaces and, if asked, copies; and the parts of other groups."""
     for child in children:
         if isinstance(child, Step) or child.role in _OWNS_NAMES:
             yield child
@@ -388,7 +390,7 @@ def _flat(children: Iterable[Step | Group], *, copies: bool) -> Iterator[Step | 
 
 
 def _likeness(group: Group) -> list[object]:
-    """Return what is equal in groups that are the same up to names and channels."""
+    """Return a key that groups share if they only differ in names and channels."""
     place = {group.input: 0}
     found: list[object] = []
     stack: list[Step | Group] = [group]
@@ -419,7 +421,7 @@ def _heading(run: list[Group]) -> Heading:
 
 
 def _namesake(group: Group) -> Group | None:
-    """Return what a group is known by: itself, or a copy's only part with a name."""
+    """Return the group whose name is shown: itself, or a copy's only named part."""
     if group.role in _OWNS_NAMES:
         return group
     parts = [p for p in _flat(group.children, copies=True) if isinstance(p, Group)]
@@ -428,7 +430,7 @@ def _namesake(group: Group) -> Group | None:
 
 
 def path_of(part: Step | Group) -> str:
-    """Return a part's full name; of one that stands once more, that of this use."""
+    """Return a part's full name; that of this use if its weights are shared."""
     if not part.alias:
         return part.path
     around, dot, _ = part.path.rpartition(".")
@@ -436,9 +438,9 @@ def path_of(part: Step | Group) -> str:
 
 
 def _call(first: Group, last: Group) -> str:
-    """Return ``bottleneck<64, stride = 2>``, without what is left at its default.
+    """Return ``bottleneck<64, stride = 2>``, without arguments that have their default.
 
-    What differs between the first copy and the last is shown of both.
+    Arguments that differ between the first and the last copy are shown for both.
     """
     if first.alias:
         return "once more" if first.alias == first.name else f"same {first.name}"
@@ -483,7 +485,7 @@ def _value(value: Any) -> str:
 
 
 def _edges(subject: Subject, sketch: _Sketch) -> Iterator[Edge]:
-    """Yield the edges between what is drawn, in the order of their heads."""
+    """Yield the edges between drawn nodes, in the order of their heads."""
     for step in subject.root.steps():
         if step.output in sketch.drawn_as or step.output in sketch.inside:
             continue

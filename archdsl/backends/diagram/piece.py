@@ -1,4 +1,4 @@
-"""Pieces of a page: graphs that an engine has laid out, looked at, moved and turned."""
+"""Pieces of a page: graphs that an engine has laid out; inspects and moves them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 # All attributes of a node, an edge or a graph.
 _ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
-# Attributes before one of them.
+# Attributes that precede another attribute of an arrow.
 _BEFORE = r'(?:[^\]"]|"(?:[^"\\]|\\.)*")*?\b'
 _NODE = re.compile(rf'^\t*(n\d+)\t\s*\[{_BEFORE}pos="([^"]*)"', re.M)
 _ARROW = re.compile(rf'^(\t*n\d+ -> n\d+\t\s*\[{_BEFORE}pos=)"([^"]*)"', re.M)
@@ -29,14 +29,14 @@ _TITLE = re.compile(
     r"(?=,\s*lwidth=([\d.]+))",
     re.M,
 )
-# What the outer of two borders adds to a node's width and height, in inches.
+# How much the outer of two borders adds to a node's width and height, in inches.
 _RING = 8 / 72
 _MOVED = frozenset({"pos", "bb", "lp", "xlp"})
-# How far from the border of a box an arrow turns back, and how far one that is nearly
-# straight may lead past its ends.
+# The distance from the border of a box at which an arrow turns back, and how far a
+# nearly straight arrow may extend past its ends.
 _INNER = 3.0
 _STRAIGHT = 8.0
-# Points that are looked at on each curve of an arrow.
+# The number of points that are tested on each curve of an arrow.
 _SAMPLES = 24
 
 
@@ -44,8 +44,8 @@ class Piece(NamedTuple):
     """A graph that is laid out.
 
     Attributes:
-        text: as dot text.
-        size: of it.
+        text: its dot text.
+        size: its size.
         joints: ids of the nodes where it continues from another piece, and into another
             one.
     """
@@ -58,11 +58,11 @@ class Piece(NamedTuple):
 def laid_out(
     source: str, warnings: list[str], joints: tuple[str, str] = ("", "")
 ) -> Piece:
-    """Return dot text laid out.
+    """Return a piece of dot text that is laid out.
 
     Args:
         source: the text.
-        warnings: to which those of the engine are added.
+        warnings: a list to which the engine's warnings are added.
         joints: ids of the nodes where it continues from another piece, and into another
             one.
 
@@ -80,7 +80,7 @@ def laid_out(
 
 
 def _inside(node: re.Match[str]) -> str:
-    """Return a node with the sizes inside its outer border, which nop2 adds again."""
+    """Return a node without the size of its outer border, which nop2 adds again."""
     found = _ATTRIBUTE.finditer(node[0])
     if not any(match[1] == "peripheries" and match[2] == "2" for match in found):
         return node[0]
@@ -94,9 +94,9 @@ def _inside(node: re.Match[str]) -> str:
 
 
 def _kept(spline: str, frames: Sequence[Bounds]) -> str:
-    """Return an arrow that stays in the innermost box in which it starts and ends."""
+    """Return an arrow that stays in the innermost box that contains both its ends."""
     if not spline.startswith("e,"):
-        return spline  # it has no tip, and goes on elsewhere, or points upwards
+        return spline  # it has no tip, or points upwards
     words = spline.removeprefix("e,").split()
     xs, ys = zip(*map(_point, words), strict=True)
     (left, right), (low, high) = (sorted(at[:2]) for at in (xs, ys))
@@ -131,11 +131,11 @@ def _frame(text: str) -> Bounds:
     return (left, low, right, high)
 
 
-# ---- moving what is laid out
+# ---- moving a piece
 
 
 def moved(text: str, shift: Position) -> str:
-    """Return a laid-out graph in another place."""
+    """Return a laid-out graph, moved."""
     return _changed(text, lambda at, axis: at + shift[axis])
 
 
@@ -150,8 +150,9 @@ def _changed(text: str, change: Callable[[float, int], float]) -> str:
     """Return a graph with changed coordinates.
 
     Args:
-        text: of the graph.
-        change: given a number, and whether it counts from the left (0) or bottom (1).
+        text: the text of the graph.
+        change: a function of a coordinate and its axis: from the left (0) or bottom
+            (1).
     """
 
     def changed(match: re.Match[str]) -> str:
@@ -173,16 +174,16 @@ def _changed(text: str, change: Callable[[float, int], float]) -> str:
     return _ATTRIBUTE.sub(changed, text)
 
 
-# ---- looking at what is laid out
+# ---- inspecting a piece
 
 
 def node_centres(text: str) -> dict[str, Position]:
-    """Return where the middle of each node is."""
+    """Return the centre of each node."""
     return {node[1]: _point(node[2]) for node in _NODE.finditer(text)}
 
 
 def struck(text: str) -> int:
-    """Return how many titles of boxes are crossed by arrows."""
+    """Return the number of box titles that arrows cross."""
     curves = [*_all_curves(text)]
     return sum(
         any(_crosses(curve, _frame_of(title, 0)) for curve in curves)
@@ -191,7 +192,7 @@ def struck(text: str) -> int:
 
 
 def dodged(text: str) -> str:
-    """Return a graph with titles at the right that are crossed at the left only."""
+    """Return a graph with titles at the right if they are only crossed at the left."""
     curves = [*_all_curves(text)]
 
     def dodge(title: re.Match[str]) -> str:
@@ -208,7 +209,7 @@ def dodged(text: str) -> str:
 
 
 def _frame_of(title: re.Match[str], side: int) -> Bounds:
-    """Return where a title stands (0), or would if it stood at the other side (1)."""
+    """Return the frame of a title in its place (0), or on the other side (1)."""
     x, y = _middle(title, side)
     high, wide = (72 * float(title[at]) / 2 for at in (3, 5))
     return (x - wide, y - high, x + wide, y + high)
@@ -235,7 +236,7 @@ def _curves(spline: str) -> Iterator[list[Position]]:
 def _crosses(curve: Sequence[Position], frame: Bounds) -> bool:
     left, low, right, high = frame
     xs, ys = zip(*curve, strict=True)
-    # A curve stays between its four points.
+    # A Bezier curve stays within the hull of its four points.
     if max(xs) < left or min(xs) > right or max(ys) < low or min(ys) > high:
         return False
     for step in range(_SAMPLES + 1):

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 class Page(NamedTuple):
-    """All of a drawing, laid out.
+    """A whole drawing, laid out.
 
     Attributes:
         source: dot text with positions, for the engine `nop2`.
-        size: in points.
-        paths: what nodes stand for, by their ids.
-        warnings: what the engine said.
+        size: its size in points.
+        paths: the paths that nodes represent, by their ids.
+        warnings: the engine's warnings.
     """
 
     source: str
@@ -46,7 +46,7 @@ class Page(NamedTuple):
 def lay_out_sheet(
     lines: Sequence[str], one: Sheet, options: Options, writer: DotWriter
 ) -> Page:
-    """Lay a sheet out.
+    """Lay out the contents of a page.
 
     Raises:
         MissingExtra: if there is no layout engine.
@@ -93,7 +93,7 @@ def lay_out_sheet(
 def _ways(
     one: Sheet, options: Options, writer: DotWriter, warnings: list[str]
 ) -> list[list[Piece]]:
-    """Lay the whole out in one column, and in more where these could fit."""
+    """Lay out the whole picture in one column, and in more if these could fit."""
     whole = _piece(one.main, options, writer, warnings, one.lowest)
     if one.lowest is not None:
         return [[whole]]
@@ -118,7 +118,7 @@ def _ways(
 def _best(
     ways: Sequence[list[Piece]], beside: Sequence[Piece], options: Options
 ) -> tuple[list[Piece], list[Position | None], Size]:
-    """Return columns and places with which most insets fit, and text is largest."""
+    """Return the columns and places with which most insets fit and text is largest."""
     rest = [piece.size for piece in beside]
     found = [
         (columns, *pack([piece.size for piece in columns], rest, options))
@@ -134,7 +134,7 @@ def _worth(
     size: Size,
     options: Options,
 ) -> tuple[float, ...]:
-    """Return what to choose by; more columns must give clearly larger text."""
+    """Return a key to choose by: more columns must make text clearly larger."""
     found = scale(size, options)
     put = zip(rest, places[len(columns) :], strict=True)
     shown = sum(page_area(size) for size, place in put if place is not None)
@@ -170,7 +170,7 @@ def _legend(
 
 
 def _spot(piece: Piece, name: str, corner: Position) -> Position:
-    """Return where a node of a piece stands on the page."""
+    """Return the position of a piece's node on the page."""
     x, y = node_centres(piece.text).get(name, (0.0, 0.0))
     return (x + corner[0], y + corner[1])
 
@@ -196,8 +196,8 @@ def _route(
 
 
 def _joint(graph: Digraph, ends: tuple[str, str], route: Sequence[Position]) -> None:
-    """Draw an arrow with corners: each straight line as a curve that is none."""
-    # The line ends before the tip, which has no direction otherwise.
+    """Draw an arrow with corners: its curves have all their points on a line."""
+    # The line ends before the tip, which would have no direction otherwise.
     (x, y), tip = route[-2], route[-1]
     far = max(abs(x - tip[0]) + abs(y - tip[1]), 1)
     short = (tip[0] + (x - tip[0]) * 6 / far, tip[1] + (y - tip[1]) * 6 / far)
@@ -212,7 +212,7 @@ def _show(point: Position) -> str:
 
 
 def write_words(graph: Digraph, lines: Sequence[str], note: str, size: Size) -> None:
-    """Write the title above all, and a note below."""
+    """Write the title above everything, and a note below."""
     middle = size.width / 2
     top = size.height - HEAD / 2 + 8
     look = {"shape": "plaintext", "height": "0.3"}

@@ -1,9 +1,9 @@
 """Chooses which arrows to draw, so that none crosses the title of a box.
 
-An arrow from outside ends at the border of a box. If several parts of the box read what
-flows in, it ends at a small triangle below the title, and arrows fan out from there.
-So do arrows of several values that different parts read: nobody would see otherwise
-which part reads which one.
+An arrow from outside ends at the border of a box. If several parts of the box read its
+input, it ends at a small triangle below the title, and arrows fan out from there. The
+same is done if different parts read several values; otherwise the picture would not
+show which part reads which value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ JOINT: Final = "\0joint"
 
 
 class UniqueNames(Protocol):
-    """Gives names that nothing else has."""
+    """Makes names that are unique."""
 
     def new_id(self) -> str:
         """Return the name of a node."""
@@ -32,9 +32,9 @@ class Arrow(NamedTuple):
 
     Attributes:
         start: the node where it starts.
-        end: that where it ends.
-        edges: what it is drawn for.
-        border: the box at whose border its tip stands, if not at the node's.
+        end: the node where it ends.
+        edges: the edges that it represents.
+        border: the box at whose border its tip is, if not at the node's.
     """
 
     start: str
@@ -49,7 +49,7 @@ class Routes:
     Attributes:
         arrows: all of them.
         clusters: the names of boxes, by identity.
-        triangles: the names of those in each box, by its identity.
+        triangles: the names of the triangles in each box, by its identity.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Routes:
             self._leave(value, edges)
 
     def _find(self, parts: Iterable[PicturePart]) -> None:
-        """Note which boxes stand around each step, the outermost first."""
+        """Record the boxes around each step, the outermost first."""
         stack: list[tuple[PicturePart, tuple[Box, ...]]] = [
             (part, ()) for part in parts
         ]
@@ -89,7 +89,7 @@ class Routes:
                 self._around_of.update((step.output, around) for step in part.steps)
 
     def _find_crowded(self, edges: Iterable[Edge]) -> set[int]:
-        """Return the boxes into which several values flow, for different parts."""
+        """Return the boxes whose parts read several different values from outside."""
         values: dict[int, set[int]] = {}
         parts: dict[int, set[object]] = {}
         for edge in edges:
@@ -105,7 +105,7 @@ class Routes:
         return self._around_of[edge.head] if isinstance(edge.head, int) else ()
 
     def _leave(self, value: int, edges: list[Edge]) -> None:
-        """Draw what reads a value: beside its maker, then outside of each box."""
+        """Draw the edges of a value: first those beside its maker, then outer ones."""
         around = self._around_of.get(value, ())
         by_level: dict[int, list[Edge]] = {}
         for edge in edges:
@@ -119,7 +119,7 @@ class Routes:
             self._fan(self._makers[value], by_level[level], level, "")
 
     def _fan(self, start: str, edges: list[Edge], level: int, border: str) -> None:
-        """Draw arrows from one node to all that read it on a level and below."""
+        """Draw arrows from one node to all of its readers on a level and below."""
         by_part: dict[int, list[Edge]] = {}
         for edge in edges:
             around = self._around(edge)
@@ -132,7 +132,7 @@ class Routes:
                 self._enter(start, own, level, border)
 
     def _enter(self, start: str, edges: list[Edge], level: int, border: str) -> None:
-        """Draw arrows into a box, by a triangle where several of its parts read."""
+        """Draw arrows into a box, through a triangle if several parts are readers."""
         box = self._around(edges[0])[level]
         border = border or self.clusters[id(box)]
         parts = {self._part(edge, level + 1) for edge in edges}

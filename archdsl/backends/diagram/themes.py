@@ -18,7 +18,7 @@ FAMILIES: Final = {
     "norm": "norm, activation",
     "other": "other",
 }
-# These rarely have a node of their own, and share a neutral fill.
+# These rarely have their own node, and share a neutral fill.
 _NEUTRAL: Final = frozenset({"norm", "activation", "dropout"})
 
 
@@ -26,16 +26,17 @@ class Palette(NamedTuple):
     """The colours of one theme.
 
     Attributes:
-        fills: of nodes, by family.
-        text: of labels.
-        paper: behind everything.
-        tints: of open boxes, by how deep they stand.
-        closed: of a box that is not open.
-        line: around nodes.
-        edge: of arrows.
-        frame: around boxes.
-        strong: around what stands for several, and of arrows between columns.
-        shades: for the least and the largest share of parameters or MACs.
+        fills: colours of nodes, by family.
+        text: colour of labels.
+        paper: colour of the background.
+        tints: colours of open boxes, by their depth.
+        closed: colour of a box that is not open.
+        line: colour of the borders of nodes.
+        edge: colour of arrows.
+        frame: colour of the borders of boxes.
+        strong: colour of the borders of repeated nodes and boxes, and of arrows between
+            columns.
+        shades: colours of the least and the largest share of parameters or MACs.
     """
 
     fills: dict[str, str]
@@ -126,7 +127,7 @@ def shade(palette: Palette, share: float) -> str:
 
 
 def mix_colours(first: str, second: str, share: float) -> str:
-    """Return a colour with so large a share of the second one."""
+    """Return a mixture of two colours, with some share of the second one."""
     pairs = zip(_rgb(first), _rgb(second), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 

@@ -1,8 +1,8 @@
-"""Lays pieces out again that are not tidy.
+"""Lays out pieces again until they are tidy.
 
-In a tidy piece, branches stand in the spec's order, and no arrow crosses a title. An
-engine has no option that makes it so. So it is asked again with other attributes, each
-of which helps some networks and harms others, and the tidiest result is kept.
+In a tidy piece, branches are in the spec's order, and no arrow crosses a title. No
+option of an engine guarantees that. So the engine is run again with other attributes,
+each of which helps some networks and harms others, and the tidiest result is kept.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from .pack import page_area
 from .picture import Picture
 from .piece import Piece, dodged, laid_out, mirrored, node_centres, struck
 
-# In the dot text that is to be laid out: a node, an arrow, and where titles stand.
+# In dot text before layout: a node, an arrow, and the side of titles.
 _NODE = re.compile(r"^\t+(n\d+) \[", re.M)
 _ARROW = re.compile(r"^\t(n\d+) -> (n\d+) .*\n", re.M)
 _SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
-# An arrow that is not drawn, once it is laid out.
+# An invisible arrow, after layout.
 _PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
-# Nodes that are laid out again for one piece, counted each time: about a second.
+# The most nodes that are laid out again for one piece, summed over all runs: about a
+# second.
 _MOST = 2_000
 
 
 def tidied(
     plain: Piece, source: str, drawn: Picture, ids: dict[int, str], direction: Direction
 ) -> Piece:
-    """Return the tidiest piece that is found.
+    """Return the tidiest piece that was found.
 
     Args:
-        plain: the piece as it came.
+        plain: the piece of the first run.
         source: the dot text that was laid out.
         drawn: the picture in it.
         ids: the nodes that make a value, by its number.
-        direction: of the picture.
+        direction: the direction of the picture.
     """
     names = _NODE.findall(source)
     tries = _MOST // (2 * len(names)) if names else 0
@@ -57,11 +58,11 @@ def tidied(
 
     best = rated(plain)
     for backwards, ordering in product((False, True), repeat=2):
-        # From round to round, more is done about what still stands wrong.
+        # Each round changes more about the nodes that are still misplaced.
         pulls: dict[Pull, None] = {}
         late: set[str] = set()
         fewest: list[int] = []
-        # Two rounds that help nothing are enough.
+        # It ends after two rounds without an improvement.
         while len(fewest) < 3 or fewest[-1] < fewest[-3]:
             if not best[0] or not tries:
                 return best[-1]
@@ -82,14 +83,14 @@ def _again(plain: Piece, text: str, axis: int | None) -> Piece:
     """Return a piece laid out again; if an axis is given, mirrored along it."""
     if axis is not None:
         text = _SIDE.sub(lambda line: _other_side(line, axis), text)
-    # What the engine warns of, it warned of the first time.
+    # Warnings are the same as in the first run.
     piece = laid_out(text, [], plain.joints)
     piece = piece._replace(text=_PULL.sub("", piece.text))
     return piece if axis is None else mirrored(piece, axis)
 
 
 def _other_side(line: re.Match[str], axis: int) -> str:
-    """Return the line that puts a title where its mirror image has it right."""
+    """Return a line that puts a title on the other side, which mirroring reverses."""
     turned = ("labeljust=r", "labelloc=b")[axis]
     same_kind = turned.partition("=")[0] == line[2].partition("=")[0]
     return f"{line[1]}{turned if same_kind else line[2]}"
@@ -98,12 +99,12 @@ def _other_side(line: re.Match[str], axis: int) -> str:
 def _in_other_words(
     source: str, pulls: Sequence[Pull], late: Set[str], backwards: bool, ordering: bool
 ) -> str:
-    """Return dot text of the same graph that an engine may lay out in another way.
+    """Return dot text of the same graph that an engine may lay out differently.
 
     Args:
         source: the text.
-        pulls: arrows to add without drawing them.
-        late: nodes whose arrows are written behind all others.
+        pulls: invisible arrows to add.
+        late: nodes whose arrows are written after all others.
         backwards: whether arrows are written from the last to the first.
         ordering: whether the engine is asked to keep the order of arrows.
     """

@@ -51,7 +51,8 @@ from .themes import FAMILIES, layer_family, mix_colours
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-# In points: the largest maps and bars, the thickest box, the least of each, a bar.
+# In points: the largest maps and bars, the thickest box, the minimum of each, and the
+# width of a bar.
 _SIDE: Final = 130.0
 _THICK: Final = 34.0
 _LEAST: Final = 4.0
@@ -63,7 +64,7 @@ _NEAR: Final = 4.0
 _GAP: Final = 12.0
 _ROWS: Final = 22.0
 _LINE: Final = 13.2
-# The average width of a character is at most this in any font.
+# The average width of a character is at most this in all fonts that are used.
 _CHARACTER: Final = 6.3
 # If there are more copies than this, they are not all drawn.
 _COPIES: Final = 4
@@ -71,13 +72,13 @@ _NOTE = "lengths are square roots of channels and sizes"
 
 
 class Volume(NamedTuple):
-    """What one node gives.
+    """The output of one node.
 
     Attributes:
-        node: the node; None for what flows in.
-        shape: of what it gives.
+        node: the node; None for the input.
+        shape: the shape of its output.
         lines: its label.
-        copies: how many boxes are drawn.
+        copies: the number of boxes.
     """
 
     node: PictureNode | Closed | None
@@ -87,12 +88,12 @@ class Volume(NamedTuple):
 
 
 class VolumeScale(NamedTuple):
-    """What the largest box stands for.
+    """The sizes that the largest boxes represent.
 
     Attributes:
         side: the longest side of all maps.
-        channels: the most channels of what has maps.
-        numbers: the most numbers of what has none.
+        channels: the most channels of all maps.
+        numbers: the most elements of all vectors.
     """
 
     side: int
@@ -120,10 +121,10 @@ def _root(size: int, most: int, length: float) -> float:
 
 
 def volumes(subject: Subject, options: Options, network: Network) -> Picture:
-    """Return a subject as a chain, with as many blocks open as leave one.
+    """Return a subject as a chain, with as many blocks open as possible.
 
     Raises:
-        SpecError: if it is a chain at no depth, or not at the one that is asked for.
+        SpecError: if it is not a chain at any depth, or at the requested one.
     """
     drawn = picture(subject, fold=True)
     depths = (1_000, 3, 2, 1, 0, -1) if options.depth is None else (options.depth,)
@@ -137,7 +138,7 @@ def volumes(subject: Subject, options: Options, network: Network) -> Picture:
 
 
 def _fork(drawn: Picture) -> PictureNode | Closed | Step | None:
-    """Return the first node that does not just read the one before it, if any does."""
+    """Return the first node that does not just read the one before it, if any."""
     around = _repeated(drawn.parts)
     if around is not None:
         return around
@@ -154,7 +155,7 @@ def _fork(drawn: Picture) -> PictureNode | Closed | Step | None:
 
 
 def _repeated(parts: Sequence[PicturePart]) -> Step | None:
-    """Return the first step of an open box that stands for several, if there is one."""
+    """Return the first step of an open box that represents several copies, if any."""
     for part in parts:
         if isinstance(part, Box):
             if part.heading.copies > 1:
@@ -166,7 +167,7 @@ def _repeated(parts: Sequence[PicturePart]) -> Step | None:
 
 
 def _always(drawn: Picture) -> Iterator[PictureNode | Closed]:
-    """Yield the nodes that do not only train."""
+    """Yield the nodes that are not only needed in training."""
     for node in drawn.nodes():
         training = node.box.training if isinstance(node, Closed) else node.main.training
         if not training:
@@ -194,7 +195,7 @@ def _no_chain(
 def volumes_page(
     lines: Sequence[str], drawn: Picture, options: Options, writer: DotWriter
 ) -> Page:
-    """Place all volumes, in as many rows as make the text largest."""
+    """Place all volumes, in the number of rows that makes the text largest."""
     chain = [*_chain(drawn, options)]
     maps = [one.shape for one in chain if len(one.shape) > 1]
     bars = [one.shape for one in chain if len(one.shape) == 1]
@@ -240,7 +241,7 @@ def volumes_page(
 
 
 def _chain(drawn: Picture, options: Options) -> Iterator[Volume]:
-    """Yield what is drawn: not what leaves its input's numbers where they are."""
+    """Yield the volumes; norms and layers that only reshape their input have none."""
     for port in drawn.inputs[:1]:
         lines = (port.name, *_shape(port.shape, options))
         yield Volume(None, port.shape, lines, 1)
@@ -282,7 +283,7 @@ def _text(lines: Sequence[str]) -> float:
 
 
 def _rows(widths: Sequence[float], number: int) -> list[range]:
-    """Return at most that many rows, of about equal width."""
+    """Return at most some number of rows, of about equal width."""
     goal = sum(widths) / number
     rows: list[range] = []
     start, wide = 0, 0.0
@@ -314,7 +315,7 @@ def _draw(
     palette = writer.palette
     fill, path, said = palette.fills["merge"], "input", [show_shape(one.shape)]
     if one.node is not None:
-        fill = writer.look(one.node, drawn)["fillcolor"]
+        fill = writer.node_style(one.node, drawn)["fillcolor"]
         own = one.node.main if isinstance(one.node, PictureNode) else one.node.steps[0]
         path = one.node.heading.path or path_of(own)
         said = [*node_tip(one.node, drawn)]
@@ -372,7 +373,7 @@ def _label(
 
 
 def _legend(graph: Digraph, chain: Sequence[Volume], writer: DotWriter) -> None:
-    """Write the colours that the chain has in a row at the bottom."""
+    """Write the colours of the chain's families in a row at the bottom."""
     nodes = [one.node for one in chain if isinstance(one.node, PictureNode)]
     found = {layer_family(node.main.op.family) for node in nodes}
     x = MARGIN
@@ -392,7 +393,7 @@ def _legend(graph: Digraph, chain: Sequence[Volume], writer: DotWriter) -> None:
 
 
 def _corner(graph: Digraph, size: Size) -> None:
-    """Write a node as large as all, as backgrounds count for nothing."""
+    """Write a node as large as the picture, since engines ignore backgrounds."""
     graph.node(
         "all",
         "",

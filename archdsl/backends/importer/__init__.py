@@ -1,9 +1,9 @@
 """Reads a PyTorch module back as a spec.
 
-The module is run on the meta device and watched (`calls`). What it calls becomes
-layers, by the declarations of the layer kinds read backwards (`forms`, `synonyms`), and
-its submodules become blocks and braces (`parts`, `write`, `spec`). The result is
-compared with the module (`proof`).
+The module is run on the meta device, and its calls are recorded (`calls`). The calls
+become layers, found by reading the declarations of the layer kinds backwards (`forms`,
+`synonyms`); its submodules become blocks and braces (`parts`, `write`, `spec`). The
+result is compared with the module (`proof`).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _T = TypeVar("_T")
 
 
 class NotImported(ValueError):
-    """A module that cannot be written as a spec; the message says what stops it.
+    """A module that cannot be written as a spec; the message says why.
 
     Attributes:
-        partial: the spec that was found nevertheless; empty if there is none.
+        partial: the part of the spec that was found; empty if there is none.
     """
 
     def __init__(self, message: str, partial: Imported | None = None) -> None:
@@ -65,13 +65,12 @@ class Imported:
     Attributes:
         text: the spec.
         name: the network's name.
-        layers: how many layers it has.
-        blocks: how many blocks it defines.
-        opaque: how many of the layers are foreign, as nothing is known of what their
-            modules compute.
+        layers: number of its layers.
+        blocks: number of blocks that it defines.
+        opaque: number of foreign layers: it is not known what their modules compute.
         compared: what was found to be equal in the module and the one built from the
             spec, such as ``outputs in training at 3x224x224``.
-        seconds: how long it took.
+        seconds: time that the import took.
         notes: what was left out or changed, as sentences.
     """
 
@@ -91,7 +90,7 @@ class Imported:
         return sum(1 for line in lines if line and not line.startswith("#"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the report as plain data."""
         return {
             "name": self.name,
             "text": self.text,
@@ -115,15 +114,15 @@ def from_module(
     name: str = "",
     any_order: bool = False,
 ) -> Imported:
-    """Return the spec of a module, which computes the same.
+    """Return a spec that computes the same as a module.
 
-    The module is run, without its weights, and compared with its spec, with them. It is
-    not changed.
+    The module is first run without its weights, then compared with the spec's module
+    with them. It is not changed.
 
     Args:
         module: the module.
         inputs: shapes of its inputs, without the batch.
-        name: of the network; that of the module's class if empty.
+        name: the name of the network; that of the module's class if empty.
         any_order: whether the `state_dict` may have the same keys in another order. A
             spec registers parts in the order in which they run; some modules do not.
 
@@ -140,7 +139,7 @@ def from_module(
     def proof(network: Network, order: Sequence[int]) -> Proof:
         from archdsl.backends.torch import build
 
-        # Its foreign classes are the module's own, which has run already.
+        # Its foreign classes are those of the module, whose code has already run.
         return prove(
             module, build(network, allow_foreign=True), inputs, order, any_order
         )
@@ -156,7 +155,7 @@ def from_file(
     name: str = "",
     any_order: bool = False,
 ) -> Imported:
-    """Return the spec of a network in a file, which computes the same.
+    """Return a spec that computes the same as a network in a file.
 
     The file is read as data: no code in it runs.
 
@@ -164,7 +163,7 @@ def from_file(
         path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
         inputs: shapes of its inputs, without the batch, where the file leaves them
             open; None to take the file's.
-        name: of the network; that of its class, or of the file, if empty.
+        name: the name of the network; that of its class, or of the file, if empty.
         any_order: as for `from_module`.
 
     Raises:
@@ -196,7 +195,8 @@ def from_file(
     return replace(found, notes=tuple(source.graph.notes))
 
 
-# Multiply-accumulates of a network that is run to be compared: minutes on a CPU.
+# Networks with more multiply-accumulates are not run for comparison, as that would take
+# longer than minutes on a CPU.
 _MOST_MACS: Final = 10**13
 
 
@@ -215,10 +215,10 @@ def _replayed(
 
 
 def _traced(run: Callable[[], _T]) -> _T:
-    """Return what a function gives that looks into a network.
+    """Call a function that traces a network.
 
     Raises:
-        NotImported: if it says that this cannot be done.
+        NotImported: if the network cannot be traced.
     """
     try:
         return run()
@@ -235,15 +235,15 @@ def _imported(
     start: float,
     proof: Callable[[Network, Sequence[int]], Proof],
 ) -> Imported:
-    """Return the spec of what a module does.
+    """Return the spec of a recorded module.
 
     Args:
-        module: the module, or bare ones of its names.
-        run: what it does.
-        heads: outputs that only training has.
-        name: of the network; that of the module's class if empty.
+        module: the module, or bare modules with its names.
+        run: the recording of its run.
+        heads: outputs that only exist in training.
+        name: the name of the network; that of the module's class if empty.
         origin: where it comes from, as the end of a comment.
-        start: when this began.
+        start: time at which the import began.
         proof: compares the network of a spec with the module; it is given the places of
             the outputs among those of the run.
 
@@ -278,10 +278,10 @@ def _imported(
 def _written(
     module: nn.Module, run: Recording, heads: Sequence[int], called: str, origin: str
 ) -> tuple[SpecDraft, list[LayerLeaf]]:
-    """Return what a module does as a spec, with a block for each call, and its layers.
+    """Return a recorded module as a spec with a block for each call, and its layers.
 
     Raises:
-        Unknown: if a spec cannot say it.
+        Unknown: if a spec cannot express it.
     """
     builder = Builder(run, module)
     top = builder.tree()
@@ -304,7 +304,7 @@ def from_family(
     Args:
         modules: the modules by the names of their presets, the default one first.
         inputs: as for `from_module`, of all of them.
-        name: of the network; that of the first module's class if empty.
+        name: the name of the network; that of the first module's class if empty.
         any_order: as for `from_module`.
 
     Raises:
@@ -356,16 +356,16 @@ def from_family(
 def _readable(spec: SpecDraft) -> tuple[SpecDraft, str]:
     """Return a spec with shared blocks, and its text.
 
-    If it is not the same network as the spec without them, that one is returned.
+    If sharing blocks changed the network, the spec without shared blocks is returned.
     """
     plain = structured(spec, plain=True)
     flat = text_of(plain)
     try:
-        # Without expressions, equal layers are written in torch alike.
+        # Without expressions, equal layers have equal torch code.
         wanted = _facts(_loaded(flat, False))
     except SpecError:
         return plain, flat
-    # Whether parts are optional: what is shorter.
+    # With optional parts or without, whichever is shorter.
     both = (structured(spec, optional=optional) for optional in (True, False))
     found = {text_of(one): one for one in both}
     for text in sorted(found, key=lambda text: text.count("\n")):
@@ -382,7 +382,7 @@ _COMMUTATIVE: Final = ("add", "mul")
 
 
 def _facts(network: Network) -> list[Any]:
-    """Return what a network computes, step by step."""
+    """Return everything that determines what a network computes, step by step."""
     numbers: dict[int, int] = {}
     for port in network.inputs:
         numbers[port.value] = len(numbers)
@@ -398,7 +398,7 @@ def _facts(network: Network) -> list[Any]:
 
 
 def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, list[int]]:
-    """Return a run of the module in training, and the outputs that only training has.
+    """Return a run of the module in training, and the outputs that only exist there.
 
     Raises:
         Untraceable: if it cannot be run without values.
@@ -428,7 +428,7 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, lis
 
 
 def _source(run: Recording, value: int) -> tuple[str, ...]:
-    """Return which modules and function give a value."""
+    """Return which modules and function compute a value."""
     path: list[str] = []
     frame = run.root
     while True:
@@ -444,7 +444,7 @@ def _source(run: Recording, value: int) -> tuple[str, ...]:
 
 
 def _difference(text: str, specs: Mapping[str, SpecDraft]) -> str:
-    """Return which preset of a text is not the network of its spec, if one is not."""
+    """Return an error if a preset of a text is not the network of its spec."""
     for preset, spec in specs.items():
         plain = text_of(structured(spec, plain=True))
         try:
@@ -461,7 +461,7 @@ def _checked(name: str, what: str = "network") -> str:
     """Return a name for a network, or a preset.
 
     Raises:
-        ValueError: if none can have it.
+        ValueError: if the name is not allowed.
     """
     reason = refusal(name, what, LANGUAGE_WORDS)
     reason = reason or ("is a layer kind" if name in words() else "")

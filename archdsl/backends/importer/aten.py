@@ -1,9 +1,9 @@
 """Operations of PyTorch's core (`torch.ops.aten`) as the functions that modules call.
 
-A program of torch.export says `aten.conv2d`, where the module's code said `F.conv2d`.
-Most have the same name and arguments in both. Those of the table below do not. What is
-not named here is refused: some operations reach beyond the network, as `from_file`
-does.
+A program of torch.export contains `aten.conv2d` where the module's code has `F.conv2d`.
+Most have the same name and arguments in both. Those of the table below do not. Any
+other operation is refused, since some have effects outside the network: `from_file`,
+for example, reads files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SAME: Final = {
         *("layer_norm", "group_norm", "pad", "relu"),
     ),
 }
-# Arguments that functions for users do not have, as they change no value.
+# Arguments that the public functions do not have; they change no value.
 _LESS: Final = ("cudnn_enabled", "cudnn_enable", "memory_format", "generator")
 _NOTHING: Final = (
     *("contiguous", "clone", "detach", "detach_", "alias", "lift_fresh_copy"),
@@ -43,7 +43,7 @@ _NOTHING: Final = (
 
 
 def known() -> dict[str, AtenFunction]:
-    """Return what stands for each operation, by its name without the overload."""
+    """Return the function for each operation, by its name without the overload."""
     import torch
     from torch.nn import functional
 
@@ -57,7 +57,7 @@ def known() -> dict[str, AtenFunction]:
     found.update(dict.fromkeys(_NOTHING, lambda a: a["input"]))
     found.update(_OTHERS)
     for name, one in list(found.items()):
-        found.setdefault(f"{name}_", one)  # in place; the graph goes on with the result
+        found.setdefault(f"{name}_", one)  # in place; later operations read the result
     return found
 
 
@@ -152,7 +152,7 @@ def _softmax(a: Arguments) -> Any:
 
 
 def _sizes(a: Arguments, name: str) -> list[int]:
-    """Return sizes with the batch that the graph is replayed with."""
+    """Return sizes with the batch size of the replay in place of the file's."""
     sizes = list(a[name])
     batch = a.get("batch")
     if batch is not None and sizes and sizes[0] == batch:
@@ -224,7 +224,7 @@ def _split(a: Arguments) -> Any:
     return torch.split(a["input"], sizes, a.get("dim", 0))
 
 
-# ---- operations of programs that were taken apart ------------------------------
+# ---- operations of decomposed programs ------------------------------------------
 
 
 def _convolution(a: Arguments) -> Any:
@@ -241,7 +241,7 @@ def _convolution(a: Arguments) -> Any:
 
 
 def _first(function: AtenFunction) -> AtenFunction:
-    """Return an operation that gives more than the function that users call."""
+    """Return an operation that has more results than the public function."""
     return lambda a: (function(a),)
 
 
@@ -263,7 +263,7 @@ def _untransposed(weight: Any) -> Any:
     """Return the weight whose transpose is given.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not a transpose.
     """
     weight = getattr(weight, "of", None)
     if weight is None:
@@ -360,5 +360,5 @@ _OTHERS: Final[dict[str, AtenFunction]] = {
     "_adaptive_avg_pool2d": _average,
     "_adaptive_avg_pool3d": _average,
 }
-# Operations whose sizes hold that of the batch.
+# Operations whose sizes include that of the batch.
 SIZED: Final = ("view", "_unsafe_view", "reshape", "expand", "empty")

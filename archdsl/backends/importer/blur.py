@@ -1,7 +1,8 @@
 """Reads blurs by fixed binomial weights as averages of two neighbours, several times.
 
-A filter of size n whose weights are the binomial coefficients is n - 1 averages of
-two, one after the other (Zhang 2019, section 3.2). No checkpoint has such a filter.
+A filter of size n with binomial coefficients as weights equals n - 1 averages of two
+neighbours, one after the other (Zhang 2019, section 3.2). Such a filter is
+not in the state_dict.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def blur(
     shapes: Mapping[int, Shape],
     buffers: Mapping[str, Tensor],
 ) -> tuple[int, list[Layer]]:
-    """Return how many calls a blur is, and its averages; 0 and none if it is no blur.
+    """Return the number of calls of a blur, and its averages; 0 if it is not a blur.
 
     Args:
         calls: in order; the first may repeat the filter for each channel.
-        shapes: of values, without the batch.
+        shapes: the shapes of values, without the batch.
         buffers: those of the module, with their values.
     """
     found = next((n for n, one in enumerate(calls[:2]) if one.reads), None)

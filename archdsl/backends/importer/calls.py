@@ -1,6 +1,6 @@
-"""Runs a module on the meta device, and records what its submodules and torch compute.
+"""Runs a module on the meta device, and records calls of its submodules and of torch.
 
-No values are computed, so a network of any size takes seconds and no weights.
+No values are computed, so a network of any size takes seconds and needs no weights.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 # Samples of a batch: batch norm refuses a single one in training.
 BATCH = 2
 
-# Functions whose result is, for a network, the same tensor.
+# Functions whose result counts as the same tensor.
 _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
         *("requires_grad_", "detach", "positive"),
-        # What reads the result would broadcast it anyway, or be found to differ.
+        # Readers of the result would broadcast it anyway; if not, the comparison fails.
         *("expand", "expand_as"),
     )
 )
-# What does not change the values that a function computes.
+# Arguments that do not change the values that a function computes.
 _IRRELEVANT = frozenset(
     (
         *(
@@ -41,11 +41,10 @@ _IRRELEVANT = frozenset(
             "use_input_stats",
         ),
         *("dtype", "layout", "device", "pin_memory", "requires_grad", "max_norm"),
-        # It says how the second input is to be scaled, and is read if it is not 1.
         *("cudnn_enabled", "_stacklevel"),
     )
 )
-# Names of the same function, and its arguments in a certain order.
+# Names of the same function, and the order of its arguments.
 _SAME: Mapping[str, str] = {
     "__add__": "add",
     "__radd__": "add",
@@ -72,7 +71,7 @@ _SAME: Mapping[str, str] = {
 }
 # Functions that take sizes one by one or as a list.
 _VARIADIC = frozenset(("permute", "view", "reshape", "expand", "repeat"))
-# Functions whose declaration lacks an argument.
+# Functions whose declaration lacks some arguments.
 _UNDECLARED = frozenset(("bernoulli_", "mean"))
 _AXES = frozenset(("dim", "start_dim", "end_dim", "dim0", "dim1", "axis"))
 _SWAPPED = frozenset(("add", "mul"))
@@ -93,7 +92,7 @@ class OwnTensor(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A tensor that is neither: one that the code made itself."""
+    """Any other tensor, which the code created itself."""
 
     shape: tuple[int, ...]
 
@@ -106,13 +105,13 @@ class RecordedCall:
     """A call of a torch function.
 
     Attributes:
-        name: the function, without what distinguishes equal ones.
+        name: the function; several names of the same function have become one.
         args: its arguments by name, defaults left out, in canonical form.
         reads: values that depend on the inputs, in order.
         owns: parameters and buffers that it reads, in order.
-        gives: numbers of its results.
+        gives: numbers of its outputs.
         shapes: their shapes, with the batch.
-        place: file and line of the module's code that it stands in.
+        place: file and line of the module's code that makes it.
     """
 
     name: str
@@ -133,7 +132,7 @@ class ModuleCall:
         module: the module.
         reads: values that it was given.
         gives: values that it returned.
-        items: the calls within, in order.
+        items: the calls that it makes, in order.
     """
 
     path: str
@@ -143,7 +142,7 @@ class ModuleCall:
     items: list[RecordedCall | ModuleCall] = field(default_factory=list)
 
     def calls(self) -> list[RecordedCall]:
-        """Return all calls of functions within, in order."""
+        """Return all calls of functions inside it, in order."""
         found: list[RecordedCall] = []
         for item in self.items:
             found += [item] if isinstance(item, RecordedCall) else item.calls()
@@ -152,7 +151,7 @@ class ModuleCall:
 
 @dataclass
 class Recording:
-    """What a run of a module did.
+    """The recording of a module's run.
 
     Attributes:
         root: the call of the module itself.
@@ -170,7 +169,7 @@ class Recording:
 
 
 def late(calls: Sequence[RecordedCall]) -> list[RecordedCall]:
-    """Return calls so that what only reads weights comes right before its first reader.
+    """Return calls with those that only read weights right before their first reader.
 
     Code may prepare the weights of several layers before it runs the first of them.
     """
@@ -234,11 +233,17 @@ class Recorder:
         return number
 
     def value(self, tensor: Tensor) -> TensorRef | OwnTensor | Constant:
-        """Return what a tensor is."""
+        """Return a tensor as an argument: a value, own tensor or constant."""
         number = self.numbers.get(id(tensor))
         if number is not None:
             return TensorRef(number)
         return self.own.get(id(tensor)) or Constant(tuple(tensor.shape))
+
+    def stands_for(self, made: Tensor, own: Tensor) -> None:
+        """Take what is made of a parameter for the parameter."""
+        self.kept.append(made)
+        self.numbers.pop(id(made), None)
+        self.own[id(made)] = self.own[id(own)]
 
     def call(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -274,14 +279,14 @@ class Recorder:
         if name == "__getitem__" and _adds_axes(args[1]):
             name = "view"
         if name == "view" and len(outputs) == 1:
-            # However the sizes were given, and to whatever they were computed.
+            # Record the final sizes, however they were given and computed.
             sizes = tuple(outputs[0].shape)
             while gives[0] in self.fixed and sizes[:1] == (1,):
-                sizes = sizes[1:]  # that of the batch, which broadcasts
+                sizes = sizes[1:]  # the axis of the batch, which broadcasts
             plain, before = (plain[0], ("sizes", sizes)), before[:1]
             own = before[0]
             if isinstance(own, OwnTensor) and sizes == own.shape:
-                # Only axes before the first, which broadcasting adds anyway.
+                # It only adds leading axes, which broadcasting would add anyway.
                 del self.numbers[id(outputs[0])]
                 self.own[id(outputs[0])] = own
                 return result, ()
@@ -304,7 +309,7 @@ class Recorder:
         return result, (made,)
 
     def _new(self, shape: tuple[int, ...]) -> int:
-        """Return the number of a value that no tensor is."""
+        """Return the number of an intermediate value for which no tensor exists."""
         number = len(self.shapes)
         self.shapes[number] = shape
         return number
@@ -373,7 +378,7 @@ class Recorder:
         return not isinstance(value, TensorRef) or value.number in self.fixed
 
     def _attribute(self, args: Sequence[Any], outputs: list[Tensor]) -> None:
-        """Let what an attribute of a tensor gives, such as `data`, be that tensor."""
+        """Treat the tensor in an attribute such as `data` as the tensor itself."""
         if not outputs and args and id(args[0]) in self.numbers:
             self.asked.append(self.numbers[id(args[0])])
         if outputs and args and id(args[0]) in self.numbers:
@@ -389,7 +394,7 @@ class Recorder:
         for name, value in named.items():
             if name in _IRRELEVANT:
                 continue
-            # Methods have other names for it, or none that is declared.
+            # Methods name this argument differently, or do not declare it.
             name = {"self": "input", "0": "input"}.get(name, name)
             if name == "1" and _name(func) in _BINARY:
                 name = "other"
@@ -405,7 +410,7 @@ class Recorder:
             found["stride"] = found.get("kernel_size")
         pair = list(found.items())
         if _name(func) in _SWAPPED and len(pair) == 2:
-            # Sums and products: what is computed stands first.
+            # In sums and products, the computed value comes first.
             (first, a), (second, b) = pair
             if isinstance(b, TensorRef) and self._is_fixed(a) and not self._is_fixed(b):
                 pair = [(first, b), (second, a)]
@@ -428,7 +433,7 @@ class Recorder:
 
 
 def _changes_nothing(name: str, args: Mapping[str, RecordedValue]) -> bool:
-    """Return whether a function gives its input back, with these arguments."""
+    """Return whether a function returns its input unchanged, with these arguments."""
     if "dropout" in name:
         return args.get("p") == 0
     other = args.get("other")
@@ -438,7 +443,7 @@ def _changes_nothing(name: str, args: Mapping[str, RecordedValue]) -> bool:
 
 
 def _sliced(index: Any, shape: Sequence[int]) -> Any:
-    """Return slices with their ends, without trailing ones that take everything."""
+    """Return slices with their ends, without trailing ones that take the whole axis."""
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
         return index
@@ -452,7 +457,7 @@ def _sliced(index: Any, shape: Sequence[int]) -> Any:
 
 
 def _adds_axes(index: Any) -> bool:
-    """Return whether an index takes all, with more axes of size 1."""
+    """Return whether an index takes everything, and only adds axes of size 1."""
     parts = index if isinstance(index, tuple) else (index,)
     more = [part for part in parts if part is None]
     whole = [part for part in parts if isinstance(part, slice | EllipsisType)]
@@ -515,7 +520,7 @@ def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
 
 
 def _place() -> str:
-    """Return where the code that is running stands, outside torch and this package."""
+    """Return the place of the running code, outside torch and this package."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
@@ -526,7 +531,7 @@ def _place() -> str:
 
 
 def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
-    """Run a module, in the mode that it is in, and return what it does.
+    """Run a module in its present mode, and return the recording.
 
     Args:
         module: on the meta device.
@@ -561,13 +566,17 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
 
         return hook
 
-    def leave(_part: nn.Module, _args: Any, output: Any) -> None:
+    def leave(part: nn.Module, args: Any, output: Any) -> None:
         frame = stack.pop()
+        if is_spectral_norm(part):
+            recorder.stands_for(output, args[0])
+            return
         frame.gives = refs(output)
         stack[-1].items.append(frame)
 
     hooks = []
     for path, part in module.named_modules():
+        _refuse_other_norms(path, part)
         if path:
             hooks += [
                 part.register_forward_pre_hook(enter(path), with_kwargs=True),
@@ -584,6 +593,35 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Recording:
     top.gives = refs(result)
     asked = tuple(dict.fromkeys(recorder.asked))
     return Recording(top, numbers, top.gives, recorder.shapes, asked)
+
+
+def is_spectral_norm(part: nn.Module) -> bool:
+    """Return whether a module makes weights as `spectral_norm` does."""
+    from torch.nn.utils import parametrizations
+
+    return isinstance(part, parametrizations._SpectralNorm)
+
+
+def _refuse_other_norms(path: str, part: nn.Module) -> None:
+    """Refuse spectral norm in a form, or with settings, that no kind has.
+
+    Raises:
+        Untraceable: naming the module.
+    """
+    from torch.nn.utils.spectral_norm import SpectralNorm
+
+    hooks = part._forward_pre_hooks.values()
+    if any(isinstance(hook, SpectralNorm) for hook in hooks):
+        raise Untraceable(
+            f"`{path}` has spectral norm by a hook; use `spectral_norm` of "
+            "torch.nn.utils.parametrizations instead"
+        )
+    settings: tuple[Any, Any] = (1, 1e-12)
+    if is_spectral_norm(part) and (part.n_power_iterations, part.eps) != settings:
+        raise Untraceable(
+            f"`{path}` is spectral norm with {part.n_power_iterations} iterations and "
+            f"eps {part.eps}, and only 1 and 1e-12 are known"
+        )
 
 
 def _reason(error: Exception, path: str) -> str:

@@ -1,8 +1,9 @@
 """Several networks of one design as one file: blocks that they share, and presets.
 
-The networks are put together as the blocks of one network are: where their bodies have
-the same form, what differs becomes a parameter, be it a number or the block that a
-stage is made of. Networks of other forms stand beside each other.
+Networks are merged in the same way as the blocks of one network: if their bodies have
+the same form, everything in which they differ becomes a parameter, be it a number or
+the block that a stage consists of. Networks with other forms are written as separate
+networks.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from archdsl.backends.importer.structure import Structure
 from archdsl.backends.importer.trees import form_of, map_items
 from archdsl.backends.importer.unify import Unifier
 
-# More parameters than that are no help to a reader.
+# With more parameters, the merged network would be harder to read than separate ones.
 _MOST_PARAMETERS: Final = 24
-# What stands for the block that differs between networks.
+# The name of the parameter for a block that differs between networks.
 _UNIT: Final = "unit"
 
 
@@ -39,7 +40,7 @@ def family_spec(
     Args:
         specs: the networks by the names of their presets, with a block for each call of
             a module.
-        name: of the network.
+        name: the name of the network.
         optional: as for `structured`.
     """
     apart = {preset: _apart(spec, n) for n, (preset, spec) in enumerate(specs.items())}
@@ -68,7 +69,7 @@ def family_spec(
 
 
 def _apart(spec: SpecDraft, number: int) -> SpecDraft:
-    """Return a spec whose blocks have names that those of no other have."""
+    """Return a spec whose blocks have names that no other spec uses."""
 
     def named(word: str) -> str:
         return f"{word}.{number}"
@@ -90,7 +91,7 @@ def _groups(
     bodies: Mapping[str, SpecBody],
     blocks: Mapping[str, Block],
 ) -> list[list[str]]:
-    """Return the networks that can be one, by their presets."""
+    """Return groups of networks that can be merged, by their presets."""
     forms: dict[Any, list[str]] = {}
     for preset, body in bodies.items():
         form = form_of(map_items(body, lambda item: _any_unit(item, blocks)))
@@ -117,9 +118,9 @@ class _Unified(NamedTuple):
     """Several networks as one.
 
     Attributes:
-        network: the one, as a block.
+        network: the merged network, as a block.
         given: the values of its parameters for each.
-        units: blocks that parameters stand for, by the names of these.
+        units: blocks that are values of parameters, by the parameters' names.
     """
 
     network: Block
@@ -152,7 +153,7 @@ def _unified(
 def _units(bodies: Sequence[SpecBody], taken: Set[str]) -> list[dict[str, str]] | None:
     """Return for each body the new names of blocks that differ between them.
 
-    None if one block of a body is two of another.
+    None if one block of a body corresponds to two of another.
     """
     words = [_words(body) for body in bodies]
     columns = list(dict.fromkeys(zip(*words, strict=True)))

@@ -1,9 +1,9 @@
-"""Finds the layer that calls of torch functions are, from what layer kinds declare.
+"""Finds the layers that make some calls of torch functions, by the kinds' declarations.
 
-No table of torch functions is needed: a kind says how it is written in torch
-(`Layer.torch`). Each kind is emitted with several arguments, and run; from what changes
-in the calls it follows which argument of the kind decides which argument of which call.
-A layer that is found so is run itself, and must make the same calls.
+No table of torch functions is needed, since each kind declares how it is written in
+torch (`Layer.torch`). Each kind is emitted and run with several arguments. The changes
+in its calls show which argument of the kind decides which argument of which call. A
+layer that is found in this way is then run itself, and must make the same calls.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from archdsl.backends.torch.nodes import LiteralExpr, Var
 from archdsl.backends.torch.templates import fill
 from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
+from archdsl.spectral import Spectral
 from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
 # Shapes to try a kind on: twelve channels have many divisors.
@@ -43,7 +44,7 @@ _SHAPES: Final[tuple[Shape, ...]] = (
 )
 _SECOND: Final[Shape] = (12, 10, 12)
 
-# Numbers that no calculation turns into one another by chance.
+# Numbers that are unlikely to result from one another by chance in any calculation.
 _TRIED: Final[dict[str, tuple[Any, ...]]] = {
     "int": (2, 3, 4, 1),
     "float": (0.25, 0.375),
@@ -57,8 +58,8 @@ _FIRST: Final[dict[str, Any]] = {
     "window": (3, 5, 4),
 }
 
-# Where something stands in calls: number of the call, name of the argument, and
-# places within it. The place of the result among what the last call gives is `()`.
+# A place in calls: the number of the call, the name of the argument, and indices into
+# it. The place of the result among the outputs of the last call is `()`.
 CallPlace = tuple[Any, ...]
 _NOTHING: Final = object()
 
@@ -82,11 +83,11 @@ class Form:
 
     Attributes:
         kind: the kind.
-        values: arguments that it has in this form.
+        values: arguments of the kind in this form.
         names: the functions that it calls, in order.
         axes: how many axes the map has that it was found on.
-        asks: whether it reads the size of its input. Where code does not, such as that
-            of a padding of 0 and 1, numbers are the same at one size by chance.
+        asks: whether it reads the size of its input. If the code does not read it, as
+            with a padding of 0 and 1, numbers agree at one size only by chance.
     """
 
     def __init__(
@@ -108,15 +109,17 @@ class Form:
 
     @cached_property
     def places(self) -> dict[str, tuple[CallPlace, Reading]]:
-        """Return where each argument stands that can be read off, and how it is read.
+        """Return, for each argument that can be read from the calls, its place there
+        and how its value follows from the value at that place.
 
-        Only found out for the forms that code may have, as it takes long.
+        It is found only for the forms that code may have, as this takes long.
         """
         places = {}
         for name, field in self.kind.fields.items():
             found = self._place_of(name, self.values, self._made)
             if found is None and field.type == "window":
-                # Some sizes are only allowed beside others, as torch's output padding.
+                # Some sizes are only allowed together with others, such as torch's
+                # output padding.
                 others = [n for n, f in self.kind.fields.items() if f.type == "window"]
                 for other, value in product(others, _TRIED["window"]):
                     if found is None and other != name:
@@ -129,7 +132,7 @@ class Form:
     def _place_of(
         self, name: str, values: dict[str, Any], made: MadeCalls | None
     ) -> tuple[CallPlace, Reading] | None:
-        """Return where an argument stands in the calls, by changing nothing else."""
+        """Return the place of an argument in the calls; nothing else is changed."""
         if made is None:
             return None
         field = self.kind.fields[name]
@@ -155,11 +158,11 @@ class Reading(NamedTuple):
     """How an argument is found from a value in a call.
 
     Attributes:
-        how: ``same``, ``rest`` (1 less the argument stands there), ``next`` (the
-            argument less 1 stands there), ``sides`` (each size stands there twice, that
-            of the last axis first) or ``times`` (the argument stands there times a
-            number that depends on shapes).
-        table: arguments by value, for those that are no numbers.
+        how: what the call contains: ``same`` (the argument), ``rest`` (1 minus the
+            argument), ``next`` (the argument minus 1), ``sides`` (each size twice, that
+            of the last axis first) or ``times`` (the argument times a number that
+            depends on shapes).
+        table: arguments by the value in the call, for those that are not numbers.
     """
 
     how: str
@@ -203,7 +206,7 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> MadeCalls:
         return output
 
     with torch.no_grad(), intercept(note), warnings.catch_warnings():
-        # Of layers that nobody will run.
+        # Warnings about layers that will never be run for real.
         warnings.simplefilter("ignore")
         if form.function is None or (as_module and callable(module)):
             assert module is not None
@@ -211,7 +214,7 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> MadeCalls:
         else:
             result = _called(form, tensors, module)
     number = recorder.numbers.get(id(result), -1)
-    # Within a single call, torch itself asks, to check it.
+    # With a single call, torch itself reads the size, to check the argument.
     ordered = tuple(late(calls))
     return MadeCalls(ordered, number, len(calls) > 1 and 0 in recorder.asked)
 
@@ -237,7 +240,7 @@ def _names(helper: str) -> dict[str, Any]:
         "F": functional,
         "Tensor": torch.Tensor,
     }
-    exec(helper, names)  # of a layer kind of this package
+    exec(helper, names)  # a text of this package's own layer kinds
     return names
 
 
@@ -277,6 +280,8 @@ def forms() -> dict[str, tuple[Form, ...]]:
 
 
 def _forms_of(kind: type[Layer]) -> Iterator[Form]:
+    if issubclass(kind, Spectral):
+        return  # its calls are those of the kind that it is baked into
     seen: set[tuple[Any, ...]] = set()
     for inputs in _inputs(kind):
         axes = len(sizes(inputs[0]))
@@ -303,7 +308,7 @@ def _first(field: Field, axes: int) -> Any:
 
 
 def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
-    # Sizes for each axis make other functions of other axes.
+    # With sizes for each axis, maps with other numbers of axes use other functions.
     for shape in _SHAPES if kind.windows else _SHAPES[:3]:
         if kind.arity == 1:
             yield (shape,)
@@ -319,7 +324,7 @@ def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
     plain = {name: _first(field, axes) for name, field in kind.fields.items()}
     yield from _ways(kind, plain, axes)
     for name, field in kind.fields.items():
-        # With such a number, there is something that there is not without it.
+        # With such a number, calls have something that they lack otherwise.
         if field.type == "float" and field.default is None:
             yield from _ways(kind, {**plain, name: _TRIED["float"][0]}, axes)
 
@@ -338,7 +343,7 @@ def _ways(
     for name, value in options:
         yield {**plain, name: value}
     for first, second in combinations(options, 2):
-        # Words choose ways; numbers alone rarely do.
+        # Words select other functions; numbers alone rarely do.
         if any(isinstance(value, str) for _, value in (first, second)):
             yield {**plain, **dict((first, second))}
 
@@ -362,12 +367,12 @@ def _performed(
     try:
         form = op.torch(inputs, op.shape(*inputs))
         if as_module and (form.function is None or form.module is None):
-            return None  # there is only one way to run it
+            return None  # it can only be run in one way
         return perform(op, inputs, as_module)
     except Mismatch:
         return None
     except Exception:
-        # torch refuses what the kind would not have been given, such as too much pad.
+        # torch refuses some arguments that no spec would use, such as too much padding.
         return None
 
 
@@ -378,7 +383,7 @@ def _reading(
     own = sorted(tables.items(), key=lambda one: field.name not in one[0])
     for place, table in own:
         if field.type in ("bool", "choice"):
-            # Numbers come from the shapes that it was tried on.
+            # Numbers come from the shapes that the kind was tried on.
             if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
                 return place, Reading("table", table)
             continue
@@ -393,7 +398,7 @@ def _reading(
 
 
 def _are_multiples(pairs: Sequence[tuple[Any, Any]]) -> bool:
-    """Return whether one factor makes all second numbers of the first ones."""
+    """Return whether all second numbers are the first ones times the same factor."""
     if not all(type(n) is float and n for pair in pairs for n in pair):
         return False
     factor = pairs[0][1] / pairs[0][0]
@@ -401,7 +406,7 @@ def _are_multiples(pairs: Sequence[tuple[Any, Any]]) -> bool:
 
 
 def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
-    """Return an argument from what stands in a call; None if it cannot be."""
+    """Return an argument from the value in a call; None if that is not possible."""
     numbers = leaf if isinstance(leaf, tuple) else (leaf,)
     if not all(type(n) in (int, float) for n in numbers):
         return None
@@ -425,7 +430,7 @@ def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
 
 
 def _leaves(made: MadeCalls) -> dict[CallPlace, Any]:
-    """Return all that stands in calls, by its place; tuples also as a whole."""
+    """Return all values in calls, by their places; tuples also as a whole."""
     found: dict[CallPlace, Any] = {}
 
     def add(place: CallPlace, value: Any) -> None:
@@ -455,13 +460,13 @@ def _leaves(made: MadeCalls) -> dict[CallPlace, Any]:
 
 
 class FoundLayer(NamedTuple):
-    """A layer that some calls are.
+    """A layer that some calls make.
 
     Attributes:
         op: the layer.
         reads: values that it reads, in order.
-        gives: the value that it gives.
-        calls: how many of the calls it is.
+        gives: number of its output.
+        calls: how many of the calls it takes.
         owns: parameters and buffers that it reads.
     """
 
@@ -478,16 +483,15 @@ def layers_of(
     asked: Sequence[int],
     is_one: Callable[[int], bool],
 ) -> tuple[FoundLayer, ...]:
-    """Return the layers that the first of some calls may be; none if there is no such
-    kind.
+    """Return the layers that the first of some calls may make; empty if there is none.
 
-    Several calls may be one layer, and one call that gives several values as many.
+    Several calls may make one layer, and a call with several outputs several layers.
 
     Args:
         calls: in order.
         shapes: shapes of values, without the batch.
         asked: values whose size may have served as the size of an output.
-        is_one: returns whether that many first calls may be a single layer.
+        is_one: returns whether a number of first calls may make a single layer.
     """
     for form in forms().get(calls[0].name, ()):
         some = calls[: len(form.names)]
@@ -510,7 +514,7 @@ def layers_of(
 def _known(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape], one: Synonym
 ) -> FoundLayer:
-    """Return the layer that a synonym is."""
+    """Return the layer of a synonym."""
     shape = kind(one.word)
     assert shape is not None
     op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **one.values})
@@ -527,7 +531,7 @@ def _fitted(
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
 ) -> FoundLayer | None:
-    """Return the layer of a form that some calls are."""
+    """Return the layer of a form that some calls make."""
     inner = {n for call in calls for n in call.gives}
     reads = tuple(
         dict.fromkeys(n for call in calls for n in call.reads if n not in inner)
@@ -547,7 +551,7 @@ def _fitted(
                 return None
             values[name] = reading.table[leaf]
         elif reading.how == "times":
-            values[name] = 1.0  # the number is found when the shapes are known
+            values[name] = 1.0  # the number can be found once the shapes are known
         else:
             values[name] = _argument(reading.how, leaf, field, form.axes)
     output = shapes[result]
@@ -555,20 +559,40 @@ def _fitted(
     for sources in _sources(form, reads, output, shapes, known):
         inputs = tuple(shapes[n] for n in sources)
         if not all(inputs):
-            continue  # one number for each sample is no shape here
+            continue  # a single number for each sample is not a shape here
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)
             op = op and _divided(op, form, inputs, leaves)
             if op is not None and _agrees(op, inputs, sources, calls, result):
                 owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
+                op = _with_spectral_norm(op, inputs, owns)
                 return FoundLayer(op, sources, result, len(calls), owns)
     return None
+
+
+def _with_spectral_norm(
+    op: Layer, inputs: tuple[Shape, ...], owns: Sequence[OwnTensor]
+) -> Layer:
+    """Return a layer as the kind whose weight is made of the tensor that it owns."""
+    other = _spectral_kinds().get(op.word)
+    if other is None:
+        return op
+    made = other(**vars(op))
+    names = [t.name for t in made.tensors(*inputs) if t.made_into]
+    divided = any(f".{own.key}".endswith(f".{n}") for own in owns for n in names)
+    return made if divided else op
+
+
+@cache
+def _spectral_kinds() -> Mapping[str, type[Layer]]:
+    """Return the kinds with spectral norm by those without."""
+    return {k.baked: k for k in all_kinds() if issubclass(k, Spectral)}
 
 
 def _divided(
     op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[CallPlace, Any]
 ) -> Layer | None:
-    """Return a layer with those of its arguments that stand in calls as multiples."""
+    """Return a layer with the arguments whose multiples are in the calls."""
     for name, (where, reading) in form.places.items():
         if reading.how != "times":
             continue
@@ -581,7 +605,7 @@ def _divided(
 
 
 def _guesses(form: Form, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the arguments with either value of those that calls do not show."""
+    """Yield the arguments, with either value of those that calls do not show."""
     yield values
     for name, field in form.kind.fields.items():
         if field.type == "bool" and name not in form.places:
@@ -595,7 +619,7 @@ def _sources(
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
 ) -> Iterator[tuple[int, ...]]:
-    """Yield what may be the inputs; of some layers one only gives its size."""
+    """Yield possible inputs; of some layers, one input only provides its size."""
     arity, sources = form.kind.arity, form.kind.sources
     if not reads:
         return
@@ -610,7 +634,7 @@ def _sources(
 
 
 def _at(leaves: dict[CallPlace, Any], place: CallPlace) -> Any:
-    """Return what stands at a place; equal numbers stand there as a single one."""
+    """Return the value at a place; equal numbers of all axes are a single one."""
     while place not in leaves and len(place) > 2 and place[-1] != "sizes":
         place = place[:-1]
     return leaves.get(place, _NOTHING)
@@ -619,9 +643,9 @@ def _at(leaves: dict[CallPlace, Any], place: CallPlace) -> Any:
 def _completed(
     kind: type[Layer], values: dict[str, Any], inputs: tuple[Shape, ...], output: Shape
 ) -> Layer | None:
-    """Return a layer with what calls do not say, and without what goes without saying.
+    """Return a layer with arguments that calls do not show, and without default ones.
 
-    A width that does not stand in a call is that of the output.
+    A width that is not in a call is that of the output.
     """
     for name, field in kind.fields.items():
         if field.default is None and values[name] is None and field.type == "int":
@@ -638,7 +662,7 @@ def _completed(
 
 
 def _shortest(op: Layer, inputs: tuple[Shape, ...], output: Shape) -> Layer:
-    """Return a layer without the arguments that go without saying."""
+    """Return a layer without arguments that can be left out."""
     form = op.torch(inputs, output)
     for name, field in op.fields.items():
         if field.default is REQUIRED or getattr(op, name) == field.default:
@@ -646,7 +670,7 @@ def _shortest(op: Layer, inputs: tuple[Shape, ...], output: Shape) -> Layer:
         less = op.replace(**{name: field.default})
         if _shape_of(type(op), less.__dict__, inputs) == output:
             made = less.torch(inputs, output)
-            # What is computed is the same if the module is, however a function says it.
+            # The result is the same if the module is, however its function is written.
             same = made == form or (made.module == form.module is not None)
             if same and less.tensors(*inputs) == op.tensors(*inputs):
                 op = less
@@ -675,7 +699,7 @@ def _agrees(
     calls: Sequence[RecordedCall],
     result: int,
 ) -> bool:
-    """Return whether a layer makes just these calls."""
+    """Return whether a layer makes exactly these calls."""
     # The same value may come several times.
     places = tuple(map(sources.index, sources))
     key = (op, inputs, places)
@@ -685,7 +709,7 @@ def _agrees(
         for as_module in (False, True):
             try:
                 made = perform(op, inputs, as_module)
-            except Exception:  # torch refuses a layer that makes no sense
+            except Exception:  # torch refuses some layers
                 continue
             ways.append(relative(made.calls, first, made.result))
         _AGREED[key] = ways
@@ -696,7 +720,7 @@ def _agrees(
 def _alike(one: Any, other: Any) -> bool:
     """Return whether two values are the same, but for the last digits of numbers.
 
-    That of a probability is not found again from 1 less it.
+    A probability p differs there if it was computed from 1 - p.
     """
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_alike, one, other))
@@ -708,12 +732,12 @@ def _alike(one: Any, other: Any) -> bool:
 def relative(
     calls: Sequence[RecordedCall], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
-    """Return calls with values numbered from the inputs on, and without keys.
+    """Return calls with values numbered in order, inputs first, and without keys.
 
     Args:
         calls: in order.
         inputs: places of the values that they read.
-        result: the value that they give.
+        result: number of their result.
     """
     numbers = dict(inputs)
     given = count(100)

@@ -1,9 +1,9 @@
-"""Networks that a file holds as a graph: their calls, and how they are replayed.
+"""Networks that are stored as a graph in a file: their calls, and how to replay them.
 
-A program of torch.export or a model of ONNX has no modules that could be run and
-watched. But it names the module that each operation stands in, so bare modules of these
-names are made, and the operations are run on the meta device as if those modules ran
-them. What comes of it is the same record that `calls.watch` makes of a live module.
+A torch.export program or an ONNX model has no modules that could be run and recorded.
+But it names the module that each operation belongs to. So bare modules with these names
+are created, and the operations are run on the meta device as if these modules ran them.
+The result is a recording like that which `calls.watch` makes of a live module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from archdsl.values import show_shape
 if TYPE_CHECKING:
     from torch import nn
 
-# Far more than any network has, and quick to go through.
+# Far more than any network has, and still quick to process.
 MAX_OPERATIONS: Final = 50_000
 MAX_TENSORS: Final = 200_000
 # Largest number of elements of one value: 1 GiB at 4 bytes each.
@@ -52,8 +52,8 @@ class ModuleScope(NamedTuple):
     """A call of a module that an operation is in.
 
     Attributes:
-        call: what tells this call from others.
-        path: of the module.
+        call: an identifier of this call.
+        path: the path of the module.
         cls: its class, with the Python module that it is in.
     """
 
@@ -67,8 +67,8 @@ class Operation:
     """An operation of a graph, as a call of a torch function.
 
     Attributes:
-        name: what messages call it.
-        scopes: the calls of modules that it is in, from the outermost on.
+        name: its name in messages.
+        scopes: the calls of modules that contain it, outermost first.
         perform: the function; it takes the arguments with values in place of names.
         args: its arguments, with `ValueRef`s for values, also in lists.
         gives: names of its results; empty for those that nothing reads.
@@ -92,11 +92,11 @@ class ImportGraph:
         outputs: names.
         state: shapes of parameters and buffers by key, in order.
         buffers: keys of those that are buffers.
-        temporary: keys of those that are no part of a `state_dict`.
+        temporary: keys of those that are not in a `state_dict`.
         values: names of values that are parameters and buffers, with their keys.
         operations: in order.
         training: whether the network is in training.
-        notes: what else is to be known of it, as sentences.
+        notes: further remarks for the user, as sentences.
     """
 
     file: str
@@ -113,16 +113,16 @@ class ImportGraph:
 
     @property
     def batch(self) -> int:
-        """The batch size that the file was made with."""
+        """The batch size in the file."""
         return self.inputs[0][1][0]
 
 
 def without_unread(graph: ImportGraph) -> None:
-    """Leave out tensors of modules that are never read, and note that."""
+    """Leave out modules' tensors that are never read, and say so in a note."""
     read = {graph.values[n] for one in graph.operations for n in _names_in(one.args)
             if n in graph.values}  # fmt: skip
     owners = {key.rpartition(".")[0] for key in read}
-    # A batch norm's counter is read by nothing, but belongs to what is.
+    # Nothing reads a batch norm's counter, but it belongs to tensors that are read.
     unread = [
         k for k in graph.state if k not in read and k.rpartition(".")[0] not in owners
     ]
@@ -149,7 +149,7 @@ def _names_in(arg: Any) -> Iterator[str]:
 
 
 def replay(graph: ImportGraph) -> tuple[Recording, nn.Module]:
-    """Return what a graph does, and bare modules of its names that hold its tensors.
+    """Return a recording of a graph, and bare modules that hold its tensors.
 
     Raises:
         Untraceable: if an operation cannot be run, or the graph is not valid.
@@ -182,7 +182,7 @@ class _Replay:
         self.at = ""
 
     def run(self) -> tuple[Recording, nn.Module]:
-        """Run all of it."""
+        """Run the whole graph."""
         import torch
 
         entries = []
@@ -201,7 +201,7 @@ class _Replay:
         self.top.reads, self.top.gives = tuple(entries), gives
         _ends(self.top, gives)
         _unchanged(self.top)
-        # A file has sizes where code asked for those of a value.
+        # A file contains numbers where code read the sizes of a value.
         shapes = self.recorder.shapes
         return Recording(
             self.top, tuple(entries), gives, shapes, tuple(shapes)
@@ -247,7 +247,7 @@ class _Replay:
         return arg
 
     def _enter(self, scopes: Sequence[ModuleScope]) -> None:
-        """Leave calls of modules that end here, and begin those that are new."""
+        """Leave the calls of modules that end here, and enter new ones."""
         same = 0
         inside = self.stack[1:]
         while (
@@ -266,7 +266,7 @@ class _Replay:
 
 
 def _ends(top: ModuleCall, outputs: Sequence[int]) -> None:
-    """Record what enters and what leaves each call of a module."""
+    """Record the inputs and outputs of each call of a module."""
     last: dict[int, int] = dict.fromkeys(outputs, 1 << 60)
     calls = top.calls()
     for place, call in enumerate(calls):
@@ -278,7 +278,7 @@ def _ends(top: ModuleCall, outputs: Sequence[int]) -> None:
 def _end(
     frame: ModuleCall, start: int, last: Mapping[int, int]
 ) -> tuple[int, list[RecordedCall]]:
-    """Fill in the ends of a call, and of those in it; return where what follows begins.
+    """Fill in inputs and outputs of a call and the calls in it; return where it ends.
 
     Args:
         frame: the call.
@@ -302,7 +302,7 @@ def _end(
 
 
 def _unchanged(frame: ModuleCall) -> None:
-    """Insert numbered parts that do nothing, which a file does not mention."""
+    """Insert numbered modules that do nothing, which a file does not contain."""
     if is_numbered(frame.module) and len(frame.reads) == 1:
         by_name: dict[str, list[RecordedCall | ModuleCall]] = {}
         for item in frame.items:
@@ -328,7 +328,7 @@ def _unchanged(frame: ModuleCall) -> None:
 
 
 def _modules(graph: ImportGraph) -> nn.Module:
-    """Return modules of the names in a graph, which hold its tensors and do nothing.
+    """Return modules with the names in a graph, which hold its tensors and do nothing.
 
     Raises:
         Untraceable: if no modules can have these names.
@@ -342,7 +342,7 @@ def _modules(graph: ImportGraph) -> nn.Module:
         scope.path: scope.cls for one in graph.operations for scope in one.scopes
     }
     made: dict[tuple[str, bool], type[nn.Module]] = {}
-    # Of what runs itself, only a Sequential has numbers for names.
+    # Of modules that are called, only a Sequential has numbers as names.
     numbered = {
         path.rpartition(".")[0]
         for path in (*classes, *(key.rpartition(".")[0] for key in graph.state))
@@ -379,7 +379,7 @@ def _add(
     numbered: Set[str],
     made: dict[tuple[str, bool], type[nn.Module]],
 ) -> None:
-    """Add the module of a path, and those around it that are not there yet."""
+    """Add the module of a path, and those around it that do not exist yet."""
     names = path.split(".") if path else []
     if len(names) > _DEEPEST:
         raise Untraceable(f"modules are nested deeper than {_DEEPEST} levels")
@@ -402,7 +402,7 @@ _WORD: Final = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII)
 def _bare(
     cls: str, numbered: bool, made: dict[tuple[str, bool], type[nn.Module]]
 ) -> nn.Module:
-    """Return a module of a class's name; the class itself is not looked for."""
+    """Return a module with the name of a class; the class itself is not imported."""
     from torch import nn
 
     if cls in _SEQUENTIAL:
@@ -420,7 +420,7 @@ def _bare(
 
 
 def _complete(part: nn.Sequential) -> None:
-    """Give a Sequential its numbered parts in order, those that do nothing included."""
+    """Give a Sequential its numbered modules in order, even those that do nothing."""
     from torch import nn
 
     children = dict(part.named_children())

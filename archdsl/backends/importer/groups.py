@@ -1,9 +1,10 @@
-"""Reads channels with an axis of groups as a map of all of them.
+"""Reads maps with a separate axis for groups of channels as maps of all channels.
 
-Split attention and selective kernels stack maps along an axis of their own, or give the
-channels one, and sum or compete over it. In a spec, channels have a single axis, and
-`groupsum` and `softmax of=` say how many groups it has. So such an axis is taken back:
-what makes or removes it is left out, and what works along it makes it for itself.
+Split attention and selective kernels stack maps along a new axis, or split the channels
+into groups along one, and then take sums or a softmax over it. In a spec, channels have
+a single axis, and `groupsum` and `softmax of=` have the number of groups as an
+argument. So such an axis is undone: operations that add or remove it are left out, and
+operations along it add it themselves.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from archdsl.backends.importer.calls import (
 
 
 def regrouped(run: Recording) -> Recording:
-    """Return a run in which no value has an axis of groups, if they can be taken back.
+    """Return a run in which no value has an axis of groups, where that is possible.
 
-    Those that something else reads stay.
+    An axis stays if another operation needs it.
     """
     kept: set[int] = set()
     while True:
@@ -43,9 +44,9 @@ class _Grouped(NamedTuple):
     """A value with an axis of groups.
 
     Attributes:
-        flat: the map of all channels that it is.
-        sizes: of the axes that the channels have in it.
-        origins: values that brought the axis in.
+        flat: the same value as a map of all channels.
+        sizes: the sizes of the axes that the channels have in it.
+        origins: values that introduced the axis.
     """
 
     flat: int
@@ -62,7 +63,7 @@ class _Attempt:
 
     Attributes:
         shapes: shapes of all values.
-        lost: values whose axis something else reads.
+        lost: values whose axis another operation needs.
     """
 
     def __init__(self, run: Recording, kept: set[int]) -> None:
@@ -74,12 +75,12 @@ class _Attempt:
         self.grouped: dict[int, _Grouped] = {}
 
     def name(self, value: int) -> int:
-        """Return the value that stands for another."""
+        """Return the value that replaces another."""
         found = self.grouped.get(value)
         return found.flat if found is not None else self.same.get(value, value)
 
     def lose(self, values: Sequence[int]) -> None:
-        """Note that something needs values as they are."""
+        """Record that an operation needs values with their axis."""
         for value in values:
             if value in self.grouped:
                 self.lost |= self.grouped[value].origins
@@ -106,7 +107,7 @@ class _Attempt:
         self.lose(call.reads)
         return [_renamed(call, self.same)]
 
-    # ---- what brings an axis in, or takes it out
+    # ---- operations that add or remove an axis of groups
 
     def _view(self, call: RecordedCall) -> list[RecordedCall] | None:
         if len(call.reads) != 1:
@@ -153,7 +154,7 @@ class _Attempt:
         self.grouped[call.gives[0]] = found._replace(sizes=tuple(sizes))
         return []
 
-    # ---- what works along it, or on each channel
+    # ---- operations along it, or on each channel
 
     def _summed(self, call: RecordedCall) -> list[RecordedCall] | None:
         made = self._parted(call)
@@ -183,7 +184,7 @@ class _Attempt:
         ]
 
     def _parted(self, call: RecordedCall) -> RecordedCall | None:
-        """Return a view with an axis of groups that a call works along."""
+        """Return a view with the axis of groups that a call needs."""
         given = dict(call.args)
         found, axis = self.grouped[call.reads[0]], given.pop("dim", 0)
         if set(given) != {"input"} or not isinstance(axis, int):
@@ -231,11 +232,11 @@ _REWRITES: Final = {
 def _channel_sizes(flat: Sequence[int], shape: Sequence[int]) -> tuple[int, ...] | None:
     """Return the sizes of the axes that channels have in another shape of a map.
 
-    None if it is not a shape of the same map. Of a single position, the axes behind the
-    channels may be missing.
+    None if it is not a shape of the same map. For a map of one position, the spatial
+    axes may be missing.
     """
     if len(flat) < 2:
-        return None  # a number that all of a batch have
+        return None  # a number that is the same for all samples
     channels, *sizes = flat[1:]
     number = len(shape) - 1 - len(sizes)
     if number >= 1 and list(shape[1 + number :]) == sizes:
@@ -256,7 +257,7 @@ def _along(call: RecordedCall, value: int) -> RecordedCall:
 def _giving(
     call: RecordedCall, name: str, value: int, shape: Sequence[int]
 ) -> RecordedCall:
-    """Return a call of another function, which gives another value."""
+    """Return a call of another function, with another output."""
     return replace(call, name=name, gives=(value,), shapes=(tuple(shape),))
 
 

@@ -1,4 +1,4 @@
-"""Writes what is said several times as repeats and loops."""
+"""Writes repeated parts of a spec as repeats and loops."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from archdsl.backends.importer.spec import (
 def repeated(body: SpecBody) -> SpecBody:
     """Return a body in which repeated lines are one line with a count.
 
-    Lines whose labels end in a number become rounds of a loop, even a single one, so
-    that bodies with more and with fewer rounds have the same form.
+    Lines whose labels end in a number become iterations of a loop, even a single line,
+    so that bodies with different numbers of iterations have the same form.
     """
     lines: list[SpecLine] = []
     stem: SpecLine | None = None
@@ -51,11 +51,11 @@ def repeated(body: SpecBody) -> SpecBody:
 
 
 def _repeated_within(item: SpecItem, flow: str) -> SpecItem:
-    """Return an item with what it holds repeated.
+    """Return an item whose contents are written with repeats.
 
     Args:
         item: the item.
-        flow: label of what flows in, if it has one.
+        flow: label of its input, if it has one.
     """
     if isinstance(item, SpecBraces):
         return replace(item, body=repeated(item.body))
@@ -65,7 +65,7 @@ def _repeated_within(item: SpecItem, flow: str) -> SpecItem:
 
 
 def _with_branches(line: SpecLine) -> SpecLine:
-    """Return a line with what the branches of its merges hold repeated."""
+    """Return a line with repeats inside the branches of its merges."""
     items = (
         replace(item, branches=tuple(map(repeated, item.branches)))
         if isinstance(item, SpecMerge)
@@ -76,7 +76,7 @@ def _with_branches(line: SpecLine) -> SpecLine:
 
 
 def _with_ranges(branches: Sequence[SpecBody], flow: str) -> tuple[SpecBody, ...]:
-    """Return branches with taps whose labels count, such as a.0 and a.1, as a loop."""
+    """Return branches in which taps with consecutive labels (a.0, a.1) are a loop."""
     names = [flow if not body.lines else _tap_of(body) for body in branches]
     found: list[SpecBody] = []
     place = 0
@@ -100,7 +100,7 @@ def _with_ranges(branches: Sequence[SpecBody], flow: str) -> tuple[SpecBody, ...
 
 
 def _tap_of(body: SpecBody) -> str:
-    """Return the name that a branch reads, if it is nothing but a tap."""
+    """Return the name that a branch reads, if it only consists of a tap."""
     items = [item for line in body for item in line.items]
     return items[0].name if len(items) == 1 and isinstance(items[0], SpecTap) else ""
 
@@ -110,12 +110,12 @@ def _has_merge(line: SpecLine) -> bool:
 
 
 def _counted(start: int) -> str:
-    """Return what a label ends in, in a loop whose first round has a number."""
+    """Return the end of a label in a loop whose first iteration has a given number."""
     return f"{{i + {start}}}" if start else "{i}"
 
 
 def unrolled(body: SpecBody) -> SpecBody:
-    """Return a body whose loops are repeats, or written out, where that is as short."""
+    """Return a body whose loops are repeats, or written out if that is not longer."""
     taps = [i.name for line in body for i in _items(line) if isinstance(i, SpecTap)]
     return _unrolled(body, frozenset(COUNTED.sub("", name) for name in taps))
 
@@ -124,7 +124,7 @@ COUNTED: Final = re.compile(r"(\{i(?: \+ (\d+))?\}|\d+)$")
 
 
 def written_out(bodies: Mapping[str, SpecBody]) -> dict[str, SpecBody]:
-    """Return bodies without those loops that have a single round in all of them."""
+    """Return bodies without those loops that have a single iteration in all of them."""
     loops = {
         (tuple(map(_label, _items(line))), line.times)
         for body in bodies.values()
@@ -197,7 +197,7 @@ def _unrolled(body: SpecBody, tapped: frozenset[str]) -> SpecBody:
 
 
 def _start_of(label: str) -> int:
-    """Return the number of the first round in a label of a loop."""
+    """Return the number of the first iteration in a label of a loop."""
     found = COUNTED.search(label)
     return int(found[2] or 0) if found is not None else 0
 
@@ -221,7 +221,7 @@ def _unrolled_within(item: SpecItem, tapped: frozenset[str]) -> SpecItem:
 
 
 def _in_turns(lines: Sequence[SpecLine]) -> list[SpecLine]:
-    """Return lines in which alternating ones, such as a, b, a, b, are one chain."""
+    """Return lines in which alternating ones, such as a, b, a, b, form one chain."""
     found: list[SpecLine] = []
     rest = list(lines)
     while rest:
@@ -247,9 +247,9 @@ def _takes_turns(line: SpecLine) -> bool:
 
 
 def _both(first: SpecLine, second: SpecLine) -> SpecLine:
-    """Return one of two lines that say the same, without the flows that differ.
+    """Return one of two equal lines, without the input channels that differ.
 
-    Of a part into which not always the same number flows, none is left out.
+    If the input channels of a part differ, none of its arguments is left out.
     """
 
     def body(one: SpecBody, other: SpecBody) -> SpecBody:
@@ -273,12 +273,12 @@ def _both(first: SpecLine, second: SpecLine) -> SpecLine:
 
 
 def _is_again(last: SpecLine, line: SpecLine) -> bool:
-    """Return whether a line says the same as the one before it."""
+    """Return whether a line is equal to the one before it."""
     return replace(last, times=1) == line and _has_no_names(line)
 
 
 def _has_no_names(line: SpecLine) -> bool:
-    """Return whether a line can be repeated as it is, as it names nothing."""
+    """Return whether a line can be repeated unchanged, since it has no labels."""
     if line.output or line.loop:
         return False
     return not any(isinstance(i, SpecTap | SpecSame) or _label(i) for i in _items(line))
@@ -297,12 +297,12 @@ def _number_of(line: SpecLine) -> int | None:
 
 
 def _round(line: SpecLine, number: int, start: int) -> SpecLine | None:
-    """Return a line as a round of a loop; None if it cannot be one.
+    """Return a line as an iteration of a loop; None if that is not possible.
 
     Args:
         line: the line.
-        number: what its labels end in.
-        start: what those of the first round end in.
+        number: the number at the end of its labels.
+        start: the number at the end of those of the first iteration.
     """
     end = str(number)
     labels = [label for item in _items(line) if (label := _label(item))]

@@ -1,9 +1,10 @@
-"""Models of ONNX, read as data: their nodes become calls of torch functions.
+"""Reads ONNX models as data: their nodes become calls of torch functions.
 
-A model has no modules, but names: torch's exporters call a weight by its key, such as
-`layer1.0.conv1.weight`, and a node by its place. So the names of modules are those
-before the last dot. What has numbers for names is a Sequential; what stands in several
-places in the same form, or has a number for a name, is a class.
+A model has no modules, but its names tell of them: torch's exporters name a weight by
+its key, such as `layer1.0.conv1.weight`, and a node by the module that contains it. So
+the text before the last dot is the name of a module. A module whose parts have numbers
+as names is a Sequential; one that occurs several times in the same form, or has a
+number as its name, is a class of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Array = Any  # numpy's
 
 _MAX_BYTES: Final = 2 << 30
-# The batch of a model that leaves it open.
+# The batch size used for a model that leaves it open.
 _BATCH: Final = 2
 _SEQUENTIAL: Final = "torch.nn.modules.container.Sequential"
 _KEY: Final = re.compile(
@@ -68,7 +69,7 @@ def read_onnx(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFil
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)
-    except Exception as error:  # of protobuf, whose classes vary
+    except Exception as error:  # protobuf's errors, whose classes depend on its version
         raise Malformed("it is not an ONNX model") from error
     if not model.graph.node or not model.graph.output:
         raise Malformed("it is not an ONNX model, or one without nodes")
@@ -81,10 +82,10 @@ def read_onnx(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFil
 
 
 class _Place(NamedTuple):
-    """Where a node stands.
+    """The modules that contain a node.
 
     Attributes:
-        path: of its module, or of the module that it stands in.
+        path: the path of its own module, or of the one that contains it.
         classes: classes of the enclosing modules, by path, where the model records
             them.
     """
@@ -141,7 +142,7 @@ class _Model:
     # ---- data
 
     def _array(self, tensor: TensorProto) -> Array:
-        """Return a stored tensor; those in other files are read within bounds.
+        """Return a stored tensor; other files are only read in the model's folder.
 
         Raises:
             Malformed: if it does not have the size that it declares.
@@ -209,7 +210,7 @@ class _Model:
             raise Malformed(f"a constant is a {given.name[:40]!r}")
 
     def _input(self, entry: ValueInfoProto, place: int) -> tuple[str, tuple[int, ...]]:
-        """Return the name and shape of an input, sizes that are open filled in."""
+        """Return the name and shape of an input, with open sizes filled in."""
         dims = list(entry.type.tensor_type.shape.dim)
         given = self._given(place)
         sizes: list[int] = []
@@ -234,7 +235,7 @@ class _Model:
         return entry.name, tuple(sizes)
 
     def _given(self, place: int) -> tuple[int, ...] | None:
-        """Return the sizes of an input that the user gives, or archdsl wrote down."""
+        """Return the sizes of an input from the user, or from archdsl's metadata."""
         if self.sizes:
             return self.sizes[place] if place < len(self.sizes) else None
         known = {prop.key: prop.value for prop in self.model.metadata_props}
@@ -246,7 +247,7 @@ class _Model:
     # ---- nodes
 
     def _operations(self, graph: ImportGraph) -> Iterator[tuple[Operation, _Place]]:
-        """Yield the operations of the nodes, with their places."""
+        """Yield the operations of the nodes, with the modules that contain them."""
         readers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
             for name in node.input:
@@ -262,7 +263,7 @@ class _Model:
             if node.domain not in ("", "ai.onnx") or node.op_type not in NODES:
                 shown = f"{node.domain}:{node.op_type}".strip(":")[:100]
                 raise Unsupported(
-                    f"`{shown}`, the node {node.name[:100]!r}, is no layer kind"
+                    f"`{shown}`, the node {node.name[:100]!r}, is not a layer kind"
                 )
             place = self._place(node, known)
             one = ModelNode(self, node, readers, leaving, place.path)
@@ -270,7 +271,7 @@ class _Model:
                 performed = NODES[node.op_type](one)
             except Unfit as error:
                 what = f"`{node.op_type}`, the node {node.name[:100]!r},"
-                raise Unsupported(f"{what} is no layer kind: {error}") from error
+                raise Unsupported(f"{what} is not a layer kind: {error}") from error
             done.update(id(other) for other in one.taken)
             path = one.owner or place.path
             yield (
@@ -285,13 +286,13 @@ class _Model:
             )
 
     def argument(self, name: str) -> Any:
-        """Return what a name stands for: a number or array, or else a value."""
+        """Return the number, array or value with some name."""
         if name in self.arrays:
             return at_host(self.arrays[name])
         return ValueRef(name)
 
     def parameter(self, owner: str, names: Mapping[str, Array]) -> dict[str, ValueRef]:
-        """Keep the tensors of a layer under keys, and return their values' names.
+        """Store the tensors of a layer under keys, and return their values' names.
 
         Args:
             owner: path of the layer, or of the parameter that it is.
@@ -306,12 +307,12 @@ class _Model:
         return found
 
     def owner(self, inputs: Sequence[str], path: str, word: str) -> str:
-        """Return the path of a layer that has some weights.
+        """Return the path of the layer that owns some weights.
 
         Args:
             inputs: names of the weights, the first of which names the layer.
-            path: the place of its node.
-            word: what to call it where nothing does.
+            path: path of the module that contains its node.
+            word: name for it if nothing else names it.
         """
         key = tuple(inputs)
         if key in self.keys:
@@ -355,7 +356,7 @@ class _Model:
     def _scoped(
         self, graph: ImportGraph, some: Sequence[tuple[Operation, _Place]]
     ) -> list[Operation]:
-        """Return operations with the calls of modules that they are in."""
+        """Return operations with the calls of modules that contain them."""
         from dataclasses import replace
 
         paths = [place.path for _, place in some]
@@ -382,7 +383,7 @@ class _Model:
         return self.path.stem if generic else plain
 
     def _classes(self, paths: Sequence[str]) -> dict[str, str]:
-        """Return a class for each module that has parts, by what they are called."""
+        """Return a class for each module that has parts, judging by their names."""
         parts: dict[str, dict[str, None]] = {}
         for path in dict.fromkeys(paths):
             names = path.split(".") if path else []
@@ -422,7 +423,7 @@ class _Model:
                 "into its convolutions"
             )
 
-    # ---- running it as it is
+    # ---- running the model itself
 
     def _engine(
         self, graph: ImportGraph
@@ -430,7 +431,7 @@ class _Model:
         """Return an engine for the model, and its name."""
         import torch
 
-        # Its tensors are all in it by now.
+        # All of its tensors are in the model itself by now.
         data = self.model.SerializeToString()
         names = [name for name, _ in graph.inputs]
         try:
@@ -450,7 +451,7 @@ class _Model:
                 options = onnxruntime.SessionOptions()
                 options.log_severity_level = 4
                 providers = ["CPUExecutionProvider"]
-                # Or it would print to the terminal before it fails.
+                # Otherwise it would print to the terminal before it fails.
                 more: dict[str, Any] = {"providers": providers, "enable_fallback": 0}
                 made = onnxruntime.InferenceSession(data, options, **more)
                 return list(made.run(None, given))
@@ -463,7 +464,7 @@ class _Model:
 
 
 def _listed(text: str) -> list[str]:
-    """Return a list of texts, written as in Python; empty if it is none."""
+    """Return a list of texts, written as in Python; empty if it is not one."""
     if len(text) > 10_000:
         return []
     try:
@@ -480,7 +481,7 @@ def _scope_of(name: str) -> str:
         if not _PATH.fullmatch(part):
             break
         around = found[-1].split(".") if found else []
-        # A part of a Sequential repeats the name of that, from any depth on.
+        # A part of a Sequential repeats the name of the Sequential, at any depth.
         ends = (".".join(around[n:]) for n in range(len(around)))
         known = next((end for end in ends if part.startswith(f"{end}.")), "")
         inner = part.removeprefix(f"{known}.") if known else part

@@ -1,7 +1,7 @@
-"""Nodes of ONNX as calls of torch functions, one function for each operator.
+"""Turns nodes of ONNX into calls of torch functions, with one function per operator.
 
-Shapes are computed in a model by nodes, too. What depends on sizes alone is worked out
-in numpy while the graph is replayed.
+In a model, nodes also compute shapes. Values that depend on sizes alone are computed in
+numpy while the graph is replayed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 Array = Any  # numpy's
-# A shape that a node makes has no more numbers.
+# A shape that a node computes has at most this many numbers.
 _MOST_SIZES: Final = 64
 
 
 class Unfit(Exception):
-    """A node that no layer is; the message says why."""
+    """A node that corresponds to no layer; the message says why."""
 
 
 class Performed(NamedTuple):
-    """A function, and what it is called with when a graph is replayed.
+    """A function, and the arguments that it is called with when a graph is replayed.
 
     Attributes:
         perform: the function.
@@ -38,7 +38,7 @@ class Performed(NamedTuple):
 
 
 class ModelContext(Protocol):
-    """What nodes ask of the model that they are in."""
+    """The methods of a model that its nodes use."""
 
     arrays: dict[str, Array]
 
@@ -55,9 +55,9 @@ class ModelNode:
     """A node that becomes a call.
 
     Attributes:
-        last: the last of the nodes that the call stands for, whose results it gives.
-        taken: nodes that are part of the call, besides the node itself.
-        owner: path of the layer that has its weights; empty without any.
+        last: the last node that the call replaces, whose results it computes.
+        taken: other nodes that the call replaces.
+        owner: path of the layer that owns its weights; empty if it has none.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class ModelNode:
 
     @property
     def count(self) -> int:
-        """How many inputs are given."""
+        """Number of inputs that are given."""
         return len(self.node.input)
 
     def input(self, place: int, default: Any = None) -> Any:
-        """Return what an input stands for."""
+        """Return the number, array or value of an input."""
         if place >= self.count or not self.node.input[place]:
             return default
         return self.model.argument(self.node.input[place])
 
     def constant(self, place: int, default: Any = None) -> Array:
-        """Return an input that the model stores.
+        """Return an input that is stored in the model.
 
         Raises:
             Unfit: if it is computed.
@@ -107,10 +107,10 @@ class ModelNode:
         return self.model.arrays[name]
 
     def weights(self, word: str, names: Mapping[str, Array]) -> dict[str, ValueRef]:
-        """Keep some of its inputs as the tensors of a layer.
+        """Store some of its inputs as the tensors of a layer.
 
         Args:
-            word: what to call the layer where nothing names it.
+            word: name for the layer if nothing else names it.
             names: the tensors, by their names in the layer.
         """
         stored = [name for name in self.node.input if name in self.model.arrays]
@@ -124,7 +124,7 @@ class ModelNode:
         return self.model.parameter(self.owner, names)
 
     def next(self, node: NodeProto, type: str) -> NodeProto | None:
-        """Return the only reader of a node's result, if it is of a type."""
+        """Return the only reader of a node's result, if it has some type."""
         result = node.output[0]
         found = self.readers.get(result, ())
         if self.leaving.get(result) or len(found) != 1 or found[0].op_type != type:
@@ -132,7 +132,7 @@ class ModelNode:
         return found[0]
 
     def take(self, *nodes: NodeProto) -> None:
-        """Make nodes part of this call, the last of which gives its result."""
+        """Make nodes part of this call; the last one has its result."""
         self.taken += nodes
         self.last = nodes[-1]
 
@@ -148,7 +148,7 @@ def _attribute(given: Any, default: Any) -> Any:
 
 
 def at_host(array: Array) -> Any:
-    """Return a stored array: a number with a point as such, the rest as it is."""
+    """Return a stored array; a single floating-point number becomes a Python float."""
     single = array.size == 1 and array.dtype.kind == "f"
     return float(array.reshape(-1)[0]) if single else array
 
@@ -180,7 +180,7 @@ def _sides(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> Callable[[Any], tuple[list[int], list[int]]]:
-    """Return what gives the padding before and after each axis of a value."""
+    """Return a function that computes the padding at both ends of each axis."""
     axes = len(kernel)
     pads = node.attribute("pads", (0,) * 2 * axes)
     auto = node.attribute("auto_pad", "NOTSET")
@@ -324,7 +324,7 @@ def _batch_norm(node: ModelNode) -> Performed:
 
 
 def _shown(number: float) -> float:
-    """Return a number of single precision as it is written."""
+    """Return a number of single precision in decimal: 0.1, not 0.100000001."""
     return float(f"{number:.6g}")
 
 
@@ -396,7 +396,8 @@ def _pool(node: ModelNode) -> Performed:
         first, last = sides(x)
         up = ceil
         if first != last:
-            # Padding that only completes the last window is rounding up.
+            # Padding that only completes the last window is the same as rounding the
+            # size up.
             windows = zip(x.shape[2:], kernel, strides, dilations, strict=True)
             along = list(zip(windows, first, last, strict=True))
             rounded = [_pooled(*one, a, a, True) for one, a, _ in along]
@@ -414,7 +415,7 @@ def _pool(node: ModelNode) -> Performed:
             function = getattr(F, f"max_pool{axes}d")
             return function(x, window, step, around, tuple(dilations), ceil_mode=up)
         function = getattr(F, f"avg_pool{axes}d")
-        # Without padding, there is none to count.
+        # Without padding, `count_include_pad` makes no difference.
         counted = counts or not any(pad)
         return function(x, window, step, around, up, counted)
 
@@ -497,7 +498,7 @@ NODES["Selu"] = _plain("F", "selu")
 
 @_node("Sigmoid", "HardSigmoid")
 def _sigmoid(node: ModelNode) -> Performed:
-    """A sigmoid, or with a product by its own input a swish."""
+    """A sigmoid, or a swish if its result is multiplied by its own input."""
     soft = node.node.op_type == "Sigmoid"
     if not soft:
         slope, shift = node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
@@ -517,7 +518,7 @@ def _sigmoid(node: ModelNode) -> Performed:
 
 
 def _by_itself(node: ModelNode) -> bool:
-    """Return whether what a node gives is only multiplied by what it reads."""
+    """Return whether the result of a node is only multiplied by the node's input."""
     after = node.next(node.node, "Mul")
     if after is None:
         return False
@@ -620,7 +621,7 @@ def _binary(node: ModelNode) -> Performed:
 
 
 def _operand(node: ModelNode, place: int) -> Any:
-    """Return a side of a sum or product; a factor for each channel is a parameter."""
+    """Return an operand of a sum or product; one number per channel is a parameter."""
     found = node.input(place)
     other = node.node.input[1 - place]
     factors = node.node.op_type == "Mul" and other not in node.model.arrays
@@ -633,12 +634,12 @@ def _operand(node: ModelNode, place: int) -> Any:
 
 
 def _parameter_of(name: str) -> str:
-    """Return the key of a parameter, whose name may say that its form was changed."""
+    """Return the key of a parameter; its name may show that it was reshaped."""
     return name.partition("/")[0].removesuffix(".factors")
 
 
 def _computed(type: str, a: Any, b: Any) -> Any:
-    """Return what a node makes of sizes."""
+    """Return the result of a node that computes with sizes."""
     import numpy as np
 
     first, second = np.asarray(a), np.asarray(b)
@@ -677,7 +678,7 @@ def _erf(node: ModelNode) -> Performed:
 
 
 def _gelu_of(node: ModelNode) -> bool:
-    """Return whether a quotient by the root of 2 begins a GELU."""
+    """Return whether a quotient by the square root of 2 is the start of a GELU."""
     erf = node.next(node.node, "Erf")
     plus = node.next(erf, "Add") if erf is not None else None
     times = node.next(plus, "Mul") if plus is not None else None
@@ -728,7 +729,7 @@ def _reshape(node: ModelNode) -> Performed:
             return x.reshape(whole)
         shape = [x.shape[n] if size == 0 else size for n, size in enumerate(whole)]
         if stored and shape[0] > 0 and shape[0] != BATCH and x.shape[0] == BATCH:
-            shape[0] = BATCH  # the file's own batch
+            shape[0] = BATCH  # the batch size of the file
         return x.reshape(shape)
 
     return Performed(perform, (node.input(0), node.input(1)))
@@ -837,7 +838,7 @@ def _identity(node: ModelNode) -> Performed:
 @_node("Cast")
 def _cast(node: ModelNode) -> Performed:
     def perform(x: Any) -> Any:
-        return x  # all is in one precision here, and sizes stay sizes
+        return x  # everything has one precision here, and sizes stay integers
 
     return Performed(perform, (node.input(0),))
 

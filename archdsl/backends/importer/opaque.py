@@ -1,10 +1,10 @@
-"""Modules that are no layer kind become foreign layers: `op`s of a spec.
+"""Modules that are not layer kinds become foreign layers: `op`s of a spec.
 
-An `op` names the module's class and says how to construct it. What a constructor was
-given is read from attributes of the module that have its parameters' names, and
-otherwise left to the defaults. Whether that is right is found out: what is constructed
-so must have the same `state_dict` and make the same calls. Shapes at other sizes are
-those of the module, run at some.
+An `op` names the module's class and says how to construct it. The constructor's
+arguments are read from attributes of the module with the parameters' names; otherwise
+they are left to the defaults. The result is tested: a module constructed in this way
+must have the same `state_dict` and make the same calls. How shapes depend on the
+input's size is found by running the module at several sizes.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from archdsl.backends.importer.parts import LayerLeaf
 
 _SIZES: Final = {1: ("in_length",), 2: ("in_height", "in_width")}
-# How much larger the maps are on which the sizes of outputs are tried.
+# How much larger the maps are with which the sizes of outputs are found.
 _MORE: Final = range(6)
 _REACH: Final = range(-16, 17)
 _STRIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
-# How many arguments of a constructor may be guessed.
+# The most arguments of a constructor that are guessed.
 _MOST_LACKING: Final = 3
-# How many numbers are tried for an argument.
+# The most numbers that are tried for an argument.
 _MOST_NUMBERS: Final = 16
 _WORD: Final = re.compile(r"\w{1,40}", re.ASCII)
 _PATH: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
 class Ops:
-    """The `op`s of a spec in the making, each by what its declaration says.
+    """The `op`s of an unfinished spec; equal declarations are one.
 
     Attributes:
         texts: declarations by name, with a comment each.
@@ -82,7 +82,7 @@ class Ops:
     def _described(
         self, frame: ModuleCall, given: Sequence[Any], before: Shape, after: Shape
     ) -> Layer | None:
-        """Return the layer that a module is; None if a spec cannot say it."""
+        """Return the layer for a module; None if a spec cannot express it."""
         cls = type(frame.module)
         path = _path(cls)
         same = tuple(before) == tuple(after)
@@ -107,7 +107,7 @@ class Ops:
         return layer
 
     def _layer(self, cls: type, body: Sequence[str], values: dict[str, Any]) -> Layer:
-        """Return the layer of a declaration, which is made if there is none yet."""
+        """Return the layer of a declaration, which is added if it is new."""
         text = "\n".join(body)
         if text not in self._names:
             name = self._new_name(cls.__name__)
@@ -120,7 +120,7 @@ class Ops:
         return self._kinds[text](**values)
 
     def used(self, leaves: Iterable[LayerLeaf]) -> list[str]:
-        """Return the declarations of those that some layers are."""
+        """Return the declarations that some layers use."""
         words = {leaf.op.word for leaf in leaves}
         return [text for name, text in self.texts.items() if name in words]
 
@@ -136,7 +136,7 @@ class Ops:
 
 
 def _path(cls: type) -> str:
-    """Return where a class can be imported from; nothing if it cannot."""
+    """Return the dotted name from which a class can be imported; empty if it cannot."""
     import torch
 
     if getattr(torch.nn, cls.__name__, None) is cls:
@@ -156,13 +156,13 @@ def _kind(name: str, declared: str) -> type[Layer]:
     return kind_of(definition, home, evaluate)
 
 
-# ---- how it is constructed ------------------------------------------------------
+# ---- the arguments of its constructor ---------------------------------------------
 
 
 def _constructed(frame: ModuleCall, before: Shape, after: Shape) -> list[Any] | None:
-    """Return what the constructor of a module was given, by place.
+    """Return the positional arguments that the constructor of a module was given.
 
-    None if that is not found, or cannot be written in a spec.
+    None if they are not found, or cannot be written in a spec.
 
     Args:
         frame: a call of the module.
@@ -176,7 +176,7 @@ def _constructed(frame: ModuleCall, before: Shape, after: Shape) -> list[Any] | 
         for place, one in enumerate(parameters)
         if known[place] is _NOTHING and one.default is one.empty
     ]
-    # What no attribute tells, and has no default, is most likely a number of channels.
+    # An argument without an attribute or a default is most likely a number of channels.
     widths = dict.fromkeys((int(channels(before)), int(channels(after))))
     if len(lacking) > _MOST_LACKING:
         return None
@@ -203,7 +203,7 @@ def _with_defaults(
     known: Sequence[Any],
     values: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """Yield arguments with a default where the attribute may mean something else."""
+    """Yield arguments with defaults for attributes that may mean something else."""
     for place, one in enumerate(parameters):
         told = known[place] is not _NOTHING and one.default is not one.empty
         if told and values[place] is not one.default:
@@ -216,9 +216,9 @@ def _with_numbers(
     known: Sequence[Any],
     values: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """Yield arguments with a number where the default is to compute one.
+    """Yield arguments with a number where the default means to compute one.
 
-    That of a width is a size of a tensor, and that of groups a part of one.
+    A width is a size of some tensor, and a number of groups divides one.
     """
     whole = {size for one in module.state_dict().values() for size in one.shape}
     parts = {value for value in known if type(value) is int and value > 1}
@@ -230,7 +230,7 @@ def _with_numbers(
 
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
-    """Return the parameters of a module's constructor that can be given by place."""
+    """Return the parameters of a module's constructor that can be given by position."""
     places = (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -249,7 +249,7 @@ def _adjusted(
     values: Sequence[Any],
     before: Shape,
 ) -> list[Any] | None:
-    """Return arguments with which a new module does the same, if those nearly do."""
+    """Return arguments like the given ones with which a new module does the same."""
     given = _shortest(values, parameters)
     factor = None if given is None else _compared(frame, given, before)
     if factor == 1.0:
@@ -264,10 +264,10 @@ def _adjusted(
 def _changed(
     known: Sequence[Any], values: Sequence[Any], factor: float | None
 ) -> Iterator[list[Any]]:
-    """Yield other arguments where no attribute tells them.
+    """Yield other values for arguments that no attribute shows.
 
-    Truth values, one or two of them, may be others; and numbers that differ by one
-    factor come of a number.
+    One or two truth values may be inverted. If sizes differ by a common factor, a
+    number may be wrong by that factor.
     """
     hidden = [place for place, value in enumerate(known) if value is _NOTHING]
     for place in hidden:
@@ -285,7 +285,7 @@ def _changed(
 def _shortest(
     values: Sequence[Any], parameters: Sequence[inspect.Parameter]
 ) -> list[Any] | None:
-    """Return arguments without the last ones that are defaults, if they are plain."""
+    """Return arguments without the last ones that are defaults, if all are plain."""
     length = len(values)
     while length and values[length - 1] is parameters[length - 1].default:
         length -= 1
@@ -297,7 +297,7 @@ _NOTHING: Final = object()
 
 
 def _known(module: nn.Module, one: inspect.Parameter) -> Any:
-    """Return what an attribute says of a parameter, if it can be written in a spec."""
+    """Return the value of a parameter from an attribute, if a spec can contain it."""
     value = getattr(module, one.name, _NOTHING)
     if isinstance(one.default, bool) and not isinstance(value, bool):
         # `bias` is a parameter, or None.
@@ -305,12 +305,12 @@ def _known(module: nn.Module, one: inspect.Parameter) -> Any:
     if not _is_plain(value):
         return _NOTHING
     if isinstance(value, tuple) and len(set(value)) == 1:
-        value = value[0]  # as torch makes sizes of one number
+        value = value[0]  # as torch expands a single number to sizes
     return one.default if value == one.default else value
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a spec can say a value: a number, truth value, size or word."""
+    """Return whether specs can have a value: a number, truth value, size or word."""
     if isinstance(value, str):
         return _WORD.fullmatch(value) is not None
     if isinstance(value, tuple):
@@ -319,7 +319,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
-    """Return arguments as text, channels by their names."""
+    """Return arguments as text, with names for channels."""
     found = []
     for value in values:
         if type(value) is bool:
@@ -338,7 +338,7 @@ def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
 def _compared(frame: ModuleCall, given: Sequence[Any], before: Shape) -> float | None:
     """Return the factor between numbers of a module and of one with these arguments.
 
-    1 if they are the same, None if that is not all in which they differ.
+    It is 1 if they are equal, and None if they differ in another way.
     """
     import torch
 
@@ -351,7 +351,7 @@ def _compared(frame: ModuleCall, given: Sequence[Any], before: Shape) -> float |
         if [(key, one.shape) for key, one in made.state_dict().items()] != wanted:
             return None
         run = regrouped(watch(made, [torch.empty(BATCH, *before, device="meta")]))
-    except Exception:  # somebody's code can raise anything
+    except Exception:  # foreign code can raise anything
         return None
     if len(run.outputs) != 1:
         return None
@@ -364,7 +364,7 @@ def _compared(frame: ModuleCall, given: Sequence[Any], before: Shape) -> float |
 
 
 def _factors(ours: Any, theirs: Any) -> Iterator[float | None]:
-    """Yield how many times larger numbers are that differ; None where others do."""
+    """Yield the ratio of numbers that differ; None for any other difference."""
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
         if len(ours) != len(theirs):
             yield None
@@ -378,7 +378,7 @@ def _factors(ours: Any, theirs: Any) -> Iterator[float | None]:
         yield None
 
 
-# ---- what it does to shapes, and costs --------------------------------------------
+# ---- its effect on shapes, and its costs --------------------------------------------
 
 
 def _sizes(module: nn.Module, before: Shape, after: Shape) -> tuple[str, ...] | None:
@@ -400,7 +400,7 @@ def _sizes(module: nn.Module, before: Shape, after: Shape) -> tuple[str, ...] | 
 
 
 def _runs(module: nn.Module, before: Shape) -> Iterator[tuple[Shape, Shape]]:
-    """Yield sizes of inputs that the module takes, with those of the outputs."""
+    """Yield sizes of inputs that the module accepts, with those of the outputs."""
     import torch
 
     for more in _MORE:
@@ -414,7 +414,7 @@ def _runs(module: nn.Module, before: Shape) -> Iterator[tuple[Shape, Shape]]:
 
 
 def _expression(name: str, pairs: Sequence[tuple[int, int]]) -> str | None:
-    """Return one size as an expression of another, which holds for all pairs."""
+    """Return one size as an expression of another that holds for all pairs."""
     if all(ours == theirs for ours, theirs in pairs):
         return name
     if len({theirs for _, theirs in pairs}) == 1:
@@ -438,7 +438,7 @@ def _costs(
     grown: Sequence[str],
     names: Mapping[int, str],
 ) -> Iterator[str]:
-    """Yield what an `op` says of parameters, buffers and multiply-accumulates."""
+    """Yield an `op`'s lines for parameters, buffers and multiply-accumulates."""
     shapes = [tuple(one.shape) for one in module.parameters()]
     if shapes:
         yield f"params = {_sum(_product(shape, names) for shape in shapes)}"
@@ -463,8 +463,8 @@ def _costs(
 def _macs(module: nn.Module, before: Shape) -> tuple[int, int]:
     """Return multiply-accumulates for each position of the output, and for a sample.
 
-    Both together are those of a sample. If that is not how they grow with the map, all
-    are of the sample.
+    Their sum is the total of a sample. If they do not grow linearly with the map, the
+    whole total is taken as that of the sample.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -489,7 +489,7 @@ def _parted(number: int, wide: int) -> tuple[int, ...]:
 
 
 def _sum(texts: Iterable[str]) -> str:
-    """Return a sum, in which equal parts stand once."""
+    """Return a sum as text, with equal terms combined."""
     found = Counter(texts)
     numbers = sum(int(text) * n for text, n in found.items() if text.isdigit())
     parts = [text if n == 1 else f"{n} * {text}" for text, n in found.items()]
@@ -500,7 +500,7 @@ def _sum(texts: Iterable[str]) -> str:
 
 
 def _product(shape: Sequence[int], names: Mapping[int, str]) -> str:
-    """Return the elements of a shape, channels by their names."""
+    """Return the elements of a shape as text, with names for channels."""
     named = [names[n] for n in shape if n in names and n > 3]
     rest = count(tuple(n for n in shape if not (n in names and n > 3)))
     return " * ".join([*named, *([str(rest)] if rest != 1 or not named else [])])

@@ -1,7 +1,7 @@
-"""Puts bodies together that differ by parts which some of them lack.
+"""Merges bodies that only differ by parts that some of them lack.
 
-Of two bodies, the items that have the same form are aligned; the others become
-optional, with a guard. That is worth it if most of the bodies is common to them.
+The items of two bodies that have the same form are aligned; the others become optional,
+with a guard. Bodies are only merged if most of their layers are aligned.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from archdsl.backends.importer.trees import (
     with_guard,
 )
 
-# At how many places the calls of one block may have something or not.
+# The most optional parts that one block may have.
 _MOST_OPTIONS: Final = 3
-# The part of the layers that each of the bodies must have.
+# The share of the merged layers that each body must have.
 _COMMON: Final = 0.5
 
 
 def with_options(bodies: Sequence[SpecBody]) -> list[tuple[list[int], SpecBody]]:
-    """Return which of some bodies of different forms can be one, and that one.
+    """Return which bodies of different forms can be merged, and the merged bodies.
 
     Args:
         bodies: one of each form.
 
     Returns:
-        Places of the bodies in each group, and a body that has all of their parts.
+        Indices of the bodies in each group, and a body that has all of their parts.
     """
     groups: list[tuple[list[int], SpecBody]] = []
     for place, body in enumerate(bodies):
@@ -59,14 +59,14 @@ def with_options(bodies: Sequence[SpecBody]) -> list[tuple[list[int], SpecBody]]
 
 
 def alike(one: SpecBody, other: SpecBody) -> bool:
-    """Return whether two bodies can be one with options."""
+    """Return whether two bodies can be merged, with optional parts."""
     return len(with_options((one, other))) == 1
 
 
 def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
-    """Return a body with all parts of another, those that it lacks left out.
+    """Return a body with all parts of another; those that it lacks are marked absent.
 
-    None if it has others.
+    None if it has parts that the other lacks.
     """
     pairs = _aligned(_tokens(whole), _tokens(body))
     lines: list[list[SpecItem]] = []
@@ -94,7 +94,7 @@ def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
     )
 
 
-# ---- what is compared ----------------------------------------------------------------
+# ---- tokens, which are compared ------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class _Token:
 
     @property
     def form(self) -> Any:
-        """What tokens have in common that are aligned."""
+        """A key that aligned tokens share."""
         whole = len(self.items) > 1
         return whole, self.line.output, self.line.loop, tuple(map(_form, self.items))
 
     @property
     def repeats(self) -> bool:
-        """Whether it is all of a line that is repeated, if only so often."""
+        """Whether it is a whole line with a count, even if the count is 1."""
         return self.line.loop or self.line.times != 1
 
     @property
@@ -141,7 +141,7 @@ def _tokens(body: SpecBody) -> list[_Token]:
 
 
 def _form(item: SpecItem) -> Any:
-    """Return the form of an item, of braces and residuals without what they hold."""
+    """Return the form of an item; braces and residuals without their contents."""
     match item:
         case SpecWord():
             return form_of(SpecBody((SpecLine((replace(item, guard=None),)),)))
@@ -156,7 +156,7 @@ def _form(item: SpecItem) -> Any:
 
 
 def _given(item: SpecMerge) -> list[str]:
-    """Return the arguments of a residual but that for the name of its projection."""
+    """Return the arguments of a residual, except the name of its projection."""
     return [name for name, _ in item.args if name != "projection"]
 
 
@@ -204,9 +204,9 @@ def _likeness(one: _Token, other: _Token) -> int:
 
 
 def _inner(one: SpecItem, other: SpecItem) -> list[tuple[SpecBody, SpecBody]] | None:
-    """Return the bodies in two items of the same form, those side by side.
+    """Return pairs of bodies in two items of the same form.
 
-    None if there is no way to put them so.
+    None if their bodies cannot be paired.
     """
     if isinstance(one, SpecBraces) and isinstance(other, SpecBraces):
         return [(one.body, other.body)]
@@ -221,7 +221,7 @@ def _inner(one: SpecItem, other: SpecItem) -> list[tuple[SpecBody, SpecBody]] | 
 def _side_by_side(
     one: SpecMerge, other: SpecMerge
 ) -> tuple[tuple[SpecBody, ...], tuple[SpecBody, ...]]:
-    """Return the branches of two merges, with an empty one where only one has two."""
+    """Return the branches of two merges, with an empty one where one has one less."""
     mine, its = one.branches, other.branches
     if len(mine) > len(its) == 1 and not other.args:
         return mine, _beside(mine, its[0])
@@ -231,7 +231,7 @@ def _side_by_side(
 
 
 def _beside(branches: Sequence[SpecBody], only: SpecBody) -> tuple[SpecBody, ...]:
-    """Return an only branch at the place of the one that it is most alike."""
+    """Return a single branch in the position of the most similar one."""
 
     def alike(place: int) -> int:
         pairs = _aligned(_tokens(branches[place]), _tokens(only))
@@ -241,7 +241,7 @@ def _beside(branches: Sequence[SpecBody], only: SpecBody) -> tuple[SpecBody, ...
     return tuple(only if n == best else SpecBody() for n in range(len(branches)))
 
 
-# ---- one of two ----------------------------------------------------------------------
+# ---- merging two bodies --------------------------------------------------------------
 
 
 def _common(one: SpecBody, other: SpecBody) -> SpecBody | None:
@@ -284,7 +284,7 @@ def _both(one: SpecItem, other: SpecItem) -> SpecItem | None:
 
 
 def _fitted(whole: _Token, own: _Token | None) -> list[SpecItem] | None:
-    """Return the items of a token, or of what it stands for in a whole."""
+    """Return the items of a token, in the form that they have in the merged body."""
     if own is None:
         item = whole.items[0]
         return [_lacking(item)] if is_optional(item) else None
@@ -306,7 +306,7 @@ def _fitted(whole: _Token, own: _Token | None) -> list[SpecItem] | None:
 
 
 def _lacking(item: SpecItem) -> SpecItem:
-    """Return a part that is not there, nor any number in it."""
+    """Return a part marked as absent, with all numbers in it."""
     return with_guard(_without_numbers(item), False)
 
 
@@ -329,11 +329,11 @@ def _without_numbers(item: SpecItem) -> SpecItem:
 
 
 def _is_plain(whole: SpecBody, bodies: Sequence[SpecBody | None]) -> bool:
-    """Return whether a body with options is easy to read: few, and mostly common."""
+    """Return whether a merged body is easy to read: few options, many common parts."""
     there = [_presence(body) for body in bodies if body is not None]
     columns = list(zip(*there, strict=True))
     common = sum(map(all, columns))
-    # Parts in a row that are there or not together are one option.
+    # Consecutive parts that are present in the same bodies are one option.
     runs = [one for n, one in enumerate(columns) if n == 0 or columns[n - 1] != one]
     options = sum(not all(one) for one in runs)
     enough = common >= _COMMON * len(columns)
@@ -341,7 +341,7 @@ def _is_plain(whole: SpecBody, bodies: Sequence[SpecBody | None]) -> bool:
 
 
 def _has_choice(whole: SpecBody, columns: Sequence[tuple[bool, ...]]) -> bool:
-    """Return whether there are two ways to do something, neither of them nothing."""
+    """Return whether some bodies have one part where others have another one."""
     words = [
         item.word if isinstance(item, SpecWord) else ""
         for item in all_items(whole)
@@ -352,7 +352,7 @@ def _has_choice(whole: SpecBody, columns: Sequence[tuple[bool, ...]]) -> bool:
 
 
 def _presence(body: SpecBody, there: bool = True) -> list[bool]:
-    """Return for each layer and call of a body whether it is there."""
+    """Return for each layer and call of a body whether it is present."""
     found: list[bool] = []
     for line in body:
         for item in line.items:

@@ -1,13 +1,13 @@
 """Turns a run of a module into a tree of layers within containers.
 
-A container is a call of a module that becomes a block or braces. Modules that are none,
-because several values enter or leave them, are dissolved: what they hold stands in the
-container around them, under dotted names.
+A container is a call of a module that becomes a block or braces. A module with several
+inputs or outputs cannot be one. It is dissolved: its parts become parts of the
+container around it, with dotted names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from archdsl.values import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-# So many layers without weights may stand in the module around theirs.
+# The most layers without weights that may move to the enclosing module.
 _FEW: Final = 2
 
 
@@ -31,10 +31,10 @@ class LayerLeaf:
 
     Attributes:
         op: the layer.
-        path: path of the module that owns its weights, or key of the parameter that it
-            is; empty without weights.
+        path: path of the module that owns its weights, or key of its bare parameter;
+            empty without weights.
         reads: values that it reads.
-        gives: value that it gives.
+        gives: number of its output.
         keys: keys of the tensors that it reads.
         shared: whether it uses the weights of an earlier layer again.
     """
@@ -54,9 +54,9 @@ class Container:
     Attributes:
         path: the module's path.
         module: the module.
-        reads: the value that enters; only the network has several.
-        gives: the value that leaves.
-        nodes: in order.
+        reads: its inputs; only the network has several.
+        gives: number of its output.
+        nodes: its layers and containers, in order.
         indexed: whether its parts are numbered, as in a Sequential.
         shared: whether it uses the weights of an earlier call again.
     """
@@ -79,7 +79,7 @@ LayerTree = LayerLeaf | Container
 
 
 class Unsupported(Exception):
-    """Something in a module that a spec cannot say."""
+    """Something in a module that a spec cannot express."""
 
 
 def layers_in(nodes: Sequence[LayerTree]) -> Iterator[LayerLeaf]:
@@ -117,7 +117,7 @@ class Builder:
         unknown: the first call without a layer kind, outside any module that can be a
             foreign layer.
         shapes: shapes of values, without the batch.
-        ops: what became foreign layers.
+        ops: the foreign layers.
     """
 
     def __init__(self, run: Recording, module: nn.Module) -> None:
@@ -141,7 +141,7 @@ class Builder:
         self.ops = Ops()
         # Calls of modules that cannot be foreign layers, by identity.
         self.open: set[int] = set()
-        # With values: blurs have theirs in them.
+        # With their values, which blurs are recognised by.
         self.buffers = dict(module.named_buffers())
         self._match()
         self.readers: dict[int, list[LayerLeaf | None]] = {
@@ -167,10 +167,10 @@ class Builder:
     # ---- from calls to layers
 
     def _match(self) -> None:
-        """Find the layers, from the first call to the last that is known."""
+        """Find the layers, from the first call to the last known one."""
         place = 0
         while place < len(self.calls) and self.unknown is None:
-            # Padding and a blur behind it are no convolution that pads.
+            # Padding followed by a blur is not a convolution with padding.
             found = self._layers(place, 8) or self._layers(place, 1)
             if not found:
                 place = self._blurred(place) or self._without(place)
@@ -183,11 +183,11 @@ class Builder:
             place += len(used)
 
     def _layers(self, place: int, most: int) -> tuple[FoundLayer, ...]:
-        """Return the layers that a call, or some from it on, are; none if unknown.
+        """Return the layers made by the calls from a place on; empty if unknown.
 
         Args:
-            place: of the call.
-            most: how many calls they may be at most.
+            place: the place of the call.
+            most: the most calls that they may take.
         """
         some = self.calls[place : place + most]
         found = layers_of(
@@ -199,10 +199,10 @@ class Builder:
         return found if all(map(self._has_tensors, found)) else ()
 
     def _blurred(self, place: int) -> int:
-        """Make averages of a blur by fixed weights.
+        """Turn a blur by fixed weights into averages.
 
         Returns:
-            The place of the call that is next; 0 if there is no blur.
+            The place of the next call; 0 if there is no blur.
         """
         calls, averages = blur(self.calls[place : place + 2], self.shapes, self.buffers)
         if not calls or not self._is_one(self.calls[place : place + calls]):
@@ -218,7 +218,7 @@ class Builder:
         return place + calls
 
     def _without(self, place: int) -> int:
-        """Make a foreign layer of a module with an unknown call, if one can be.
+        """Turn the module of an unknown call into a foreign layer, if possible.
 
         Returns:
             The place of the call that is next.
@@ -242,7 +242,7 @@ class Builder:
         return any(one is frame for one in self.chains[id(call)])
 
     def _replace(self, chain: tuple[ModuleCall, ...], op: Layer) -> None:
-        """Put a foreign layer in the place of all that was found in a module.
+        """Replace all layers that were found in a module by a foreign layer.
 
         Args:
             chain: the calls that lead to that of the module, itself included.
@@ -264,33 +264,35 @@ class Builder:
         self.homes[id(leaf)] = chain
 
     def _has_tensors(self, one: FoundLayer) -> bool:
-        """Return whether the tensors that a layer reads have the names that it knows.
+        """Return whether the tensors that a layer reads have the names that it
+        declares.
 
-        A kernel that is computed is none that is saved.
+        A computed kernel is not a saved tensor.
         """
         tensors = one.op.tensors(*(self.shapes[n] for n in one.reads))
         names = {tensor.name for tensor in tensors}
         return all(
-            own.key in self.ranks and (names == {""} or _last(own.key) in names)
+            own.key in self.ranks
+            and (names == {""} or _owner(own.key, names) is not None)
             for own in one.owns
         )
 
     def _add(self, one: FoundLayer, home: tuple[ModuleCall, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
-        # Whether the channels come last is not seen from sizes alone.
+        # Sizes alone do not show whether the channels come last.
         self.shapes[one.gives] = one.op.shape(*inputs)
         keys = tuple(own.key for own in one.owns)
         path = ""
         if keys:
             names = [tensor.name for tensor in one.op.tensors(*inputs)]
             bare = names[:1] == [""]
-            path = keys[0] if bare else keys[0].rpartition(".")[0]
+            path = keys[0] if bare else _owner(keys[0], names) or ""
         leaf = LayerLeaf(one.op, path, one.reads, one.gives, keys)
         self.leaves.append(leaf)
         self.homes[id(leaf)] = home
 
     def _is_one(self, calls: Sequence[RecordedCall]) -> bool:
-        """Return whether several calls may be one layer."""
+        """Return whether several calls may make one layer."""
         if len(calls) == 1:
             return True
         inside = {id(call) for call in calls}
@@ -317,10 +319,10 @@ class Builder:
             frame = self.chains[id(first)][-1]
             where = f" in `{frame.path}`" if frame.path else ""
             if where and len(frame.reads) > 1:
-                # A foreign layer reads one.
+                # A foreign layer has one input.
                 where += f", which reads {len(frame.reads)} values"
             raise Unsupported(
-                f"`{first.name}`{where}, at {first.place}, is no layer kind"
+                f"`{first.name}`{where}, at {first.place}, is not a layer kind"
             )
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
@@ -333,11 +335,11 @@ class Builder:
     def _nodes(
         self, frame: ModuleCall, depth: int, some: Sequence[LayerLeaf]
     ) -> list[LayerTree]:
-        """Return what a call of a module holds, in order.
+        """Return the nodes in a call of a module, in order.
 
         Args:
             frame: the call.
-            depth: how many calls lead to it, itself included.
+            depth: the number of nested calls up to it, itself included.
             some: the layers in it.
         """
         below: dict[int, list[LayerLeaf]] = {}
@@ -400,7 +402,7 @@ class Builder:
         return self._contained(frame, nodes)
 
     def _contained(self, frame: ModuleCall, nodes: list[LayerTree]) -> list[LayerTree]:
-        """Return a container of some nodes, or the nodes if it cannot be one."""
+        """Return a container of some nodes, or the nodes if that is not possible."""
         before, inner = self._without_merges_of_inputs(nodes)
         gives = {leaf.gives for leaf in layers_in(inner)}
         reads = _outer(inner)
@@ -421,7 +423,7 @@ class Builder:
         if not indexed and any(
             node.path.removeprefix(prefix)[:1].isdigit() for node in inner if node.keys
         ):
-            return nodes  # only behind a dot can a name be a number
+            return nodes  # a name can only be a number after a dot
         made = Container(
             frame.path, frame.module, tuple(reads), leaving[0], inner, indexed
         )
@@ -430,7 +432,10 @@ class Builder:
     def _without_merges_of_inputs(
         self, nodes: list[LayerTree]
     ) -> tuple[list[LayerTree], list[LayerTree]]:
-        """Return merges of what enters, and the rest, if one value enters that then."""
+        """Return merges of a container's inputs, and the other nodes.
+
+        They are separated only if the other nodes then have a single input.
+        """
         inner, before = list(nodes), list[LayerTree]()
         while len(reads := _outer(inner)) > 1:
             merges = [
@@ -459,9 +464,9 @@ class Builder:
         return min((self.ranks[k] for k in node.keys if k in self.ranks), default=None)
 
     def _ordered(self, nodes: list[LayerTree]) -> list[LayerTree]:
-        """Return nodes so that they come after what they read.
+        """Return nodes in an order in which each comes after those that it reads.
 
-        Those with weights come in the order of the `state_dict`, if they can.
+        Those with weights come in the order of the `state_dict`, if possible.
         """
         ranked = [
             (r, n)
@@ -472,7 +477,7 @@ class Builder:
         order = [n for _, n in ranked]
         given: dict[int, int] = {}
         for n, node in enumerate(nodes):
-            # A part that changes nothing gives what an earlier one gave.
+            # The output of a part that changes nothing is that of an earlier one.
             given.setdefault(node.gives, n)
         if order == sorted(order) and all(
             given.get(v, -1) < n or v == node.gives
@@ -501,7 +506,7 @@ class Builder:
 
 
 def _chain_concats(nodes: Sequence[LayerTree]) -> None:
-    """Let a concatenation that begins with all of an earlier one read that one."""
+    """Let a concatenation that begins with an earlier one's inputs read that one."""
     known: dict[tuple[int, ...], int] = {}
     for node in nodes:
         if not isinstance(node, LayerLeaf) or node.op.word != "concat":
@@ -514,27 +519,30 @@ def _chain_concats(nodes: Sequence[LayerTree]) -> None:
         known[whole] = node.gives
 
 
-def _last(key: str) -> str:
-    """Return the name of a tensor in its module."""
-    return key.rpartition(".")[2]
+def _owner(key: str, names: Iterable[str]) -> str | None:
+    """Return the path of the module whose tensor of one of some names has a key."""
+    for name in names:
+        if f".{key}".endswith(f".{name}"):
+            return key[: -len(name)].removesuffix(".")
+    return None
 
 
 def _identity(value: int) -> LayerLeaf:
-    """Return a part that changes nothing, but has a number."""
+    """Return a numbered part that changes nothing."""
     found = kind("identity")
     assert found is not None
     return LayerLeaf(found(), "", (value,), value)
 
 
 def _outer(nodes: Sequence[LayerTree]) -> list[int]:
-    """Return the values that nodes read and none of them gives, each once."""
+    """Return the values that nodes read and none of them outputs, each once."""
     given = {node.gives for node in nodes if node.gives not in node.reads}
     reads = [n for node in nodes for n in node.reads if n not in given]
     return list(dict.fromkeys(reads))
 
 
 def _is_chain(nodes: Sequence[LayerTree], start: int, module: nn.Module) -> bool:
-    """Return whether each node is one numbered part, and reads the one before it."""
+    """Return whether each node is one numbered part that reads the one before it."""
     if len(nodes) != len(list(module.children())):
         return False
     value = start
@@ -558,7 +566,7 @@ def _mark_shared(container: Container) -> None:
 
 
 def _common(chains: Sequence[tuple[ModuleCall, ...]]) -> tuple[ModuleCall, ...]:
-    """Return the calls that all of some are in."""
+    """Return the calls that contain all of some calls."""
     first, length = chains[0], min(map(len, chains))
     same = 0
     while same < length and all(chain[same] is first[same] for chain in chains):

@@ -1,8 +1,8 @@
-"""Programs of torch.export (`.pt2`), read as data.
+"""Reads torch.export programs (`.pt2`) as data.
 
-`torch.export.load` is not used: it evaluates expressions that stand in the file as
-text, and unpickles what is not weights. A program's graph is JSON in a zip archive, and
-its weights are plain bytes beside it; both are read here, and nothing in the file runs.
+`torch.export.load` is not used, since it evaluates expressions in the file's text, and
+unpickles everything except weights. A program's graph is JSON in a zip archive, and its
+weights are plain bytes beside it. Both are read here, and no code in the file runs.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _RANDOM: Final = ("dropout", "bernoulli")
 
 
 class _Call(NamedTuple):
-    """An operation as the program has it.
+    """An operation of the program.
 
     Attributes:
-        name: of the operation, such as ``conv2d``.
-        operation: torch's own.
+        name: the name of the operation, such as ``conv2d``.
+        operation: torch's operation.
         args: its arguments by name, with `ValueRef`s for values.
         gives: names of its results.
     """
@@ -92,7 +92,7 @@ def read_program(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Network
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse an archive whose contents are larger than it, which no torch writes."""
+    """Refuse an archive that is smaller than its contents: torch never compresses."""
     items = archive.infolist()
     if len(items) > MAX_TENSORS:
         raise Malformed(f"it has more than {MAX_TENSORS:,} parts")
@@ -176,7 +176,7 @@ class _Program:
             if entry.get("use_pickle"):
                 raise Malformed(f"the tensor {key!r} is a pickle, which is refused")
             if entry.get("tensor_meta") is None:
-                raise Malformed(f"{key!r} is no tensor")
+                raise Malformed(f"{key!r} is not a tensor")
             found[str(key)] = self._tensor(where, str(key), entry["tensor_meta"])
         return found
 
@@ -195,7 +195,7 @@ class _Program:
         reach = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if min(*shape, *strides, offset, 0) < 0 or reach >= whole.numel():
             raise Malformed(f"the tensor {key!r} reaches beyond its bytes")
-        # A view can repeat one element as often as it likes.
+        # A view can repeat one element any number of times.
         if prod(shape) > whole.numel():
             raise Malformed(f"the tensor {key!r} is larger than its bytes")
         return whole.as_strided(shape, strides, offset).clone()
@@ -255,7 +255,7 @@ class _Program:
                 raise Malformed(f"it has an output of the kind {str(kind)[:40]!r}")
 
     def _order(self, graph: ImportGraph) -> None:
-        """Bring keys into the order of the weights, which is that of the modules."""
+        """Put keys in the order of the weights, which is that of the modules."""
         used = set(graph.values.values())
         keys = [key for key in self.weights if key in used]
         graph.state = {key: tuple(self.weights[key].shape) for key in keys}
@@ -279,11 +279,11 @@ class _Program:
         where = f" in `{inside}`" if inside else ""
         found = _TARGET.fullmatch(target)
         if found is None or found[1] not in table:
-            raise Unsupported(f"`{target}`{where} is no layer kind")
+            raise Unsupported(f"`{target}`{where} is not a layer kind")
         operation = _operation(found[1], found[2])
         if operation is None:
             raise Unsupported(
-                f"`{target}`{where} is no operation of this version of torch"
+                f"`{target}`{where} is not an operation of this version of torch"
             )
         if "self" in args:
             args = {"input": args.pop("self"), **args}
@@ -300,7 +300,7 @@ class _Program:
 
 
 def _operation(name: str, overload: str) -> Any:
-    """Return an operation of torch's core; None if there is none of that name."""
+    """Return an operation of torch's core; None if there is none with that name."""
     import torch
 
     packet = getattr(torch.ops.aten, name, None)
@@ -319,7 +319,7 @@ def _argument(value: Mapping[str, Any]) -> Any:
     """Return an argument, with `ValueRef`s for values.
 
     Raises:
-        Malformed: if no layer has its type.
+        Malformed: if layers have no arguments of its type.
     """
     ((kind, found),) = value.items()
     if kind in ("as_tensor", "as_sym_int", "as_sym_float") and "as_name" in found:
@@ -382,13 +382,13 @@ def _names(outputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _scopes(metadata: Mapping[str, Any]) -> Iterator[ModuleScope]:
-    """Yield the calls of modules that an operation is in, the network's first."""
+    """Yield the calls of modules that contain an operation, the network's first."""
     for part in filter(None, str(metadata.get("nn_module_stack") or "").split(";")):
         call, path, cls = [*part.split(","), "", ""][:3]
         yield ModuleScope(call, _AGAIN.sub("", path), cls)
 
 
-# ---- running it as it is --------------------------------------------------------
+# ---- running the program itself ---------------------------------------------------
 
 
 def _executed(
@@ -397,7 +397,7 @@ def _executed(
     """Return the outputs of a program, by torch's own operations."""
     import torch
 
-    # A run in training changes buffers, and others change their input.
+    # A run in training changes buffers, and some operations change their input.
     values = {name: tensor.clone() for name, tensor in known.items()}
     with torch.no_grad():
         for call in calls:

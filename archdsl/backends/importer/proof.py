@@ -1,11 +1,11 @@
 """Compares an imported network with the module that it comes from, by running both.
 
 Both get the same weights, and run on the same numbers: in evaluation and in training,
-at two sizes of the input where the module allows another. If single precision leaves
-room for doubt, both run again in double precision.
+and at two input sizes if the module accepts another one. If single precision is
+inconclusive, both run again in double precision.
 
-Every random draw starts from the same seed. So a dropout of one drops what that of the
-other drops, whatever ran before it.
+Every random draw starts from the same seed. So a dropout of one module drops the same
+elements as that of the other, whatever ran before it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 # The largest difference, relative to the largest number of a tensor.
 TOLERANCE: Final = 1e-6
-# Batch sizes, none of which is the one that the network was traced with.
+# Batch sizes, which differ from the one that the network was traced with.
 _BATCHES: Final = (2, 3)
-# How far engines are apart that sum in another order.
+# The largest difference between engines that sum in a different order.
 _INEXACT: Final = 1e-4
-# What the names of functions that draw random numbers have in common.
+# Parts of the names of functions that draw random numbers.
 _RANDOM: Final = ("dropout", "bernoulli", "rand", "normal_", "uniform_")
 
 
 class Proof(NamedTuple):
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        compared: what agrees, such as ``outputs in training at 3x224x224``.
-        difference: what differs first; empty if nothing does.
+        compared: everything that agrees, such as ``outputs in training at 3x224x224``.
+        difference: the first difference; empty if there is none.
         place: path of the first module that differs, if it is known.
     """
 
@@ -130,7 +130,7 @@ def prove_source(
         same = _same_keys(_keys(bare), _keys(built), any_order)
         compared.append(f"names{', order' if same else ''} and shapes of the weights")
         ours = deepcopy(built)
-        # Old batch norms have no counter, which nothing reads in evaluation.
+        # Old batch norms have no counter; evaluation does not read it.
         ours.load_state_dict(lasting)
         if source.exact:
             _spread(ours)
@@ -183,7 +183,7 @@ def _gap_to_source(
     ]
     try:
         theirs = source.run(state, inputs)
-    except Exception as error:  # what an engine says of a file that nobody checked
+    except Exception as error:  # an engine can raise anything for an unchecked file
         text = " ".join(str(error).split())[:200]
         raise Differs(f"{source.engine} cannot run it: {text}") from error
     mine = _outputs_of(ours, [one.clone() for one in inputs], graph.training)
@@ -210,8 +210,7 @@ def _same_keys(
     """Return whether the keys have the same order.
 
     Raises:
-        Differs: if they are not the same, or of other shapes, or in another order
-            where that matters.
+        Differs: if keys or shapes differ, or their order does and matters.
     """
     for key, shape in theirs.items():
         if key not in ours:
@@ -237,7 +236,7 @@ def _module(key: str) -> str:
 
 
 def _spread(module: nn.Module) -> None:
-    """Change tensors of a single value, so that no zero hides what is behind it."""
+    """Randomise tensors of equal elements: a factor of zero would hide differences."""
     import torch
 
     generator = torch.Generator().manual_seed(SEED)
@@ -253,7 +252,7 @@ def _spread(module: nn.Module) -> None:
 
 
 def _sizes(module: nn.Module, shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    """Yield the shapes themselves, and others that the module can take, too."""
+    """Yield the shapes themselves, and others that the module also accepts."""
     yield list(shapes)
     if any(len(shape) != 3 for shape in shapes):
         return
@@ -268,7 +267,7 @@ def _sizes(module: nn.Module, shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
 
 
 def _others(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    # Odd sizes show how layers round, which no multiple of their strides does.
+    # Odd sizes show how layers round; multiples of their strides do not.
     yield [
         (c, *(max(9, round(int(n) * 0.7) // 2 * 2 + 1) for n in sizes))
         for c, *sizes in shapes
@@ -318,7 +317,7 @@ def _same_run(
     training: bool,
     order: Sequence[int],
 ) -> None:
-    """Compare one run of both.
+    """Compare one run of both modules.
 
     Raises:
         Differs: if they do not agree, even in double precision.
@@ -385,7 +384,7 @@ def _run(
 def _outputs_of(
     module: nn.Module, inputs: Sequence[Tensor], training: bool
 ) -> list[Tensor]:
-    """Return what a module gives, each random draw of it from the same seed."""
+    """Return a module's outputs, with the same seed for each random draw."""
     import torch
 
     def seeded(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -440,7 +439,7 @@ def _outputs(
 
     def hook(path: str) -> Any:
         def note(_part: Any, _read: Any, output: Any) -> None:
-            # What comes after may change it in place.
+            # A later layer may change it in place.
             found.setdefault(path, [t.clone() for t in tensors_in(output)])
 
         return note

@@ -1,4 +1,4 @@
-"""Residuals that make their projection themselves, or have no sum in some calls."""
+"""Residuals with an automatic projection, or without a sum in some calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from archdsl.backends.importer.trees import form_of
 
 
 def automatic(item: SpecItem) -> SpecItem:
-    """Return a residual without the projection that it would make itself."""
+    """Return a residual without a projection that the language adds by itself."""
     if not isinstance(item, SpecMerge) or item.word != "residual" or item.args:
         return item
     if len(item.branches) != 2 or not item.changes or item.label:
@@ -55,14 +55,14 @@ def make_optional(
 ) -> None:
     """Give the blocks of a class an optional shortcut where some calls have it.
 
-    These are a residual, and the others are what such a residual has in it, and change
-    the shape.
+    In these calls, the block is a residual. In the others, it only has the body of such
+    a residual, and changes the shape.
 
     Args:
         blocks: by name.
-        bodies: theirs, which are changed.
-        alike: returns whether two bodies of different forms can become one; None if
-            none can.
+        bodies: their bodies, which are changed.
+        alike: returns whether two bodies of different forms can be merged; None if none
+            can.
     """
     added: dict[Any, dict[Any, list[str]]] = {}
     bare: dict[Any, dict[Any, list[str]]] = {}
@@ -86,7 +86,7 @@ def make_optional(
 
 
 def _added_to_its_input(body: SpecBody) -> SpecBody | None:
-    """Return what a block adds to its input, if that is all that it does."""
+    """Return the body of a block's residual, if the block consists of nothing else."""
     if len(body.lines) != 1 or len(body.lines[0].items) != 1:
         return None
     line, (item,) = body.lines[0], body.lines[0].items

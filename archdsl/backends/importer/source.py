@@ -21,11 +21,11 @@ class NetworkFile(NamedTuple):
     Attributes:
         graph: what it computes.
         state: its weights by key.
-        run: returns its outputs for a state and inputs, by an engine of the file's own
-            kind.
-        engine: what that engine is called.
-        exact: whether the engine can be asked for equality, as it computes what torch
-            does; else it sums in another order.
+        run: returns its outputs for a state and inputs, computed by an engine for the
+            file's format.
+        engine: the name of that engine.
+        exact: whether outputs must be equal, since the engine is torch itself; others
+            sum in a different order.
     """
 
     graph: ImportGraph
@@ -35,5 +35,5 @@ class NetworkFile(NamedTuple):
     exact: bool = True
 
 
-# Each random draw of two networks that are compared starts from it.
+# The seed of each random draw of two networks that are compared.
 SEED = 20

@@ -1,4 +1,4 @@
-"""A spec as a tree that can be compared and changed before it is text."""
+"""A spec as a tree that can be compared and changed before it becomes text."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Kind:
     word: str
 
 
-# So many layers and calls may stand on one line of braces.
+# The most layers and calls on one line of braces.
 _FEW: Final = 4
-# What is written for a layer that is a parameter's value, which is its only slot.
+# The word of a layer whose kind is a parameter's value; the parameter is its only slot.
 ANY: Final = "?"
 
 
@@ -44,9 +44,10 @@ class SpecWord:
         slots: all its arguments by name, defaults included.
         label: its label, empty without one.
         block: whether it is a block.
-        flow: channels that flow in.
-        kind: the kind, if it is one that the spec declares itself.
-        guard: whether it is there, if it is not always; at last an expression.
+        flow: its input channels.
+        kind: the layer kind, if the spec declares it by `op`.
+        guard: for an optional part, whether it is present in each body; later an
+            expression.
     """
 
     word: str
@@ -82,7 +83,7 @@ class SpecMerge:
 
     Attributes:
         word: the kind, or ``residual``.
-        branches: what stands between the bars.
+        branches: the bodies between the bars.
         args: arguments by name.
         label: its label, empty without one.
         changes: whether the shape differs before and after it.
@@ -99,7 +100,7 @@ class SpecMerge:
 
 @dataclass(frozen=True)
 class SpecTap:
-    """The output of a labelled layer, or what flows in (`input`)."""
+    """The output of a labelled layer, or the input (`input`)."""
 
     name: str
 
@@ -120,9 +121,9 @@ class SpecLine:
 
     Attributes:
         items: in order.
-        times: how often it is repeated.
+        times: the number of repetitions.
         output: ``output`` or ``training output`` before it, or nothing.
-        loop: whether it is repeated by `for`, as its labels need the number.
+        loop: whether it is repeated by `for`, because its labels need the index.
     """
 
     items: tuple[SpecItem, ...]
@@ -133,7 +134,7 @@ class SpecLine:
 
 @dataclass(frozen=True)
 class SpecBody:
-    """What stands in braces."""
+    """The contents of braces."""
 
     lines: tuple[SpecLine, ...] = ()
 
@@ -149,12 +150,12 @@ class Block:
         name: its name.
         body: its body.
         indexed: whether it numbers its parts.
-        title: the class that it was.
+        title: name of the module's class.
         parameters: names and defaults, None for those that have none.
-        kinds: names of the parameters that stand for layer kinds.
-        values: values that its body needs beforehand, as text by name.
-        inputs: channels that flow in, where it was found.
-        outputs: those that flow out.
+        kinds: names of the parameters whose values are layer kinds.
+        values: expressions that its body defines first, as text by name.
+        inputs: input channels of the call from which it was made.
+        outputs: its output channels there.
         changes: whether the shape differs before and after it.
     """
 
@@ -172,14 +173,14 @@ class Block:
 
 @dataclass
 class SpecDraft:
-    """A spec in the making.
+    """An unfinished spec.
 
     Attributes:
-        name: of the network.
-        title: what its comment says.
+        name: the name of the network.
+        title: its comment.
         inputs: name and shape of each input.
-        body: of the network.
-        blocks: by name, in order of definition.
+        body: the body of the network.
+        blocks: the blocks by name, in order of definition.
         indexed: whether the network numbers its parts.
         ops: declarations of foreign layers.
         outputs: numbers of the outputs, in the order in which they are written.
@@ -220,12 +221,12 @@ def family_text(
     """Return the text of a file with several networks, in the canonical layout.
 
     Args:
-        inputs: names and shapes of the inputs, which all have.
+        inputs: names and shapes of the inputs, which all networks share.
         ops: declarations of foreign layers.
         blocks: the definitions, by name.
-        calls: those, and what parameters of the networks stand for.
+        calls: these blocks, and those that are values of the networks' parameters.
         networks: each as a block.
-        presets: names, with the network that each is one of and its arguments.
+        presets: for each name, its network and its arguments.
     """
     from archdsl.source import Source
     from archdsl.syntax.format import format_source
@@ -252,7 +253,7 @@ def family_text(
 
 
 class _Printer:
-    """Writes trees as text; their layout is left to the formatter."""
+    """Writes trees as text; the formatter lays it out."""
 
     def __init__(self, blocks: Mapping[str, Block]) -> None:
         self.blocks = blocks
@@ -275,7 +276,7 @@ class _Printer:
     def line(self, line: SpecLine) -> str:
         guard = getattr(line.items[-1], "guard", None)
         if line.times != 1 and guard is not None:
-            # What is repeated is left out as a whole.
+            # A repeated chain is left out as a whole.
             times = value_text(line.times)
             return f"{self.bare(line.items[-1])} x({times}) if {guard.text}"
         text = " -> ".join(self.guarded(line.items))
@@ -286,11 +287,11 @@ class _Printer:
         if line.times == 1:
             return text
         times = value_text(line.times)
-        # A name would run into the sign.
+        # A name would merge with the sign.
         return f"{text} x{times if isinstance(line.times, int) else f'({times})'}"
 
     def guarded(self, items: Sequence[SpecItem]) -> Iterator[str]:
-        """Yield items as text, those in a row with the same guard within braces."""
+        """Yield items as text; consecutive ones with the same guard are in braces."""
         for guard, some in groupby(items, lambda item: getattr(item, "guard", None)):
             found = list(some)
             if guard is None or len(found) == 1:
@@ -343,7 +344,7 @@ class _Printer:
         return self.body(body)
 
     def call(self, item: SpecWord) -> str:
-        """Return a call of a block: what has no default stands by place."""
+        """Return a call of a block; arguments without a default are positional."""
         given = dict(item.slots)
         args = []
         for name, default in self.blocks[item.word].parameters:
@@ -384,7 +385,7 @@ def _inner(item: SpecItem) -> tuple[SpecBody, ...]:
 
 
 def _head(item: SpecMerge) -> str:
-    """Return a merge's word with its arguments, which a kind has behind it."""
+    """Return a merge's word with its arguments."""
     if kind(item.word) is not None:
         given = [f"{k}={value_text(v, brackets=True)}" for k, v in item.args]
         return " ".join((item.word, *given))
@@ -400,7 +401,7 @@ def _labelled(label: str, text: str) -> str:
 
 
 def layer_text(item: SpecWord) -> str:
-    """Return a layer with those arguments that are not its defaults."""
+    """Return a layer as text, with the arguments that differ from its defaults."""
     if item.word == ANY:
         return value_text(item.slots[0][1])
     known = item.declared
@@ -435,11 +436,11 @@ def layer_text(item: SpecWord) -> str:
 
 
 def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> str:
-    """Return an argument.
+    """Return an argument as text.
 
     Args:
         value: a number, truth value, word, size or expression.
-        nested: whether it stands within `< >`, where expressions are plain.
+        nested: whether it is inside `< >`, where expressions need no parentheses.
         brackets: whether expressions need parentheses.
     """
     if isinstance(value, Expression):
@@ -451,5 +452,5 @@ def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> s
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "x".join(str(int(n)) for n in value)
-    # 1e-06 is rather written 1e-6.
+    # Specs have 1e-6 instead of 1e-06.
     return repr(value).replace("e-0", "e-") if isinstance(value, float) else str(value)

@@ -1,9 +1,9 @@
-"""Turns blocks that are written alike into one, with parameters for what differs.
+"""Merges blocks with the same form into one, with parameters for their differences.
 
-From the innermost outwards, the blocks of a class whose bodies have the same form are
-put together. Each number in them is, in this order: the same in all; a multiple or part
-of the channels that flow in; a parameter that exists already, or a multiple of it; a
-parameter of its own.
+From the innermost outwards, blocks of the same class are merged if their bodies have
+the same form. For each number in them, the first of these that fits is used: a
+constant; a multiple or fraction of the input channels; an existing parameter, or a
+multiple of one; a new parameter.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from archdsl.backends.importer.unify import Unifier
 from archdsl.layer import words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 
-# Where a word begins in the name of a class; ReLU and ViT are one.
+# Where a word begins in the name of a class; ReLU and ViT are single words.
 _CAMEL = re.compile(
     r"(?<=[a-z0-9])(?=[A-Z][a-z0-9])|(?<=[a-z0-9]{2})(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
 )
 _OP: Final = re.compile(r"^op (\w+)", re.MULTILINE)
-# The argument that stands for an activation.
+# The name of the parameter for an activation.
 _ACT: Final = "act"
 # Padding that depends on the size of the map.
 _SAME: Final = "same"
@@ -52,13 +52,14 @@ _SAME: Final = "same"
 def structured(
     spec: SpecDraft, *, plain: bool = False, optional: bool = True
 ) -> SpecDraft:
-    """Return a spec whose blocks are shared by what is written alike.
+    """Return a spec in which blocks of the same form are shared.
 
     Args:
         spec: with a block for each call of a module.
-        plain: whether only what is equal is shared, so that no block has parameters.
-        optional: whether what only some calls of a class have becomes optional. Else
-            they stay apart, but for residuals with an optional shortcut.
+        plain: whether only equal blocks are shared, so that none has parameters.
+        optional: whether parts that only some calls of a class have become optional.
+            Otherwise such calls have separate blocks, except for residuals with an
+            optional shortcut.
     """
     return Structure(spec, plain, optional).result()
 
@@ -68,8 +69,8 @@ class _Family:
     """Blocks of one class and form.
 
     Attributes:
-        members: the names that they had, in order.
-        block: the block that they become.
+        members: their old names, in order.
+        block: the merged block.
         given: the values of its parameters, for each member.
     """
 
@@ -79,15 +80,15 @@ class _Family:
 
 
 class Structure:
-    """Blocks that are put together.
+    """The merged blocks of a spec.
 
     Args:
         spec: with a block for each call of a module.
-        plain: whether only what is equal is shared.
+        plain: whether only equal blocks are shared.
         optional: as for `structured`.
 
     Attributes:
-        families: what the blocks become, in order of definition.
+        families: the merged blocks, in order of definition.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Structure:
         self.families: list[_Family] = []
 
     def share(self) -> None:
-        """Put all blocks together that can be, from the innermost outwards."""
+        """Merge blocks where possible, from the innermost outwards."""
         waiting = dict(self.spec.blocks)
         while waiting:
             ready = {
@@ -110,7 +111,7 @@ class Structure:
                 for name, block in waiting.items()
                 if all(word not in waiting for word in calls_of(block.body))
             }
-            # Those of a class are seen at once, unless one of them holds another.
+            # Blocks of a class are merged at once, unless one of them contains another.
             late = {one.title for name, one in waiting.items() if name not in ready}
             whole = {n: one for n, one in ready.items() if one.title not in late}
             ready = whole or ready
@@ -133,7 +134,7 @@ class Structure:
         return replace(self.spec, body=body, blocks=kept)
 
     def _level(self, ready: dict[str, Block]) -> None:
-        """Put blocks together that call none which is not done."""
+        """Merge blocks that only call blocks which are already merged."""
         forms: dict[Any, list[str]] = {}
         bodies: dict[str, SpecBody] = {}
         for name, block in ready.items():
@@ -158,11 +159,11 @@ class Structure:
     def _with_options(
         self, forms: Mapping[Any, list[str]], bodies: dict[str, SpecBody]
     ) -> Iterator[tuple[list[str], SpecBody]]:
-        """Yield the blocks that become one, and a body with all parts of theirs.
+        """Yield groups of blocks to merge, each with a body that has all their parts.
 
         Args:
             forms: names of blocks of one class and form.
-            bodies: theirs, which get the parts that others have.
+            bodies: their bodies, to which the parts of the others are added.
         """
         classes: dict[Any, list[list[str]]] = {}
         for (title, indexed, *_), members in forms.items():
@@ -206,7 +207,7 @@ class Structure:
         self.families.append(family)
 
     def _resolve(self, item: SpecItem) -> SpecItem:
-        """Return a call of the block that a part became."""
+        """Return a call of the block that a part was merged into."""
         if (
             not isinstance(item, SpecWord)
             or not item.block
@@ -234,7 +235,7 @@ class Structure:
 
 
 def _any_activation(item: SpecItem) -> SpecItem:
-    """Return an activation without arguments as a layer that may be a parameter's."""
+    """Return an activation without arguments as one whose kind may be a parameter."""
     if not isinstance(item, SpecWord) or item.block or item.word == ANY:
         return item
     known = item.declared
@@ -246,7 +247,7 @@ def _any_activation(item: SpecItem) -> SpecItem:
 
 
 def _identity_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None:
-    """Say `identity` as an activation where other calls of a class have one.
+    """Insert `identity` where other calls of a class have an activation.
 
     Args:
         blocks: by name.
@@ -272,9 +273,9 @@ def _any_identity(item: SpecItem) -> SpecItem:
 
 
 def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None:
-    """Say of padding that it is as large as needed where other calls of a class do.
+    """Write `pad=same` where other calls of a class do.
 
-    Where the stride is 1, that is the usual one, and so was left out.
+    With a stride of 1 it has no effect, so it was left out.
 
     Args:
         blocks: by name.
@@ -283,7 +284,8 @@ def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None
     said: set[tuple[str, str]] = set()
     for name, block in blocks.items():
         for item in all_items(bodies[name]):
-            # Without a label, it may be another layer in another call.
+            # Without a label, the layer at this place may be another one in another
+            # call.
             if not isinstance(item, SpecWord) or not item.label:
                 continue
             if dict(item.slots).get("pad") == _SAME:

@@ -1,4 +1,4 @@
-"""Other ways to write a layer in torch than the one that its kind declares."""
+"""Ways to write a layer in torch, other than the one that its kind declares."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Synonym(NamedTuple):
     """A layer, as found in some calls.
 
     Attributes:
-        word: its kind.
+        word: its layer kind.
         values: its arguments.
-        reads: what it reads.
-        calls: how many of the calls it is.
-        place: which of the results of the last of these it gives.
+        reads: the values that it reads.
+        calls: how many of the calls it takes.
+        place: which of the results of the last of these is its output.
     """
 
     word: str
@@ -33,9 +33,9 @@ class Synonym(NamedTuple):
 def synonyms(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> tuple[Synonym, ...]:
-    """Return the layers that the first of some calls are, if they are known here.
+    """Return the layers that the first of some calls make; empty if none is known here.
 
-    They are several where a call has several results.
+    There are several if a call has several results.
     """
     for recognize in _KNOWN:
         found = recognize(calls, shapes)
@@ -47,7 +47,7 @@ def synonyms(
 def _split(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> tuple[Synonym, ...]:
-    """Channels in pieces, of any sizes."""
+    """Channels split into parts of any sizes."""
     first = calls[0]
     if first.name not in ("split", "split_with_sizes") or len(first.reads) != 1:
         return ()
@@ -88,7 +88,7 @@ def _stochastic_depth(
 def _shuffle(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """Channels as a table whose axes are exchanged (Zhang et al. 2018, section 3.1)."""
+    """A channel shuffle: two axes are exchanged (Zhang et al. 2018, section 3.1)."""
     names = tuple(call.name for call in calls[:3])
     if names != ("view", "transpose", "view") or not _follow(calls[:3]):
         return None
@@ -139,7 +139,7 @@ def _over_positions(call: RecordedCall, whole: Shape) -> bool:
 def _flatten(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """A map as a vector, by other functions."""
+    """A map that other functions turn into a vector."""
     first = calls[0]
     if first.name not in ("view", "squeeze", "flatten", "__getitem__"):
         return None
@@ -163,7 +163,7 @@ def _flatten(
 def _nothing(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """What leaves the shape as it is, and so the value."""
+    """A function that does not change the shape, and so not the value."""
     first = calls[0]
     if first.name not in ("expand", "expand_as", "view", "flatten", "squeeze"):
         return None
@@ -178,7 +178,7 @@ _POWERS: Final = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
 def _power(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """A square, a root or their reciprocals, as a power."""
+    """A square, a root or a reciprocal of one, written as a power."""
     first = calls[0]
     if first.name not in ("pow", "__pow__") or len(first.reads) != 1:
         return None
@@ -245,7 +245,7 @@ def _sum_pool(
 def _spatial_softmax(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> Synonym | None:
-    """A softmax over positions: of a sequence, or of a map's in one row and back."""
+    """A softmax over positions: of a sequence, or of a map that is flattened to one."""
     first, *_ = some = calls[:3]
     if len(first.reads) != 1:
         return None
@@ -304,7 +304,7 @@ def _divided(
 
 
 def _follow(calls: Sequence[RecordedCall]) -> bool:
-    """Return whether each call reads what the one before it gives."""
+    """Return whether each call reads the output of the one before it."""
     return all(set(a.gives) & set(b.reads) for a, b in pairwise(calls))
 
 

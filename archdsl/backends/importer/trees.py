@@ -1,4 +1,4 @@
-"""What specs in the making consist of: their items, and the numbers in them."""
+"""The items of unfinished specs, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from archdsl.layer import REQUIRED
 
 
 class AbsentNumber:
-    """A number of a part that is not there."""
+    """A number of an absent part."""
 
 
 MISSING: Final = AbsentNumber()
@@ -31,7 +31,7 @@ MISSING: Final = AbsentNumber()
 
 @dataclass(frozen=True)
 class Width:
-    """A width that equals the channels that flow in, and so is left out."""
+    """A width that equals the input channels, and so is left out."""
 
     values: Any
 
@@ -41,7 +41,7 @@ class Width:
 
 @dataclass(frozen=True)
 class Slot:
-    """A number in a body: its argument, its value and the channels that flow in."""
+    """A number in a body: its argument, its value and the input channels."""
 
     name: str
     value: Any
@@ -50,7 +50,7 @@ class Slot:
 
 
 def is_slot(item: SpecWord, value: Any) -> bool:
-    """Return whether an argument may be a parameter where it differs."""
+    """Return whether an argument may become a parameter."""
     if isinstance(value, tuple | Kind | AbsentNumber):
         return True
     return type(value) in ((int, float, bool) if item.block else (int, float))
@@ -62,14 +62,14 @@ def is_optional(item: SpecItem) -> TypeGuard[SpecWord | SpecBraces | SpecMerge]:
 
 
 def with_guard(item: SpecItem, guard: Any) -> SpecItem:
-    """Return an item with a guard; those that can have none stay as they are."""
+    """Return an item with a guard; one that cannot have any is returned unchanged."""
     if isinstance(item, SpecTap | SpecSame):
         return item
     return replace(item, guard=guard)
 
 
 def _name(item: SpecItem) -> str:
-    """Return what an item is called: by its label, or what it is."""
+    """Return the name of an item: its label, or else its word."""
     if not isinstance(item, SpecTap | SpecSame) and item.label:
         return item.label
     if isinstance(item, SpecWord):
@@ -97,7 +97,7 @@ def slots_of(body: SpecBody) -> Iterator[Slot]:
 
 
 def _single(value: Any, item: SpecWord, name: str) -> Any:
-    """Return equal sizes as one number, where the language takes it for both."""
+    """Return equal sizes as one number, where the language allows that."""
     if not isinstance(value, tuple) or item.block or len(set(value)) != 1:
         return value
     known = item.declared
@@ -132,10 +132,10 @@ def _with_numbers(item: SpecWord, values: Iterator[Any]) -> SpecWord:
     for name, old in item.slots:
         value = next(values) if is_slot(item, old) else old
         if isinstance(value, Width):
-            # Left out, as it equals what flows in, where it can be.
+            # It is left out if it equals the input channels, and the kind allows that.
             value = Expression("channels") if _has_to_say(item, name) else None
         elif name == "width" and not item.block and value == flow:
-            flow = 0  # of others, it is not what flows in
+            flow = 0  # other kinds do not default to the input channels
         if isinstance(old, tuple) and type(value) is int and not item.block:
             value = (value, value)
         slots.append((name, value))
@@ -143,13 +143,13 @@ def _with_numbers(item: SpecWord, values: Iterator[Any]) -> SpecWord:
 
 
 def _has_to_say(item: SpecWord, name: str) -> bool:
-    """Return whether a call cannot leave an argument out."""
+    """Return whether an argument is required."""
     known = item.declared
     return item.block or known is None or known.fields[name].default is REQUIRED
 
 
 def form_of(body: SpecBody) -> Any:
-    """Return what bodies have in common whose numbers alone differ."""
+    """Return a key that bodies share if they only differ in numbers."""
     lines = []
     for line in body:
         items: list[Any] = []

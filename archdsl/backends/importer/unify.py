@@ -1,4 +1,4 @@
-"""Makes one body of several that have the same form, with parameters."""
+"""Merges several bodies with the same form into one with parameters."""
 
 from __future__ import annotations
 
@@ -29,38 +29,37 @@ from archdsl.backends.importer.trees import (
 from archdsl.layer import words
 from archdsl.naming import PARAMETER_RESERVED, refusal
 
-# The part of calls that must agree for a default; strides are more often left out.
+# The share of calls that must agree for a default; strides need a smaller one.
 _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
-# Names that say more than the argument's own.
+# Names that are clearer than the argument's own.
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
-# The value that stands for the input channels of a block, and the parameter that it is
-# a multiple of.
+# The name for the input channels of a block, and the parameter for their factor.
 _INPUTS: Final = "inputs"
 _FACTOR: Final = "expand"
-# A width inside a block, beside that of what flows out.
+# A width inside a block, other than that of its output.
 _INNER: Final = "mid"
 _MOST_FACTOR: Final = 8
-# Whether a part is there.
+# Whether a part is present.
 _GUARD: Final = "guard"
 
 
 class Unifier:
-    """Makes one body of several that have the same form.
+    """Merges several bodies with the same form into one.
 
     Args:
-        bodies: those bodies.
-        flows: for each, the channels that flow in, and those that flow out; none of a
-            network.
-        whole: a body of that form that lacks no part; the first of them if None.
-        constants_first: whether a number that all have stays one, even if it is that of
-            the channels that flow in.
+        bodies: the bodies.
+        flows: input and output channels of each; empty for a network.
+        whole: a body of that form with all parts; the first of them if None.
+        constants_first: whether a number that is the same in all bodies stays a
+            constant, even if it equals the input channels.
 
     Attributes:
-        found: the parameters, with their value for each body; `MISSING` where that does
-            not matter, as the part lacks that has it.
-        kinds: what the parameters are in layers and calls, by name.
-        values: values that the body needs beforehand, as text by name.
+        found: the parameters, with their value for each body; `MISSING` if it does not
+            matter, because the part that uses it is absent.
+        kinds: the meaning of each parameter as an argument of layers and calls, by
+            name.
+        values: expressions that the body defines first, as text by name.
     """
 
     def __init__(
@@ -76,21 +75,21 @@ class Unifier:
         self.constants_first = constants_first
         self.all_inputs = [one for one, _ in flows]
         self.all_outputs = [one for _, one in flows]
-        # The bodies that have the part which is looked at.
+        # The bodies that have the part at hand.
         self.rows: list[int] = []
         self._clear()
-        # Whether a parameter is the width of what flows out.
+        # Whether a parameter is the output width.
         self.sets_width = False
 
     def _clear(self) -> None:
         self.found: dict[str, list[Any]] = {}
         self.kinds: dict[str, str] = {}
         self.values: dict[str, str] = {}
-        # What parameters are where the part lacks that they are about.
+        # Values of parameters in bodies that lack the part that uses them.
         self.nothing: dict[str, Any] = {}
 
     def body(self) -> SpecBody:
-        """Return the body with parameters for what differs."""
+        """Return the body, with parameters for the differences."""
         body = self._unified()
         if self._width_of_outputs() not in ("", "width"):
             self._clear()
@@ -101,13 +100,14 @@ class Unifier:
     def _unified(self) -> SpecBody:
         streams = [list(slots_of(body)) for body in self.bodies]
         columns = list(zip(*streams, strict=True))
-        # What all have explains what only some have, and they come first.
+        # Parameters of parts that all bodies have come first, since others may follow
+        # from them.
         order = sorted(range(len(columns)), key=lambda n: _rank(columns[n]))
         values = {n: self._value(columns[n]) for n in order}
         return filled(self.whole, iter([values[n] for n in range(len(columns))]))
 
     def _width_of_outputs(self) -> str:
-        """Return the parameter that is the width of what flows out, or nothing."""
+        """Return the parameter that is the output width; empty if there is none."""
         for name, values in self.found.items():
             if values == self.all_outputs and _counts_channels(self.kinds[name]):
                 return name
@@ -129,12 +129,12 @@ class Unifier:
                 optional.append((name, value))
             else:
                 required.append((name, None))
-        # What flows out is said first.
+        # The output width comes first.
         required.sort(key=lambda one: one[0] != self._width_of_outputs())
         return (*required, *optional)
 
     def _value(self, column: Sequence[Slot]) -> Any:
-        """Return what stands at a place of the common body."""
+        """Return the expression at a place of the common body."""
         self.rows = [n for n, one in enumerate(column) if one.value is not MISSING]
         column = [column[row] for row in self.rows]
         values = _alike([one.value for one in column])
@@ -173,16 +173,16 @@ class Unifier:
 
     @property
     def inputs(self) -> list[int]:
-        """The channels that flow into those bodies that have the part."""
+        """The input channels of the bodies that have the part at hand."""
         return [self.all_inputs[row] for row in self.rows] if self.all_inputs else []
 
     @property
     def outputs(self) -> list[int]:
-        """Those that flow out of them."""
+        """Their output channels."""
         return [self.all_outputs[row] for row in self.rows] if self.all_outputs else []
 
     def _seen(self) -> dict[str, list[Any]]:
-        """Return the parameters that all of these bodies need, with their values."""
+        """Return the parameters that all of these bodies use, with their values."""
         seen = {k: [v[row] for row in self.rows] for k, v in self.found.items()}
         return {k: values for k, values in seen.items() if MISSING not in values}
 
@@ -194,7 +194,7 @@ class Unifier:
         return bool(known) and all(a is MISSING or a == b for a, b in pairs)
 
     def _of_inputs(self, values: Sequence[int]) -> str:
-        """Return numbers as a part or multiple of what flows in, if they all are."""
+        """Return numbers as fractions or multiples of input channels, if all are."""
         text = _ratio(values, self.inputs, _INPUTS) if self.inputs else ""
         for known, factors in self._seen().items() if self.inputs else ():
             if self.kinds[known] == _FACTOR and not text:
@@ -206,7 +206,7 @@ class Unifier:
         return text
 
     def _of_factor(self, values: list[int], flows: list[int]) -> str:
-        """Return numbers as multiples of what flows in, if it is widened inside."""
+        """Return numbers as multiples of input channels times an expansion factor."""
         if not all(flows) or values == self.outputs:
             return ""
         if any(v % flow for v, flow in zip(values, flows, strict=True)):
@@ -247,7 +247,7 @@ class Unifier:
     # ---- guards
 
     def _with_guards(self, body: SpecBody) -> SpecBody:
-        """Return a body whose guards ask for numbers where that says the same."""
+        """Return a body whose guards test existing parameters, if equivalent."""
         used = {item.guard.text for item in all_items(body) if is_optional(item)}
         starts = {id(item) for item in _first_items(body)}
         later = {
@@ -284,9 +284,9 @@ class Unifier:
         return map_items(body, change)
 
     def _test(self, there: Sequence[Any]) -> str:
-        """Return a test of a parameter that tells where a part is; nothing if none is.
+        """Return a test of a parameter for the presence of a part, if any.
 
-        A width that only this part needs is 0 where it lacks.
+        A width that only this part uses is 0 where the part is absent.
         """
         for name, values in self.found.items():
             kind = self.kinds[name]
@@ -300,11 +300,11 @@ class Unifier:
         return ""
 
     def _test_of_shape(self, there: Sequence[Any], inputs: str) -> str:
-        """Return a test whether the size or the channels change, if it is that.
+        """Return a test whether the size or the channels change, if that is equivalent.
 
         Args:
-            there: whether a shortcut is there, for each body.
-            inputs: what the channels that flow into the body are called.
+            there: whether each body has a shortcut.
+            inputs: the expression for the body's input channels.
         """
         if not self.all_inputs:
             return ""
@@ -332,7 +332,7 @@ class Unifier:
 
 
 def _first_items(body: SpecBody) -> Iterator[SpecItem]:
-    """Yield the items into which the input of a body flows."""
+    """Yield the items that read the input of a body."""
     first = body.lines[0].items[0] if body.lines else None
     if first is not None:
         yield first
@@ -344,7 +344,7 @@ def _first_items(body: SpecBody) -> Iterator[SpecItem]:
 
 
 def _shortcuts(body: SpecBody) -> Iterator[str]:
-    """Yield the guards of shortcuts that are not always there."""
+    """Yield the guards of optional shortcuts."""
     for item in all_items(body):
         if isinstance(item, SpecMerge) and item.word == "residual":
             for branch in item.branches:
@@ -360,7 +360,7 @@ def _rank(column: Sequence[Slot]) -> int:
 
 
 def _alike(values: list[Any]) -> list[Any]:
-    """Return numbers as sizes where some are sizes: a parameter has one type."""
+    """Return numbers as sizes if some of them are, as a parameter has one type."""
     axes = max((len(v) for v in values if isinstance(v, tuple)), default=0)
     return (
         [v if isinstance(v, tuple) else (v,) * axes for v in values] if axes else values
@@ -374,7 +374,7 @@ def _counts_channels(name: str) -> bool:
 
 
 def _ratio(values: Sequence[int], base: Sequence[int], name: str) -> str:
-    """Return numbers as a multiple or part of others, if they all are."""
+    """Return numbers as a multiple or fraction of others, if they all are."""
     if not all(base) or not all(values):
         return ""
     first, other = values[0], base[0]

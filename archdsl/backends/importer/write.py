@@ -31,7 +31,7 @@ from archdsl.layer import Layer, kind
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
 from archdsl.values import Shape, channels
 
-# Kinds that stand on the line of what comes before them.
+# Kinds that are written on the line of the layer before them.
 _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
 
 
@@ -40,12 +40,12 @@ _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
 
 @dataclass(eq=False)
 class JoinedBranches:
-    """A merge whose branches belong to it alone.
+    """A merge together with branches that only it reads.
 
     Attributes:
         leaf: the merge.
         reads: the one value that all branches read.
-        branches: the nodes of each.
+        branches: the nodes of each branch.
     """
 
     leaf: LayerLeaf
@@ -54,7 +54,7 @@ class JoinedBranches:
 
     @property
     def gives(self) -> int:
-        """The value that it gives."""
+        """The number of its output."""
         return self.leaf.gives
 
 
@@ -64,7 +64,7 @@ WrittenPart = LayerLeaf | Container | JoinedBranches
 def join_merges(
     nodes: Sequence[LayerTree], outputs: Sequence[int]
 ) -> list[WrittenPart]:
-    """Return nodes with those merges put around their branches that can be."""
+    """Return nodes in which merges contain their branches, where that is possible."""
     parts: list[WrittenPart] = list(nodes)
     readers: Counter[int] = Counter(v for node in nodes for v in set(node.reads))
     readers.update(outputs)
@@ -73,7 +73,8 @@ def join_merges(
             made = _join(node, parts, readers)
             if made is not None:
                 inside = {id(part) for branch in made.branches for part in branch}
-                # It stands where the last of its parts did, as those say the order.
+                # It takes the place of the last of its parts, since these determine the
+                # order.
                 held = [part for part in parts if id(part) in inside]
                 place = held[-1] if held else node
                 parts = [made if part is place else part for part in parts]
@@ -125,7 +126,7 @@ def _has_keys(part: WrittenPart) -> bool:
     return bool(part.keys)
 
 
-# ---- from containers to text --------------------------------------------------------
+# ---- from containers to a spec ------------------------------------------------------
 
 
 class ContainerWriter:
@@ -151,7 +152,7 @@ class ContainerWriter:
         self._note(top, top)
 
     def _note(self, container: Container, block: Container) -> None:
-        """Note who reads each value, and the block that it stands in."""
+        """Record the readers of each value, and the block that contains it."""
         for node in container.nodes:
             if isinstance(node, LayerLeaf):
                 for value in node.reads:
@@ -165,8 +166,8 @@ class ContainerWriter:
 
         Args:
             name: its name.
-            title: what its comment says.
-            training: numbers of the outputs that only training has.
+            title: its comment.
+            training: numbers of the outputs that only exist in training.
         """
         values = self.run.inputs
         names = (
@@ -190,12 +191,12 @@ class ContainerWriter:
         )
 
     def block(self, container: Container) -> Block:
-        """Return the block of a container: one of its own for each call."""
+        """Return the block of a container; each call has its own."""
         scope = _Scope(self, container, container, [""])
         body = scope.body()
         cls = type(container.module)
         title = f"{cls.__name__}, of {cls.__module__}."
-        # No class has a space in its name.
+        # A class's name has no space, so it cannot be this one.
         name = f"{cls.__name__} {len(self.blocks)}"
         before = self.shapes[container.reads[0]]
         after = self.shapes[container.gives]
@@ -212,7 +213,7 @@ class ContainerWriter:
 
 
 def _is_inline(container: Container) -> bool:
-    """Return whether a container is written where it stands, as braces or `seq`."""
+    """Return whether a container is written in place, as braces or `seq`."""
     from torch import nn
 
     return type(container.module) is nn.Sequential
@@ -220,7 +221,7 @@ def _is_inline(container: Container) -> bool:
 
 @dataclass
 class _Names:
-    """The names of a namespace: which labels it has, and what is counted."""
+    """The names of a namespace: its labels, and how many layers of each kind it has."""
 
     taken: set[str]
     counts: Counter[str] = field(default_factory=Counter)
@@ -280,10 +281,10 @@ class _Scope:
 
         Args:
             parts: the nodes.
-            start: the value that flows in.
-            end: the value that flows out.
+            start: the input.
+            end: the output.
             others: further outputs.
-            training: outputs of training alone.
+            training: outputs that only exist in training.
         """
         heads = self._heads(parts, training)
         inside = {id(part) for head in heads.values() for part in head}
@@ -355,7 +356,7 @@ class _Scope:
         outputs: Sequence[int],
         heads: Mapping[int, Sequence[WrittenPart]],
     ) -> None:
-        """Find the values that do not flow on to what reads them, and name them."""
+        """Find the values that are not only read by the next part, and name them."""
         inside = {id(part) for head in heads.values() for part in head}
         wanted: set[int] = {head[0].reads[0] for head in heads.values() if head}
         wanted.update(v for v in outputs if v not in heads)
@@ -399,7 +400,7 @@ class _Scope:
         raise Unsupported("a value is read from outside its module")
 
     def _before(self, part: WrittenPart, flow: int) -> SpecTap | None:
-        """Return the tap that a node begins with, if it does not read the flow."""
+        """Return the tap that a node begins with, unless it reads the previous one."""
         if len(set(part.reads)) > 1 or part.reads[0] == flow:
             return None
         return self._tap(part.reads[0])
@@ -428,7 +429,7 @@ class _Scope:
         return SpecWord(part.op.word, slots, label, flow=int(flow), kind=own)
 
     def _slots(self, leaf: LayerLeaf) -> tuple[tuple[str, Any], ...]:
-        """Return all arguments of a layer; what depends on its input as numbers."""
+        """Return all arguments of a layer; those that its input decides as numbers."""
         op = self._with_bias(leaf)
         slots = {name: getattr(op, name) for name in op.fields}
         if "width" in slots and slots["width"] is None:
@@ -436,7 +437,7 @@ class _Scope:
         return tuple(slots.items())
 
     def _with_bias(self, leaf: LayerLeaf) -> Layer:
-        """Return a layer with a bias as the language's rule has it, if it can be."""
+        """Return a layer with a bias by the language's rule, if that is equivalent."""
         op = leaf.op
         if "bias" not in op.fields:
             return op
@@ -468,7 +469,7 @@ class _Scope:
         )
 
     def _end(self, part: WrittenPart) -> tuple[SpecItem, ...]:
-        """Return what bears the name of a merge, where its own would be in keys."""
+        """Return the part that gets a merge's label, if its own would be in keys."""
         name = self.tapped.get(part.gives, "")
         inside = name and isinstance(part, JoinedBranches) and _has_keys(part)
         return (SpecWord("identity", (), name),) if inside else ()
@@ -527,7 +528,7 @@ class _Scope:
         return node.path.removeprefix(prefix)
 
     def _unlabelled(self, word: str) -> str:
-        """Count a part without weights; return a label if its name is taken."""
+        """Count a part without weights; return a label if its counted name is taken."""
         if self.container.indexed:
             return ""
         self.names.counts[word] += 1
@@ -542,7 +543,7 @@ class _Scope:
         return f"{word}_{number}"
 
     def _name(self, node: LayerTree, word: str) -> str:
-        """Return the label that a node needs; empty if its counted name is right."""
+        """Return the label that a node needs; empty if its counted name is correct."""
         if self.container.indexed:
             return ""
         if not node.keys:
@@ -557,12 +558,12 @@ class _Scope:
 
 
 def _follows(op: Layer) -> bool:
-    """Return whether a layer stands on the line of what comes before it."""
+    """Return whether a layer is written on the line of the one before it."""
     return op.family in _FOLLOW or op.word == "identity"
 
 
 def _takes(line: SpecLine, item: SpecItem) -> bool:
-    """Return whether a norm, activation or dropout stands on the line before it."""
+    """Return whether a norm, activation or dropout is written on the line before it."""
     last = line.items[-1]
     if line.output or isinstance(last, SpecBraces):
         return False

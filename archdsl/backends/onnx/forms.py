@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.onnx.graph import LayerCall
 from archdsl.layer import same_pads
-from archdsl.values import Last, TorchForm, without_axes
+from archdsl.spectral import WRAPPER, within
+from archdsl.values import Last, TorchCall, TorchForm, without_axes
 
 Emit = Callable[[LayerCall], str]
 # Gives a bare parameter the axes of a map.
@@ -29,7 +30,7 @@ class OnnxForm(NamedTuple):
 
     Attributes:
         emit: adds the nodes, and returns the name of the output.
-        names: of the parameters that may be given by position.
+        names: the names of the parameters that may be given by position.
     """
 
     emit: Emit
@@ -68,7 +69,18 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 # ---- convolutions and linear layers ------------------------------------------------
 
 
+@_form(WRAPPER)
+def _replaced(c: LayerCall) -> str:
+    """Return the layer itself: its weight is the one that was made."""
+    made = within(TorchCall(WRAPPER, c.args))
+    form = FORMS[without_axes(made.name)]
+    c.bind(made, form.names)
+    return form.emit(c)
+
+
 @_form("nn.Conv", "in_channels", "out_channels")
+@_form("StdConv", "in_channels", "out_channels")
+@_form("ScaledStdConv", "in_channels", "out_channels")
 def _conv(c: LayerCall) -> str:
     pads, mode = _pads_of(c), c.argument("padding_mode", "zeros")
     if mode == "zeros":
@@ -77,21 +89,10 @@ def _conv(c: LayerCall) -> str:
 
 
 @_form("SameConv", "in_channels", "out_channels")
-def _same_conv(c: LayerCall) -> str:
-    return _convolve(c, c.x.name, *_weight_and_bias(c), **_same(c))
-
-
-@_form("StdConv", "in_channels", "out_channels")
-@_form("ScaledStdConv", "in_channels", "out_channels")
-def _standardised(c: LayerCall) -> str:
-    pads = _begins_and_ends(_pads_of(c))
-    return _convolve(c, c.x.name, c.kernel(), *_bias(c), pads=pads)
-
-
 @_form("SameStdConv", "in_channels", "out_channels")
 @_form("SameScaledStdConv", "in_channels", "out_channels")
-def _same_standardised(c: LayerCall) -> str:
-    return _convolve(c, c.x.name, c.kernel(), *_bias(c), **_same(c))
+def _same_conv(c: LayerCall) -> str:
+    return _convolve(c, c.x.name, *_weight_and_bias(c), **_same(c))
 
 
 def _pads_of(c: LayerCall) -> list[tuple[int, int]]:
@@ -137,11 +138,7 @@ def _linear(c: LayerCall) -> str:
 
 
 def _weight_and_bias(c: LayerCall) -> list[str]:
-    return [c.weight(name) for name in ("weight", "bias") if c.has(name)]
-
-
-def _bias(c: LayerCall) -> list[str]:
-    return [c.weight("bias")] if c.has("bias") else []
+    return [c.weight("weight"), *([c.weight("bias")] if c.has("bias") else [])]
 
 
 def _same(c: LayerCall) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class FixedSize(Exception):
     """A layer that cannot be written for a height and width that are not known.
 
     Attributes:
-        path: of the layer.
+        path: the path of the layer.
         reason: why, as ``has as many features as its input has pixels``.
     """
 
@@ -88,9 +88,9 @@ class LayerCall:
 
     Attributes:
         graph: where its nodes go.
-        path: of the layer; names of nodes and tensors begin with it.
+        path: the path of the layer; names of nodes and tensors begin with it.
         inputs: what it reads.
-        shape: of its output, for the spec's input.
+        shape: the shape of its output, for the spec's input.
         layer: what it is.
         key: the beginning of its tensors' keys.
         args: the positional arguments of the torch call.
@@ -202,26 +202,23 @@ class LayerCall:
         Args:
             tensor: its name within the layer.
             changed: what is made of it before.
-            suffix: of the name of what is made of it.
+            suffix: the suffix of the name of what is made of it.
         """
-        key = self._key(tensor)
-        name = key + suffix
+        name = self._key(tensor) + suffix
         if name not in self.graph.constants:
-            value = self.graph.weights[key]
+            value = self._used(tensor)
             self.graph.constants[name] = value if changed is None else changed(value)
             self.graph.names.add(name)
         return name
 
-    def kernel(self) -> str:
-        """Add the weight that the layer computes from its own, and return its name."""
-        name = self._key("weight.used")
-        if name not in self.graph.constants:
-            shapes = [value.shape for value in self.inputs]
-            keys = {t.name: self._key(t.name) for t in self.layer.tensors(*shapes)}
-            own = {n: self.graph.weights[k].astype("float64") for n, k in keys.items()}
-            self.graph.constants[name] = self.layer.kernel_of(own)[0].astype("float32")
-            self.graph.names.add(name)
-        return name
+    def _used(self, tensor: str) -> Array:
+        """Return a tensor, or the weight that the layer computes from its own."""
+        if tensor != "weight" or not self.layer.baked:
+            return self.graph.weights[self._key(tensor)]
+        shapes = [value.shape for value in self.inputs]
+        keys = {t.name: self._key(t.name) for t in self.layer.tensors(*shapes)}
+        own = {n: self.graph.weights[k].astype("float64") for n, k in keys.items()}
+        return self.layer.weight_of(own).astype("float32")
 
     def _key(self, tensor: str) -> str:
         return f"{self.key}.{tensor}" if tensor else self.key

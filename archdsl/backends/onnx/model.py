@@ -117,9 +117,10 @@ def with_constants(
 
     Args:
         model: from `assemble`.
-        constants: of the graph, by name.
-        path: of the model's file. Constants of more than two GiB, which a model cannot
-            hold, are in a file beside it, with ``.data`` appended to the name.
+        constants: the constants of the graph, by name.
+        path: the path of the model's file. Constants of more than two GiB, which a
+            model cannot hold, are in a file beside it, with ``.data`` appended to the
+            name.
     """
     import onnx
 

@@ -19,7 +19,7 @@ class Guess(NamedTuple):
     """A class of an image.
 
     Attributes:
-        number: of the class.
+        number: the number of the class.
         probability: by the model's own scores.
     """
 

@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     """Return the tensors of a file by key.
 
     Args:
-        path: of a ``.safetensors`` or ``.npz`` file, or of a ``.pt`` file of
+        path: the path of a ``.safetensors`` or ``.npz`` file, or of a ``.pt`` file of
             `torch.save`, which is read by torch with `weights_only=True`.
 
     Raises:
@@ -107,7 +107,7 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
 
     Args:
         network: the network.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
     """
     import numpy as np
 
@@ -123,6 +123,11 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
         else:
             is_one = tensor.name in ("weight", "running_var", "")
             found[key] = np.full(shape, float(is_one), np.float32)
+    for step in network.steps():
+        names = [tensor.name for tensor in step.op.tensors(*step.input_shapes)]
+        keys = {n: f"{step.path}.{n}" for n in names if f"{step.path}.{n}" in found}
+        for name, value in step.op.settled({n: found[keys[n]] for n in keys}).items():
+            found[keys[name]] = value.astype(np.float32)
     return found
 
 

@@ -48,7 +48,7 @@ def draw(figure: Any, series: Sequence[ChartData]) -> None:
     axes.set_title("parameters against multiply-accumulates")
     axes.margins(0.12)
     if axes.get_xscale() == "linear":
-        # Where a network has none of either, nothing below that is there to be shown.
+        # If a network has no parameters or no MACs, the axis is linear and begins at 0.
         axes.set_xlim(0, 1.12 * max(1, *(macs for macs, _ in points)))
         axes.set_ylim(0, 1.12 * max(1, *(params for _, params in points)))
     for axis, what in ((axes.xaxis, _MACS), (axes.yaxis, "parameters")):

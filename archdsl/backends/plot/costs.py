@@ -25,7 +25,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
     rounded binary logarithm of the input's size divided by theirs, or of the largest
     map's size if the input is a vector. Layers that output vectors are a stage, and so
     are those that only run in training. The MACs of the latter only count if the
-    analysis is one of training.
+    analysis is that of training.
     """
     analysis = subject.analysis
     runs_heads = analysis.setting.mode == "train"

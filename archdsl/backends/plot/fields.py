@@ -17,10 +17,11 @@ _LINEAR: Final = 64
 def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the fields of the maps of each depth.
 
-    Of a depth, that is of the convolutions and linear layers on the longest path to
-    a map, `size` is the largest field, and `least` what the narrowest single path to
-    that depth or a larger one sees, in pixels along the axis where it is larger. What
-    units see by global pooling, as in squeeze and excitation, is left out.
+    The depth of a map is the number of convolutions and linear layers on the longest
+    path to it. `size` is the largest field at a depth, and `least` the field of the
+    narrowest single path to that depth or a larger one, in pixels along the axis where
+    it is larger. Paths through global pooling, as in squeeze and excitation, are left
+    out.
 
     Raises:
         ValueError: if the first input has no receptive fields, or there is no

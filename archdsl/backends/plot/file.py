@@ -47,9 +47,9 @@ class UnknownFormat(ValueError):
 
 @contextmanager
 def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
-    """Yield an empty figure, to be drawn within the settings that all plots share.
+    """Yield an empty figure, within a context that has the settings of all plots.
 
-    Pyplot has no part in it, so that no window opens and no backend is chosen.
+    Pyplot is not used, so that no window opens and no backend is chosen.
 
     Args:
         size: width and height in inches.
@@ -63,7 +63,7 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("a plot", "matplotlib", "plot") from None
-    # A user's matplotlibrc could change the size of labels that are fitted in.
+    # A user's matplotlibrc could change the size of labels that must fit into a place.
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
         figure: Figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)

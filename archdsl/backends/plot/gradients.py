@@ -9,7 +9,7 @@ from . import ChartData, PlottedNetwork, style
 
 
 def data(subject: PlottedNetwork) -> dict[str, Any]:
-    """Return the norms of the layers, of all runs; projections are left out.
+    """Return the norms of the layers in all runs; projections are left out.
 
     Raises:
         ValueError: if the network was not run, or no layer has a gradient.
@@ -36,7 +36,7 @@ def size(series: Sequence[ChartData]) -> tuple[float, float]:
 
 
 def draw(figure: Any, series: Sequence[ChartData]) -> None:
-    """Draw a line for each network, and what its runs have between them."""
+    """Draw a line for each network, and shade the range of its runs."""
     axes = figure.subplots()
     for number, one in enumerate(series):
         look = style.line(number, len(one["layers"]))

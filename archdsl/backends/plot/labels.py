@@ -21,9 +21,9 @@ class Rectangle(NamedTuple):
 
     Attributes:
         left: its left edge.
-        low: its lower one.
-        right: its right one.
-        high: its upper one.
+        low: its lower edge.
+        right: its right edge.
+        high: its upper edge.
     """
 
     left: float
@@ -32,7 +32,7 @@ class Rectangle(NamedTuple):
     high: float
 
     def meets(self, other: Rectangle) -> bool:
-        """Return whether two have a point in common."""
+        """Return whether it has a point in common with another."""
         return (
             self.left < other.right
             and other.left < self.right
@@ -41,7 +41,7 @@ class Rectangle(NamedTuple):
         )
 
     def within(self, other: Rectangle) -> bool:
-        """Return whether it lies in another."""
+        """Return whether it lies inside another."""
         return (
             self.left >= other.left
             and self.low >= other.low
@@ -79,12 +79,12 @@ def place_names(
 ) -> None:
     """Write names beside points of some axes, whose limits must be final.
 
-    Each goes to the nearest place where it covers no other name, no point and no
-    curve. The layout is settled before, and the names do not take part in it.
+    Each goes to the nearest place where it covers no other name, no point and no curve.
+    The layout of the figure is fixed first, and the names do not change it.
 
     Args:
-        axes: what the points are drawn in.
-        points: in the units of the axes.
+        axes: the axes in which the points are drawn.
+        points: coordinates in the units of the axes.
         names: one for each.
         curves: lines of the chart, each by its corners.
         others: further points, which have no names.
@@ -163,7 +163,7 @@ def _free(
     own = _around(x, y, _MARKER * pixel)
     others = [box for box in taken if box != own]
     candidates = [c for c in _candidates(x, y, size, pixel) if c[0].within(whole)]
-    # Each list is only tried if the one before has no free place.
+    # A list of places is only tried if the one before it has no free place.
     clear = [c for c in candidates if not any(c[0].meets(box) for box in taken)]
     free = [c for c in clear if not any(crosses(line, c[0]) for line in lines)]
     straight = (
@@ -177,7 +177,7 @@ def _free(
 
 
 def _is_near(line: Segment, pixel: float) -> bool:
-    """Return whether a label is so near that no line need lead to it."""
+    """Return whether a label is so near that it needs no line."""
     return abs(line[2] - line[0]) + abs(line[3] - line[1]) <= _NEAR * pixel
 
 

@@ -76,7 +76,7 @@ def moment_positions(timeline: Sequence[ChartData]) -> list[float]:
 
 
 def _single(axes: Any, one: ChartData, unit: int) -> None:
-    """Fill what one network has in memory all the time, and name its peak."""
+    """Shade the memory that one network uses all the time, and label its peak."""
     low = 0.0
     for number, (key, what) in enumerate(
         (("param_bytes", "parameters, buffers"), ("optimizer_bytes", "optimizer"))

@@ -28,7 +28,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return a height for a panel a network."""
+    """Return a size with a panel for each network."""
     return 7.0, 1.0 + 1.5 * len(series)
 
 

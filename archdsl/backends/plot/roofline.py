@@ -57,7 +57,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return a height for a panel a network."""
+    """Return a size with a panel for each network."""
     return 7.5, 4.6 * len(series)
 
 
@@ -84,7 +84,7 @@ def _panel(axes: Any, one: ChartData) -> None:
             axes.scatter(
                 [layer["intensity"] for layer in layers],
                 [layer["flops_per_second"] for layer in layers],
-                # The area is the share of the time.
+                # The area of a point is its share of the time.
                 [8 + 200 * layer["seconds"] / one["seconds"] for layer in layers],
                 marker=_MARKERS.get(kind, "^"),
                 facecolor=("none", "0.6", "none")[number],
@@ -107,7 +107,7 @@ def _panel(axes: Any, one: ChartData) -> None:
 
 
 def _roof(axes: Any, one: ChartData) -> None:
-    """Draw what no layer gets above; the limits of the axes stay."""
+    """Draw the bounds that no layer can exceed; the axes' limits do not change."""
     for what, dashes, corners in zip(
         ("matrix products", "other operations"),
         ("-", "--"),
@@ -136,7 +136,7 @@ def _roofs(axes: Any, one: ChartData) -> list[list[tuple[float, float]]]:
 
 
 def _points(layers: Sequence[ChartData]) -> dict[tuple[float, float], list[ChartData]]:
-    """Return the layers by their points; those that cover each other have one."""
+    """Return the layers by their points; those at the same place share one."""
     found: dict[str, list[ChartData]] = {}
     for layer in layers:
         near = f"{layer['intensity']:.1e} {layer['flops_per_second']:.1e}"

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from . import ChartData, style
 
-# Each panel: its title, what is drawn thin and thick, and the scale.
+# Each panel: its title, the values that are drawn thin and thick, and their scale.
 _PANELS: Final = (
     ("loss", "train_loss", "test_loss", 1),
     ("top-1 accuracy, %", "train_top1", "test_top1", 100),
 )
-# From the end of a curve to the left of a name.
+# The distance from the end of a curve to its name.
 _LEADER: Final = {
     **{"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
     **{"relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 3},
@@ -36,7 +36,7 @@ def data(run: Path) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return a size at which the names of all runs find room beside the curves."""
+    """Return a size at which the names of all runs have room beside the curves."""
     return 9.0, max(3.6, 0.9 + 0.17 * len(series))
 
 
@@ -65,7 +65,7 @@ def _curve(
 
 
 def _name_ends(figure: Any, axes: Any, series: Sequence[ChartData]) -> None:
-    """Write names to the right of some axes, each led to by a line from its curve."""
+    """Write names to the right of some axes, each with a line from its curve."""
     ends = [(one["epochs"][-1]["epoch"], _last(one)) for one in series]
     figure.draw_without_rendering()
     box = axes.get_window_extent()
@@ -90,7 +90,7 @@ def _last(one: Mapping[str, Any]) -> float:
 
 
 def _spread(heights: Sequence[float], step: float) -> Iterator[tuple[int, float]]:
-    """Yield places and heights, changed so that they lie a step apart or more.
+    """Yield indices and heights, changed so that heights differ by at least a step.
 
     They keep their order, and stay between 0 and 1 if there is room.
     """

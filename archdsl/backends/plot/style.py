@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-# Okabe & Ito 2008, "Color universal design": told apart by the colour-blind.
+# Okabe & Ito 2008, "Color universal design": colour-blind people can tell them apart.
 _COLORS: Final = ("#000000", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#56B4E9")
 _LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
@@ -16,17 +16,18 @@ GRID: Final = {"alpha": 0.25, "linewidth": 0.6}
 
 
 def color(number: int) -> str:
-    """Return the colour of the network of that number."""
+    """Return the colour of the network with a number."""
     return _COLORS[number % len(_COLORS)]
 
 
 def line(number: int, points: int = 1) -> dict[str, Any]:
-    """Return how the line of the network of that number looks.
+    """Return the style of the line of the network with a number.
 
-    Colours, lines and markers repeat after 6, 5 and 7, so that 210 stay apart.
+    Colours, lines and markers repeat after 6, 5 and 7, so 6 * 5 * 7 = 210 networks
+    differ.
 
     Args:
-        number: of the network.
+        number: the number of the network.
         points: on the line, of which some dozen are marked.
     """
     return {
@@ -40,12 +41,12 @@ def line(number: int, points: int = 1) -> dict[str, Any]:
 
 
 def marker(number: int) -> str:
-    """Return the marker of that number."""
+    """Return the marker of the network with a number."""
     return _MARKERS[number % len(_MARKERS)]
 
 
 def bar(number: int) -> dict[str, Any]:
-    """Return how the bars of the network of that number look."""
+    """Return the style of the bars of the network with a number."""
     return {
         "facecolor": _FILLS[number % len(_FILLS)],
         "hatch": _HATCHES[number % len(_HATCHES)],
@@ -71,12 +72,12 @@ def legend(figure: Any, axes: Any) -> None:
 
 
 def title_name(series: Sequence[Any]) -> str:
-    """Return the start of a title that names a network, if there is one alone."""
+    """Return the start of a title that names the network, if there is only one."""
     return f"{series[0]['name']}: " if len(series) == 1 else ""
 
 
 def unit_ticks(axis: Any, unit: str = "") -> None:
-    """Let an axis count in k, M and G, or the like of a unit."""
+    """Label an axis with the prefixes k, M and G, and a unit if given."""
     from matplotlib.ticker import EngFormatter
 
     axis.set_major_formatter(EngFormatter(unit=unit, sep="" if not unit else " "))
@@ -85,21 +86,21 @@ def unit_ticks(axis: Any, unit: str = "") -> None:
 
 
 def whole_ticks(axis: Any) -> None:
-    """Let an axis have ticks at whole numbers alone."""
+    """Put the ticks of an axis at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def number_ticks(axis: Any) -> None:
-    """Let an axis count in plain numbers, such as 0.1, 1, 10."""
+    """Label an axis with plain numbers, such as 0.1, 1, 10."""
     axis.set_major_formatter("{x:,g}")
     if axis.get_scale() == "log":
         _few_decades(axis)
 
 
 def _few_decades(axis: Any) -> None:
-    """Leave out the small ticks, and name 2 and 5 where an axis has few decades."""
+    """Leave out the minor ticks; label 2 and 5 if an axis has few decades."""
     from math import log10
 
     from matplotlib.ticker import LogLocator, NullFormatter

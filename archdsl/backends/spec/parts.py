@@ -52,7 +52,7 @@ class ChainItem:
         channels: the channels that flow in, None where nothing asks for them.
         bodies: what stands in its braces: for each pair of braces, or branch, the
             copies that there are of it, none or several for a repeat.
-        name: of the part; None for what has none.
+        name: the name of the part; None for what has none.
         older: what the part was called in older checkpoints.
         implied: whether a part without a label would get that name.
         tapped: whether something reads it by its label.

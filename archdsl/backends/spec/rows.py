@@ -70,7 +70,7 @@ class ItemRows:
         values: for each name, a value of each row.
         channels: what flows in, for each row.
         inner: its braces and branches.
-        names: of the parts; None where no part has one.
+        names: the names of the parts; None where no part has one.
         older: for each older name, what it is in each row.
         implied: whether the names need no label.
         samples: the items themselves.

@@ -90,8 +90,8 @@ def exported(
     Args:
         network: the network.
         used: the one that the program was made from.
-        format: of the file.
-        program: of torch.export.
+        format: the format of the file.
+        program: the program of torch.export.
         model: the contents of the file.
         batch: the batch size; None for any.
     """

@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import Any, TypeAlias
 
 from archdsl.backends.torch import recomputed
+from archdsl.naming import IMPORTED
 
 _NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef,
@@ -23,11 +24,17 @@ _NODES = (
     ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
     ast.Load, ast.Store, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
-_IMPORTS = frozenset(("torch", "torch.nn.functional", "collections.OrderedDict")) | {
-    "torch.Tensor",
-    "torch.nn",
-    "typing.Any",
-}
+_IMPORTS = frozenset(
+    [
+        "torch",
+        "torch.nn.functional",
+        "collections.OrderedDict",
+        "torch.Tensor",
+        "torch.nn",
+        "typing.Any",
+        *(f"{origin}.{name}" for name, origin in IMPORTED.items()),
+    ]
+)
 _BUILTINS = frozenset(
     [
         "super",
@@ -58,7 +65,7 @@ _PRIVATE = frozenset(
         "_is_mkldnn_bf16_supported",
     ]
 )
-_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "Any"))
+_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "Any", *IMPORTED))
 
 
 # Most nodes of a text are of these; they have no parts.

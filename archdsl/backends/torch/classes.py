@@ -39,7 +39,8 @@ from archdsl.conditions import LabelTemplate, Test
 from archdsl.naming import channels_of_input
 from archdsl.symbolic import Poly
 
-# As many as torch's own layers take by place: channels in and out, and the kernel.
+# As many positional arguments as emitted code gives torch's layers: channels and
+# kernel.
 _MOST_BARE: Final = 3
 
 
@@ -186,12 +187,12 @@ class ClassPlan:
         again: whether the backward pass runs its instances again.
         tests: conditions on the constructor's arguments that decide what is in it, with
             their answers in the calls so far.
-        apart: values of the block's parameters that are no numbers.
-        unrolled: how often parts are repeated that are written one by one.
-        is_divided: whether a condition decides about its code.
+        apart: values of the block's parameters that are not numbers.
+        unrolled: the number of copies of each repeat that is written out one by one.
+        is_divided: whether its code depends on a condition.
         served: answers and statements of calls that share a divided class.
-        holes: the condition of each submodule that is an identity where calls with
-            other code have nothing.
+        holes: for each submodule that is an identity in calls that do not need it, the
+            condition under which it is more than that.
         calls: the expressions that create an instance.
         promoted: the arguments that replace constants.
         pairs: the arguments that can be tuples.
@@ -307,10 +308,10 @@ class ClassPlan:
         return found
 
     def _says_itself(self, field: ConstructorArgument, value: str) -> bool:
-        """Return whether an argument is clear without its name, among many.
+        """Return whether an argument is clear without its name among many others.
 
-        It is if it is what it is called. In front, so are the channels in and out, as
-        torch's own layers take them.
+        It is if its value is a name that equals its own. At the front, so are input and
+        output channels, as in torch's own layers.
         """
         is_out = self.out_channels == Poly.name(field.name)
         is_in = any(field.name == channels_of_input(name) for name in self.inputs)
@@ -372,9 +373,10 @@ class ClassPlan:
     def _told(
         self, statements: Sequence[PyStatement], names: Mapping[str, str] | None = None
     ) -> tuple[PyStatement, ...]:
-        """Return statements with the conditions that decide about them in final form.
+        """Return statements with the conditions that they depend on in final form.
 
-        Those that are met by the instances that have some submodules ask for these.
+        If a condition holds exactly in the instances that have some submodules, the
+        statement tests for these submodules instead.
 
         Args:
             statements: the statements.
@@ -445,7 +447,7 @@ class ClassPlan:
 
 
 def _sure(item: ConstructorItem) -> Iterator[Poly]:
-    """Yield the numbers that a constructor computes in any case."""
+    """Yield the numbers that a constructor computes whatever the conditions."""
     if isinstance(item, Member) and item.node is not None and item.condition is None:
         stack = [item.node]
         while stack:
@@ -503,7 +505,7 @@ def names_of_members(items: Sequence[ConstructorItem]) -> set[str]:
 
 
 def choices(items: Sequence[ConstructorItem]) -> Iterator[Choice]:
-    """Yield what depends on conditions."""
+    """Yield the choices among items, which depend on conditions."""
     for item in items:
         if isinstance(item, Choice):
             yield item

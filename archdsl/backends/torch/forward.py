@@ -305,11 +305,15 @@ class Forward:
 def _has_turns(node: Step | Group) -> bool:
     """Return whether the order of a module's calls matters, at least in training.
 
-    It does if it draws random numbers, keeps running statistics, or is foreign.
+    It does if it draws random numbers, keeps running statistics or other buffers that
+    training changes, or is foreign.
     """
     steps = (node,) if isinstance(node, Step) else node.steps()
     return any(
-        step.op.family == "dropout" or step.op.pools_batch or step.op.opaque()
+        step.op.family == "dropout"
+        or step.op.pools_batch
+        or step.op.advances
+        or step.op.opaque()
         for step in steps
     )
 

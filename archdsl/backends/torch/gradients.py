@@ -195,5 +195,6 @@ def _weights(module: nn.Module, node: Node) -> nn.Parameter | None:
     """Return the weights of a convolution or linear layer, None for other layers."""
     if not node.op.weighted:
         return None
-    name = next((tensor.name for tensor in node.tensors if tensor.trainable), None)
+    owned = (t.name for t in node.tensors if t.trainable and t.name != "bias")
+    name = next(owned, None)
     return module.get_parameter(f"{node.step.path}.{name}") if name else None

@@ -21,8 +21,9 @@ from archdsl.backends.torch.check import UnsafeCode, check_text
 if TYPE_CHECKING:
     from torch import nn
 
-# Texts whose source Python finds. Searches build thousands of networks, and each stays
-# in memory as long as it can be found; the ones before work on without.
+# The number of texts whose source Python can find. A search builds thousands of
+# networks, and each would stay in memory. Modules of older texts work without their
+# source.
 MAX_KEPT: Final = 256
 _KEPT: Final[dict[str, None]] = {}
 
@@ -122,5 +123,5 @@ def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.M
 
 @lru_cache(maxsize=MAX_KEPT)
 def _check_once(text: str, foreign: tuple[str, ...]) -> None:
-    """Check a text that passes; each submodule in a pickle or a copy comes with it."""
+    """Check a text once: every submodule in a pickle or a copy has the same one."""
     check_text(text, frozenset(foreign))

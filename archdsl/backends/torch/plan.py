@@ -40,7 +40,7 @@ from archdsl.elaborate.references import KindRef
 from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
 from archdsl.ir.graph import conditions_of, flatten
-from archdsl.naming import channels_of_input, input_name
+from archdsl.naming import IMPORTED, channels_of_input, input_name, short_name
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
 from archdsl.torch.flow import Flows, Op, is_chain
@@ -233,7 +233,7 @@ class Planner:
         name = form.module.name
         if form.helper:
             self.helpers[name] = form.helper
-        return self.imported[form.origin, name] if form.origin else name
+        return self.imported[form.origin, name] if form.origin else short_name(name)
 
     def _intern(
         self, group: Group, plan: ClassPlan, args: Mapping[str, PyExpression]
@@ -288,6 +288,7 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
     """
     forms = [step.form for step in network.steps()]
     taken = {form.module.name for form in forms if form.helper and form.module}
+    taken |= IMPORTED.keys()
     found: dict[tuple[str, str], str] = {}
     classes = {(f.origin, f.module.name) for f in forms if f.origin and f.module}
     for origin, name in sorted(classes):

@@ -1,4 +1,4 @@
-"""The class from which parts derive that the backward pass runs again."""
+"""The base class of parts that the backward pass runs again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ast
 from typing import Final
 
 NAME: Final = "Recomputed"
-# `torch.utils.checkpoint` alone is wrong for layers with buffers: where a part is run
-# again, its running statistics are copies, so that they are updated once.
+# `torch.utils.checkpoint` alone would update running statistics twice. So when a part
+# is run again, copies take the place of its buffers.
 TEXT: Final = '''
 class Recomputed(nn.Module):
     """A part that the backward pass runs again, so that only its inputs are kept."""

@@ -103,7 +103,7 @@ class ClassScope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
-        # How often parts are repeated that are written one by one.
+        # The number of copies of each repeat that is written out one by one.
         self.unrolled: list[int] = []
         # Names of the arguments of `forward`.
         self.inputs: Sequence[str] = ("x",)
@@ -266,7 +266,7 @@ class ClassScope:
         return loop if self._goes_on(op, general) else None
 
     def _goes_on(self, op: Op, general: PyExpression | None) -> bool:
-        """Return whether what is known of a loop holds for any number of iterations.
+        """Return whether the expressions of a loop hold for any number of iterations.
 
         A caller can ask for more, and two numbers fit any progression. But if the
         channels grow by the same amount in two iterations, they continue to do so, and
@@ -465,7 +465,7 @@ def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
 
 
 def title_of(group: Group) -> str:
-    """Return what two calls of one block have in common."""
+    """Return a key that two calls of one block share."""
     return group.origin or group.word
 
 

@@ -67,7 +67,7 @@ _MOST = 4
 # With more conditions, a class is harder to read than two.
 _MOST_TESTS: Final = 2
 
-# What torch assumes for an argument that is left out.
+# Torch's defaults for arguments that are left out.
 _DEFAULTS: Final = {"padding": "0", "stride": "1", "dilation": "1", "groups": "1"}
 
 
@@ -118,7 +118,7 @@ def share(
     if items is None or not known.promoted <= sharing.given.keys():
         return None
     if split is not None:
-        # What one of the calls lacks now may have been an identity in its statements.
+        # A submodule that one of the calls now lacks may have been an identity before.
         lacking = optional_members(items).keys() - optional_members(known.items).keys()
         if forward is None or not lacking.isdisjoint(_called(forward)):
             forward = sharing.forward(known, new)
@@ -163,14 +163,13 @@ def share(
 def unite(
     known: ClassPlan, new: ClassPlan, args: Mapping[str, PyExpression]
 ) -> Mapping[str, PyExpression] | None:
-    """Make a class serve a call that needs other code, where a condition of the spec
-    says which.
+    """Make a class serve a call with other code, selected by a condition of the spec.
 
     See `share` for the arguments and the result.
     """
     if (known.apart, known.unrolled) != (new.apart, new.unrolled):
         return None
-    # A label may be the name that a projection would have, if there were one.
+    # A label may equal the name that a projection would get if it existed.
     if any(names_of_members(one.items) & one.missing() for one in (known, new)):
         return None
     for test, held in new.tests.items():
@@ -217,7 +216,7 @@ def _holes(
 
 
 def _longest(known: str, new: str) -> str:
-    """Return the shapes of a class; of equal ones, a new one replaces a shorter one."""
+    """Return the shapes of a class; of equal ones, the longer text is kept."""
     shapes = known.split(" or ")
     plain = new.replace("'", "")
     return " or ".join(
@@ -234,7 +233,7 @@ def _describe(
     args: Mapping[str, PyExpression],
     split: Test | None,
 ) -> None:
-    """Let the docstring and the channels of a class be those of a new call, too."""
+    """Extend the docstring and the channels of a class to those of a new call."""
     mine, theirs = known.out_channels, new.out_channels
     if mine == theirs or mine is None or theirs is None:
         known.shape = " to ".join(
@@ -258,7 +257,7 @@ def _describe(
 
 
 def _default(name: str, values: Sequence[PyExpression]) -> str:
-    """Return torch's default, where some calls have it and others have a tuple."""
+    """Return torch's default, if some calls use it and others have a tuple."""
     default = _DEFAULTS.get(name, "")
     uses = default in map(flat, values)
     return (
@@ -267,7 +266,7 @@ def _default(name: str, values: Sequence[PyExpression]) -> str:
 
 
 def _add_types(plan: ClassPlan, given: Mapping[str, PyExpression]) -> None:
-    """Let arguments of a class have the types of some values, too."""
+    """Add the types of some values to those of a class's arguments."""
     for place, field in enumerate(plan.fields):
         if field.name in given:
             types = {*field.type.split(" | "), _type(given[field.name])}
@@ -318,7 +317,7 @@ def _takes_pairs(item: ConstructorItem, pairs: Set[str]) -> bool:
 def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[PyStatement, ...] | None:
     """Return statements that serve both, or None.
 
-    A class that never has an optional shortcut leaves its sum open.
+    In a class that never has an optional shortcut, the sum is left open.
     """
     if known.forward == new.forward:
         return known.forward
@@ -546,9 +545,9 @@ class Sharing:
         return None if self.split is None else self._either_member(mine, theirs)
 
     def _either_member(self, mine: Member, theirs: Member) -> ConstructorItem | None:
-        """Return a submodule that is made in two ways, or in one of two cases."""
+        """Return a submodule that is created in two ways, or in one case only."""
         if mine.node is theirs.node is None:
-            # No call so far needs it, so no condition tells which would.
+            # No call so far needs it, so no condition can tell which calls do.
             return mine._replace(condition=None, states=mine.states | theirs.states)
         sides: list[tuple[Member, ...]] = []
         for one in (mine, theirs):
@@ -760,7 +759,7 @@ class Sharing:
         return Argument("", Maybe(one.value, test, frozenset((True, False))))
 
     def _by_default(self, one: Argument) -> Argument | None:
-        """Return what torch assumes for an argument that one of two calls has."""
+        """Return torch's default for an argument that only one of two calls has."""
         given = isinstance(one.value, Either) or self.split is not None
         if not given or one.name not in _DEFAULTS:
             return None
@@ -805,7 +804,7 @@ class Sharing:
         return LiteralExpr(Poly.name(name))
 
     def _is_passed(self, name: str, mine: PyExpression, theirs: PyExpression) -> bool:
-        """Return whether two constants are what calls give to an argument."""
+        """Return whether two constants are the values of an argument in two calls."""
         if (
             name not in self._own
             or isinstance(mine, SequenceExpr)
@@ -822,7 +821,7 @@ class Sharing:
     def _told_apart(
         self, mine: PyExpression, theirs: PyExpression, hint: str
     ) -> PyExpression | None:
-        """Return what depends on the condition that tells the new call apart."""
+        """Return an expression that depends on the condition for the new call."""
         assert self.split is not None
         if not all(
             isinstance(one, LiteralExpr | SequenceExpr) for one in (mine, theirs)
@@ -879,7 +878,7 @@ class Sharing:
 
 
 def _key(item: ConstructorItem) -> Any:
-    """Return by what an item is found in another class."""
+    """Return the key by which the same item is found in another class."""
     match item:
         case Member():
             return item.label

@@ -1,4 +1,4 @@
-"""How a module is written, where there are several right ways."""
+"""How a module is written, where several ways are correct."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from archdsl.passes.recompute import RecomputeChoice
 
 @dataclass(frozen=True)
 class Style:
-    """What the writer of a module may choose, and its validator must know.
+    """The choices of the writer of a module, which its validator must know.
 
     Attributes:
         in_place: whether layers overwrite inputs that nothing else needs.
-        inference: whether nothing is kept for a backward pass, so that more layers can.
+        inference: whether nothing is kept for a backward pass, so that more layers can
+            overwrite their input.
         recompute: whether the backward pass runs blocks again, or the paths of those.
     """
 

@@ -86,7 +86,7 @@ def _only(node: PyExpression) -> tuple[Argument, ...]:
 
 
 def _head(node: PyExpression) -> Iterator[Any]:
-    """Yield what an operation is besides its operands."""
+    """Yield all properties of an operation but its operands."""
     match node:
         case CallExpr():
             yield node.function
@@ -113,7 +113,7 @@ def _head(node: PyExpression) -> Iterator[Any]:
 def seen_by(
     statements: Sequence[PyStatement], tests: Tests, holes: Mapping[str, Test]
 ) -> tuple[PyStatement, ...]:
-    """Return the statements of a class as they are for calls with some answers.
+    """Return a class's statements as they are for calls with some answers.
 
     Args:
         statements: the statements.

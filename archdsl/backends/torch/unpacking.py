@@ -1,4 +1,4 @@
-"""Equal parts of one tensor, all of which are read: cut once, and given names."""
+"""Cuts a tensor into equal parts once, and names them, if all of them are read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Uses:
 
     Attributes:
         cut: the call.
-        places: which statements they are.
+        places: indices of the statements.
         parts: the parts that they read, from 0.
     """
 
@@ -98,7 +98,7 @@ def _within(statement: PyStatement, taken: set[str]) -> PyStatement:
 
 
 def _all_uses(statements: Sequence[PyStatement]) -> list[_Uses]:
-    """Return the uses of each cut while its tensor stays the same, by their first."""
+    """Return the uses of each cut while its tensor does not change, by the first."""
     found: list[_Uses] = []
     current: dict[tuple[str, str], _Uses] = {}
     for place, one in enumerate(statements):

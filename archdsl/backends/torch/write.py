@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
@@ -53,9 +53,12 @@ from archdsl.conditions import (
     with_names,
 )
 from archdsl.initializers import SCHEMES
-from archdsl.ir import Initializer, Network
-from archdsl.naming import containers_of
+from archdsl.ir import Initializer, Network, Step
+from archdsl.naming import IMPORTED, containers_of, short_name
+from archdsl.spectral import within
 from archdsl.symbolic import Poly
+from archdsl.torch.calls import is_bare
+from archdsl.torch.forms import base
 from archdsl.values import Shape, show_shape
 
 
@@ -113,6 +116,10 @@ def _imports(
     if "F." in text:
         lines.append("import torch.nn.functional as F")
     lines.append("from torch import Tensor, nn")
+    called = {name: own for name, own in IMPORTED.items() if _is_called(name, text)}
+    for origin in dict.fromkeys(called.values()):
+        names = [name for name, own in called.items() if own == origin]
+        lines += _import_from(origin, names)
     if f"class {recomputed.NAME}(" in text:
         lines.append(recomputed.IMPORT)
     foreign: dict[str, list[str]] = {}
@@ -124,6 +131,11 @@ def _imports(
     for origin, names in foreign.items():
         lines += _import_from(origin, names)
     return lines
+
+
+def _is_called(name: str, text: str) -> bool:
+    """Return whether a text calls a function that is not an attribute."""
+    return re.search(rf"(?<![.\w]){name}\(", text) is not None
 
 
 def _as_sorted_by_tools(item: tuple[tuple[str, str], str]) -> tuple[Any, ...]:
@@ -258,7 +270,7 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
 
 
 def _containers(item: ConstructorItem) -> list[str]:
-    """Return what the dots in a submodule's label end, from the outermost on."""
+    """Return the containers in a submodule's dotted label, the outermost first."""
     if isinstance(item, Choice):
         both = *item.there, *item.otherwise
         return [name for one in both for name in _containers(one)]
@@ -337,7 +349,7 @@ def _entry(item: ConstructorItem, variables: Mapping[Poly, str]) -> PyExpression
     node = creation(item)
     if node is None:
         return None
-    # Of one copy alone nothing says that others would differ.
+    # With a single copy, there is no sign that others would differ.
     if isinstance(item, Loop):
         node = Star(node, item.times, INDEX in names_in(node))
     return in_variables(node, variables)
@@ -499,7 +511,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
     return ["", *head, *lay_out_statements(cut_once(plan.statements()), 8)]
 
 
-# ---- how parameters start ---------------------------------------------------
+# ---- initial values of parameters -------------------------------------------
 
 
 def _initialisation(network: Network | None) -> list[str]:
@@ -511,9 +523,59 @@ def _initialisation(network: Network | None) -> list[str]:
         lines += _of_kinds(network, path, list(ways))
     for initializer in network.initializers:
         if not initializer.kind:
-            target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
-            lines += lay_out(_starting(initializer, target), 8)
+            lines += _of_layer(network, initializer)
     return lines if len(lines) > 1 else []
+
+
+def _of_layer(network: Network, way: Initializer) -> list[str]:
+    """Return the lines that initialise a tensor of a single layer."""
+    start = lay_out(_starting(way, f'self.get_parameter("{way.path}.{way.tensor}")'), 8)
+    step = next(step for step in network.steps() if step.path == way.path)
+    if way.tensor != "weight" or _class_of(step).wrapper is None:
+        return start
+    return _as_itself(_submodule_of(way.path), start, _class_of(step), 8)
+
+
+def _submodule_of(path: str) -> str:
+    """Return the expression of a submodule of the network."""
+    return f"self.{path}" if path.isidentifier() else f'self.get_submodule("{path}")'
+
+
+def _as_itself(
+    module: str, start: list[str], one: _ModuleClass, indent: int
+) -> list[str]:
+    """Return the lines that initialise a weight that is replaced, and replace it anew.
+
+    What replaces it estimates singular vectors, which are those of the new weight then.
+    """
+    pad = " " * indent
+    return [
+        f'{pad}remove_parametrizations({module}, "weight")',
+        *start,
+        f"{pad}{one.wrapper}({module})",
+    ]
+
+
+class _ModuleClass(NamedTuple):
+    """The class of a module as `isinstance` sees it.
+
+    Attributes:
+        name: its name.
+        base: name of the class that it derives from, if it is defined in the text.
+        wrapper: name of the function that replaced its weight; None if none did.
+    """
+
+    name: str
+    base: str
+    wrapper: str | None
+
+
+def _class_of(step: Step) -> _ModuleClass:
+    form = step.form
+    assert form.module is not None
+    call = within(form.module)
+    wrapper = None if call is form.module else short_name(form.module.name)
+    return _ModuleClass(call.name, base(form.helper) if form.helper else "", wrapper)
 
 
 def _of_kinds(network: Network, path: str, ways: Sequence[Initializer]) -> list[str]:
@@ -521,44 +583,76 @@ def _of_kinds(network: Network, path: str, ways: Sequence[Initializer]) -> list[
 
     Args:
         network: whose layers they are.
-        path: of what they stand in; empty for the network itself.
-        ways: how their tensors start.
+        path: path of the part that contains them; empty for the network itself.
+        ways: how their tensors are initialised.
     """
-    settings: dict[str, tuple[Initializer, ...]] = {}
+    settings: dict[_ModuleClass, tuple[Initializer, ...]] = {}
+    every = dict.fromkeys(
+        _class_of(step)
+        for step in network.steps()
+        if step.path.startswith(f"{path}." if path else "")
+        and step.form.module is not None
+        and not is_bare(step.form)
+    )
     for initializer in ways:
-        for module in _modules_of(network, initializer):
-            settings[module] = (*settings.get(module, ()), initializer)
-    alike: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
-    for module, found in settings.items():
-        key = tuple((i.tensor, i.scheme, i.arguments) for i in found)
-        alike.setdefault(key, []).append(module)
+        for one in _classes_of(network, initializer):
+            settings[one] = (*settings.get(one, ()), initializer)
+    alike: dict[tuple[Any, ...], list[_ModuleClass]] = {}
+    for one, found in settings.items():
+        key = (*((i.tensor, i.scheme, i.arguments) for i in found), one.wrapper)
+        alike.setdefault(key, []).append(one)
     if not alike:
         return []
-    owner = "self"
-    if path:
-        plain = path.isidentifier()
-        owner = f"self.{path}" if plain else f'self.get_submodule("{path}")'
+    owner = _submodule_of(path) if path else "self"
     lines = [f"        for module in {owner}.modules():"]
-    for number, modules in enumerate(alike.values()):
+    for number, classes in enumerate(alike.values()):
         word = "elif" if number else "if"
-        test = f"isinstance(module, {' | '.join(modules)})"
-        found = settings[modules[0]]
-        if all(initializer.tensor == "bias" for initializer in found):
-            test, guarded = f"{test} and module.bias is not None", False
-        else:
-            guarded = True
-        lines.append(f"            {word} {test}:")
+        tests = _is_one_of(classes, [one for one in every if one not in classes])
+        found = settings[classes[0]]
+        guarded = any(initializer.tensor != "bias" for initializer in found)
+        if not guarded:
+            tests.append("module.bias is not None")
+        lines += _asked(word, tests, 12)
         for initializer in found:
-            lines += _initializer(initializer, guarded)
+            start = _initializer(initializer, guarded)
+            if classes[0].wrapper and initializer.tensor == "weight":
+                start = _as_itself("module", start, classes[0], 16)
+            lines += start
     return lines
 
 
-def _modules_of(network: Network, way: Initializer) -> Iterator[str]:
+def _is_one_of(
+    classes: Sequence[_ModuleClass], others: Sequence[_ModuleClass]
+) -> list[str]:
+    """Return what to test of a module to know that it is of some classes."""
+    names = dict.fromkeys(one.name for one in classes)
+    tests = [f"isinstance(module, {' | '.join(names)})"]
+    if classes[0].wrapper:
+        return [*tests, "is_parametrized(module)"]
+    derived = dict.fromkeys(one.name for one in others if one.base in names)
+    if derived:
+        tests.append(f"not isinstance(module, {' | '.join(derived)})")
+    if any(one.wrapper and one.name in names for one in others):
+        tests.append("not is_parametrized(module)")
+    return tests
+
+
+def _asked(word: str, tests: Sequence[str], indent: int) -> list[str]:
+    """Return the head of a condition; a long one gets brackets."""
+    pad = " " * indent
+    line = f"{pad}{word} {' and '.join(tests)}:"
+    if len(line) <= WIDTH:
+        return [line]
+    first, *rest = tests
+    inner = [f"{pad}    {first}", *(f"{pad}    and {one}" for one in rest)]
+    return [f"{pad}{word} (", *inner, f"{pad}):"]
+
+
+def _classes_of(network: Network, way: Initializer) -> Iterator[_ModuleClass]:
     found = {
-        form.module.name: None
+        _class_of(step): None
         for step in network.steps()
-        if way.is_about(step.path, step.op.word)
-        and (form := step.form).module is not None
+        if way.is_about(step.path, step.op.word) and step.form.module is not None
     }
     yield from found
 

@@ -181,7 +181,7 @@ class Arrays:
     Args:
         images: N x height x width x channels, of bytes or of floats.
         labels: their classes.
-        name: of the whole.
+        name: the name of the whole.
         part: of the images within it.
     """
 

@@ -54,7 +54,7 @@ class Run(NamedTuple):
     Attributes:
         network: name of the network.
         spec: the text of a spec that describes the network, all by itself.
-        digest: of the module's text, which says whether another is the same.
+        digest: the digest of the module's text, which says whether another is the same.
         recipe: the recipe's values.
         data: the number of images and classes.
         seed: decides all that is random.

@@ -168,7 +168,8 @@ def judge(
         network: the network.
         weights: its checkpoint.
         data: the images.
-        mean: of each channel; as the weights say, or else the data, if left out.
+        mean: the mean of each channel; as the weights say, or else the data, if left
+            out.
         std: standard deviation of each channel, likewise.
         crop: share of the shorter side to look at, likewise.
         batch: images at once.
@@ -218,13 +219,13 @@ class Classifier:
     Args:
         network: the network.
         weights: its checkpoint.
-        mean: of each channel; as the weights say, or as is usual, if left out.
+        mean: the mean of each channel; as the weights say, or as is usual, if left out.
         std: standard deviation of each channel, likewise.
         crop: share of the shorter side to look at, likewise.
 
     Attributes:
         classes: their number.
-        names: of the classes, if the weights say them.
+        names: the names of the classes, if the weights say them.
 
     Raises:
         MissingExtra: if a library is not installed.

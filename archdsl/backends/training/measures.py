@@ -30,7 +30,7 @@ class OfClass(NamedTuple):
     """What became of the images of a class.
 
     Attributes:
-        name: of the class.
+        name: the name of the class.
         images: how many there are.
         precision: the share of guesses of this class that is right; None without any.
         recall: the share of its images that was found; None without any.

@@ -63,7 +63,7 @@ class LearningRates:
     Args:
         optimizer: what it belongs to.
         recipe: the recipe.
-        steps: of an epoch.
+        steps: the steps of an epoch.
     """
 
     def __init__(self, optimizer: TorchOptimizer, recipe: Recipe, steps: int) -> None:

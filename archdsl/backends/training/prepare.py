@@ -1,4 +1,4 @@
-"""Makes a trainer of a network, data and a recipe, and keeps what comes of it."""
+"""Makes a trainer of a network, data and a recipe, and stores its results."""
 
 from __future__ import annotations
 

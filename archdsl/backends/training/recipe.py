@@ -50,7 +50,7 @@ class Optimizer(_Table):
         kind: ``sgd``, ``adamw`` (Loshchilov & Hutter 2019), or ``lamb`` for large
             batches (You et al. 2020), which is timm's.
         lr: learning rate, before the schedule.
-        momentum: of sgd.
+        momentum: the momentum of sgd.
         nesterov: whether sgd looks ahead (Sutskever et al. 2013).
         betas: how slowly the moments of adamw and lamb change.
         weight_decay: share of a weight that a step of learning rate 1 takes off.
@@ -131,7 +131,7 @@ class Images(_Table):
         cutmix: likewise for CutMix (Yun et al. 2019); with both, each has half of the
             batches.
         test_crop: share of an image's shorter side that a test looks at.
-        mean: of each channel, in 0 to 1; that of the data if left out.
+        mean: the mean of each channel, in 0 to 1; that of the data if left out.
         std: standard deviation of each channel, likewise.
     """
 

@@ -28,10 +28,10 @@ class Rows:
 
     Args:
         table: the data set, whose images are not decoded.
-        column: of the images.
+        column: the column of the images.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
-        name: of the whole.
+        name: the name of the whole.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ class ImageScale(NamedTuple):
     """What turns numbers of images into those that the network takes.
 
     Attributes:
-        mean: of each channel.
+        mean: the mean of each channel.
         std: standard deviation of each channel.
     """
 

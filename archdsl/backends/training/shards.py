@@ -46,7 +46,7 @@ class Shards:
     """Images in tar files.
 
     Args:
-        paths: of the files.
+        paths: the paths of the files.
         samples: where the images lie.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
@@ -103,7 +103,7 @@ def shards(root: Path, paths: Sequence[Path], mode: str = "RGB") -> Data:
 
     Args:
         root: what the user named.
-        paths: of the shards, as `shards_in` lists them.
+        paths: the paths of the shards, as `shards_in` lists them.
         mode: Pillow's, ``RGB`` or ``L``.
 
     Raises:

@@ -83,7 +83,7 @@ class Pictures:
         places: which of its images.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
-        name: of the whole.
+        name: the name of the whole.
     """
 
     def __init__(

@@ -65,7 +65,11 @@ def _sizes(facts: ViewFacts) -> list[Total]:
         notes.append(f"{inference:,} without auxiliary heads")
     return [
         ("params", f"{facts['params']:,}", "; ".join(notes)),
-        ("buffers", f"{facts['buffers']:,}", "stored, not trained: running statistics"),
+        (
+            "buffers",
+            f"{facts['buffers']:,}",
+            "stored, not trained, such as running statistics",
+        ),
         (
             "depth",
             str(facts["depth"]),

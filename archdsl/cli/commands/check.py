@@ -181,7 +181,7 @@ def _check_network(
 def _agree(
     network: Network, name: str, allow_foreign: bool
 ) -> tuple[Agreement | None, list[Diagnostic]]:
-    """Return what came of comparing a network with torch, and what is wrong."""
+    """Return the result of comparing a network with torch, and its errors."""
     from archdsl.backends.torch import ForeignCode, ForeignImport
     from archdsl.backends.torch.verification import agree
 

@@ -209,7 +209,7 @@ def _format(ctx: click.Context, given: list[str], output: Path) -> Format:
     """Return the format that the options ask for.
 
     Args:
-        ctx: of the command.
+        ctx: the context of the command.
         given: the options that choose one, or --int8.
         output: the file.
 

@@ -28,7 +28,7 @@ from archdsl.diagnostics import Diagnostic, SpecError
 if TYPE_CHECKING:
     from archdsl.ir import Network
     from archdsl.linter.check import Advice
-    from archdsl.linter.fix import Mended
+    from archdsl.linter.fix import FixedSpec
     from archdsl.source import Source
     from archdsl.syntax.loader import LoadedFile
 
@@ -51,7 +51,7 @@ class Linted(NamedTuple):
         advice: the findings that remain after `--fix`.
         silenced: how many comments silence something.
         errors: why it could not be checked.
-        mended: the spec as `--fix` would have it.
+        fixed: the spec as `--fix` would have it.
     """
 
     spec: str
@@ -60,7 +60,7 @@ class Linted(NamedTuple):
     advice: list[Advice]
     silenced: int
     errors: list[Diagnostic]
-    mended: Mended | None = None
+    fixed: FixedSpec | None = None
 
 
 def _codes(
@@ -149,15 +149,15 @@ def command(
     form = chosen_format(form, as_json)
     if lists_rules:
         return _list_rules(form == "json")
-    mends = fix or diff
+    fixes = fix or diff
     given, missing = expanded(specs)
-    _check_usage(given, missing, bool(params or input_shape), mends, unsafe, form)
+    _check_usage(given, missing, bool(params or input_shape), fixes, unsafe, form)
     options = LintOptions(params, input_shape, chosen_rules(select, ignore))
     linted = []
     with Progress(len(given)) as progress:
         for spec in given:
             progress.step(spec)
-            linted.append(_lint(spec, options, fix=mends, unsafe=unsafe))
+            linted.append(_lint(spec, options, fix=fixes, unsafe=unsafe))
     if diff:
         _print_diffs(linted)
     elif fix:
@@ -229,19 +229,19 @@ def _lint(spec: str, options: LintOptions, *, fix: bool, unsafe: bool) -> Linted
         module, preset = open_spec(spec)
         source = module.file.source
         names = [preset] if preset else variants(module)
-        mended = _mended(module, options, unsafe) if fix else None
-        module = mended.module if mended else module
+        fixed = _fixed(module, options, unsafe) if fix else None
+        module = fixed.module if fixed else module
         found = lint_module(
             module, preset, options.params, options.input, options.codes, spec
         )
     except SpecError as error:
         return Linted(spec, None, [], [], 0, error.diagnostics)
-    return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
+    return Linted(spec, source, names, list(found.advice), found.silenced, [], fixed)
 
 
-def _mended(module: LoadedFile, options: LintOptions, unsafe: bool) -> Mended:
+def _fixed(module: LoadedFile, options: LintOptions, unsafe: bool) -> FixedSpec:
     from archdsl.api import elaborate_all
-    from archdsl.linter.fix import mend
+    from archdsl.linter.fix import fix_spec
     from archdsl.source import Source
     from archdsl.syntax.loader import Loader
     from archdsl.variants import variants
@@ -256,7 +256,7 @@ def _mended(module: LoadedFile, options: LintOptions, unsafe: bool) -> Mended:
             new, variants(new), params=options.params, input=options.input
         )
 
-    return mend(module, load, networks, codes=options.codes, unsafe=unsafe)
+    return fix_spec(module, load, networks, codes=options.codes, unsafe=unsafe)
 
 
 # ---- what is printed ------------------------------------------------------------
@@ -276,10 +276,10 @@ def _list_rules(as_json: bool) -> int:
     return status.OK
 
 
-def _changed(linted: list[Linted]) -> Iterator[tuple[Linted, Mended]]:
+def _changed(linted: list[Linted]) -> Iterator[tuple[Linted, FixedSpec]]:
     for one in linted:
-        if one.mended is not None and one.mended.done:
-            yield one, one.mended
+        if one.fixed is not None and one.fixed.done:
+            yield one, one.fixed
 
 
 def _write(linted: list[Linted]) -> None:
@@ -287,19 +287,19 @@ def _write(linted: list[Linted]) -> None:
     from archdsl.cli.files import write_bytes
 
     for one in linted:
-        if one.spec == "-" and one.mended is not None:
-            sys.stdout.write(one.mended.text)
-    for one, mended in _changed(linted):
+        if one.spec == "-" and one.fixed is not None:
+            sys.stdout.write(one.fixed.text)
+    for one, fixed in _changed(linted):
         path, _ = find_spec(one.spec)
         if path is not None:
-            write_bytes(Path(path), mended.text.encode())
-        say(f"{one.spec}: {counted(len(mended.done), 'finding')} fixed")
+            write_bytes(Path(path), fixed.text.encode())
+        say(f"{one.spec}: {counted(len(fixed.done), 'finding')} fixed")
 
 
 def _print_diffs(linted: list[Linted]) -> None:
-    for one, mended in _changed(linted):
+    for one, fixed in _changed(linted):
         assert one.source is not None
-        print_diff(one.source.name, one.source.text, mended.text, "fixed")
+        print_diff(one.source.name, one.source.text, fixed.text, "fixed")
 
 
 def _print_json(
@@ -315,16 +315,16 @@ def _print_json(
 
 
 def _as_dict(one: Linted) -> dict[str, object]:
-    mended = one.mended
+    fixed = one.fixed
     return {
         "file": one.spec,
         "networks": one.networks,
         "findings": len(one.advice),
         "silenced": one.silenced,
-        "fixed": len(mended.done) if mended else 0,
+        "fixed": len(fixed.done) if fixed else 0,
         "not_fixed": [
             {"code": each.advice.code, "reason": each.reason}
-            for each in (mended.refused if mended else ())
+            for each in (fixed.refused if fixed else ())
         ],
     }
 
@@ -347,11 +347,11 @@ def _say_rest(
 ) -> None:
     """Print to stderr what was not fixed, what is wrong, and how much is found."""
     sys.stdout.flush()
-    for one, mended in _changed(linted):
+    for one, fixed in _changed(linted):
         if diff:
-            say(f"{one.spec}: {counted(len(mended.done), 'finding')} would be fixed")
+            say(f"{one.spec}: {counted(len(fixed.done), 'finding')} would be fixed")
     for one in linted:
-        for each in one.mended.refused if one.mended else ():
+        for each in one.fixed.refused if one.fixed else ():
             say(f"{one.spec}: {each.advice.code} is not fixed: {each.reason}")
     if errors:
         say_diagnostics(errors)

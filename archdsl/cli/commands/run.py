@@ -32,7 +32,7 @@ class Sight(NamedTuple):
     Attributes:
         scores: returns those of an image, as an array.
         classes: their number; not a number, if the model does not say it.
-        names: of the classes, if they are known.
+        names: the names of the classes, if they are known.
     """
 
     scores: Callable[[Path], Any]

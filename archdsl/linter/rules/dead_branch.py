@@ -39,7 +39,7 @@ class DeadBranch(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the layers that erase, with what they make useless."""
+        """Yield the layers that erase a result, and what that makes useless."""
         reached = _alive(net, net.graph.nodes, erasing=frozenset())
         for node in _erasers(net):
             modes = [mode for mode in (False, True) if node.op.erases(mode)]
@@ -55,7 +55,7 @@ class DeadBranch(Rule):
 
 
 def _erasers(net: Net) -> list[Node]:
-    """Return the layers that erase, the first ones if they are very many."""
+    """Return the layers that erase their input; only the first ones of very many."""
     found = [n for n in net.graph.nodes if n.op.erases(False) or n.op.erases(True)]
     return found[:MOST]
 
@@ -91,7 +91,7 @@ def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
         message = f"`{word}` outputs nothing but zeros"
         label, help = "always zero", "remove it"
     elif always:
-        message = f"`{word}` erases what {layers} before it computed"
+        message = f"`{word}` erases the results of {layers} before it"
         label = f"{weights:,} weights and {products:,} MACs without effect"
         help = "remove the branch, or use another factor"
     else:

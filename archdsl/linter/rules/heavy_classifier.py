@@ -82,7 +82,7 @@ def _flattens(node: Node) -> bool:
 
 
 def _linear_behind(net: Net, node: Node) -> list[Node]:
-    """Return what stands behind a flattened map, up to its linear layer, if it has."""
+    """Return the layers after a flattened map, up to and including a linear layer."""
     passed = []
     after = net.next(node)
     while after is not None:

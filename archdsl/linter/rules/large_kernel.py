@@ -13,12 +13,12 @@ from archdsl.values import Shape, sizes
 
 
 class Stack(NamedTuple):
-    """The 3x3 convolutions that see as much as a larger one.
+    """A stack of 3x3 convolutions that sees as much as a single larger one.
 
     Attributes:
-        layers: how many.
-        stride: of the first; the others have none.
-        pad: of each.
+        layers: number of convolutions.
+        stride: stride of the first; that of the others is 1.
+        pad: padding of each.
     """
 
     layers: int
@@ -89,7 +89,7 @@ class LargeKernel(Rule):
 
 
 def stack_for(node: Node) -> Stack | None:
-    """Return the 3x3 convolutions with the field of a layer, if there are such."""
+    """Return the 3x3 convolutions with the same field as a layer, if there are any."""
     kernel = weight(node)
     window = node.window
     if node.op.family != "conv" or kernel is None or window is None:

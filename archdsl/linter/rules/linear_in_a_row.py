@@ -12,7 +12,7 @@ from archdsl.linter.rule import Finding, Rule, net
 from archdsl.values import Continued, Last, channels, show_shape, sizes
 
 
-class One(NamedTuple):
+class SingleLayer(NamedTuple):
     """A single layer that computes the same as two.
 
     Attributes:
@@ -96,8 +96,8 @@ def _passes(node: Node) -> bool:
     return node.op.passes(node.input_shapes, node.shape)
 
 
-def _joined(chain: list[Node]) -> One | None:
-    """Return the layer that computes what two do, if one of its kind can."""
+def _joined(chain: list[Node]) -> SingleLayer | None:
+    """Return a single layer that computes the same as two, if there is one."""
     first, *between, last = chain
     family = first.op.family
     if family != last.op.family or not (first.op.scales and last.op.scales):
@@ -110,7 +110,7 @@ def _joined(chain: list[Node]) -> One | None:
     if family == "linear":
         positions = count(sizes(last.shape)) if isinstance(last.shape, Last) else 1
         text = f"{last.op.word} {out}{flag}"
-        return One(text, into * out + extra, into * out * positions, exact=True)
+        return SingleLayer(text, into * out + extra, into * out * positions, exact=True)
     reach = _reach(first, last)
     if reach is None:
         return None
@@ -124,7 +124,7 @@ def _joined(chain: list[Node]) -> One | None:
     window = last.window
     padded = window is not None and max(window.pad) > 0
     exact = not padded or (count(point.shape[2:]) == 1 and not shifted)
-    return One(
+    return SingleLayer(
         f"{text} pad={_short(pad)}{flag}",
         weights + extra,
         weights * count(sizes(last.shape)),
@@ -133,7 +133,7 @@ def _joined(chain: list[Node]) -> One | None:
 
 
 def _short(numbers: tuple[int, ...]) -> str:
-    """Return numbers for all axes as a spec has them, once if they are equal."""
+    """Return the numbers of all axes as a spec writes them, once if they are equal."""
     return show_shape(numbers if len(set(numbers)) > 1 else numbers[:1])
 
 
@@ -172,7 +172,9 @@ def _reach(
     return kernels, strides, pads
 
 
-def _finding(chain: list[Node], one: One, weights: int, products: int) -> Finding:
+def _finding(
+    chain: list[Node], one: SingleLayer, weights: int, products: int
+) -> Finding:
     first, *between, last = chain
     norm = f"only {between[-1].step.path}" if between else "nothing"
     saved = saving([last], weights, lambda _: products)

@@ -1,4 +1,4 @@
-"""Joined maps whose units look at different places."""
+"""Joined maps whose units are centred on different positions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from archdsl.ir.graph import Node
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.alignment import Misalignment, Move, Origin, alignment, origins
+from archdsl.passes.alignment import (
+    CentreShift,
+    Misalignment,
+    Origin,
+    alignment,
+    origins,
+)
 from archdsl.values import PLACES, show_shape
 
 if TYPE_CHECKING:
@@ -69,7 +75,7 @@ class MisalignedBranches(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the joins where maps come apart, the worst first."""
+        """Yield the joins where a misalignment arises, the worst first."""
         joins = alignment(net.graph, net.fields)
         causes = origins(net.graph, net.fields, net.windows, joins)
         for value in sorted(causes, key=lambda value: -max(joins[value].offset)):
@@ -78,29 +84,29 @@ class MisalignedBranches(Rule):
 
 def _finding(node: Node, join: Misalignment, cause: Origin) -> Finding:
     # The branch that is shifted more is the one to repair.
-    moves = max(cause.moves, key=lambda moves: abs(_net(moves)))
+    shifts = max(cause.shifts, key=lambda shifts: abs(_total(shifts)))
     return Finding(
         node,
         f"{join.layer} joins maps whose units are {_positions(join.offset)} of the "
         "input apart",
         label=_furthest(join),
         notes=tuple(_notes(join, cause)),
-        help=_help(max(moves, key=lambda move: abs(move.by)), cause.axis)
-        if _net(moves)
+        help=_help(max(shifts, key=lambda move: abs(move.by)), cause.axis)
+        if _total(shifts)
         else "use the same downsampling and upsampling steps in all branches",
     )
 
 
-def _net(moves: Sequence[Move]) -> Number:
-    """Return how far some moves go together."""
-    return sum([move.by for move in moves])
+def _total(shifts: Sequence[CentreShift]) -> Number:
+    """Return the sum of some shifts."""
+    return sum([move.by for move in shifts])
 
 
 # ---- figures ------------------------------------------------------------------------
 
 
 def _furthest(join: Misalignment) -> str:
-    """Return where the two branches look that are furthest apart."""
+    """Return the centres of the two branches that are furthest apart."""
     axis = join.offset.index(max(join.offset))
     firsts = [(b.layer, b.centre) for b in join.branches if b.centre[axis] is not None]
     lasts = [(b.layer, b.last) for b in join.branches if b.last[axis] is not None]
@@ -135,31 +141,31 @@ def _number(number: Number) -> str:
 
 
 def _notes(join: Misalignment, cause: Origin) -> Iterator[str]:
-    """Yield what moved each branch, and what part of it earlier joins have."""
+    """Yield what shifted each branch, and the offset without that of earlier joins."""
     axes = PLACES[len(cause.offset)]
     way = axes[cause.axis] if len(set(cause.offset)) > 1 else "position"
-    for moves in cause.moves:
+    for shifts in cause.shifts:
         # Shifts that cancel, such as a pool and its upsampling, are not mentioned.
-        if _net(moves):
-            yield _told(moves, way)
+        if _total(shifts):
+            yield _described(shifts, way)
     if cause.offset != join.offset:
         yield f"with earlier joins aligned, it would be {_positions(cause.offset)}"
 
 
-def _told(moves: Sequence[Move], way: str) -> str:
-    by = f"{_number(_net(moves))} {way}{'s' * (abs(_net(moves)) != 1)}"
-    if len(moves) == 1:
-        (move,) = moves
+def _described(shifts: Sequence[CentreShift], way: str) -> str:
+    by = f"{_number(_total(shifts))} {way}{'s' * (abs(_total(shifts)) != 1)}"
+    if len(shifts) == 1:
+        (move,) = shifts
         word = move.node.op.label()
         return f"{move.node.step.path}, `{word}`, shifts its units by {by}"
-    parts = [f"{m.node.step.path} {_number(m.by)}" for m in reversed(moves)]
+    parts = [f"{m.node.step.path} {_number(m.by)}" for m in reversed(shifts)]
     rest = len(parts) - _SHOWN
     shown = ", ".join(parts[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
     return f"the units of one branch are shifted by {by}: {shown}"
 
 
-def _help(move: Move, n: int) -> str:
-    """Return what keeps the centre in the layer's stead."""
+def _help(move: CentreShift, n: int) -> str:
+    """Return a replacement for the layer that keeps the centre."""
     node = move.node
     path = node.step.path
     window = node.window

@@ -63,9 +63,9 @@ class MissingBottleneck(Rule):
 
 
 def _saved(net: Net, node: Node) -> Saving:
-    """Return what a bottleneck of a quarter of the output's channels saves.
+    """Return the saving of a bottleneck with a quarter of the output's channels.
 
-    Its two narrow layers have a norm or a bias each, as this one has.
+    Each of its two narrow layers has a norm or a bias if this layer has one.
     """
     kernel = weight(node)
     assert kernel is not None
@@ -119,7 +119,7 @@ def _finding(net: Net, node: Node, spent: Saving, saved: Saving) -> Finding:
 
 
 def _once(node: Node) -> str:
-    """Return the kernel of a single position, as ``1x1``."""
+    """Return a kernel of a single position for as many axes, such as ``1x1``."""
     return show_shape(ones(len(sizes(node.shape))))
 
 

@@ -1,4 +1,4 @@
-"""A head that averages what sees too little."""
+"""A head that averages units with too small a receptive field."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class NarrowView(Rule):
 
 
 def _convolutions(lacking: int, jump: Number) -> int:
-    """Return how many 3x3 convolutions see some positions more."""
+    """Return how many 3x3 convolutions widen the field by some positions."""
     return -(-lacking // (2 * (jump or 1)))
 
 

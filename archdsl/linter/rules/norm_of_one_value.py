@@ -1,4 +1,4 @@
-"""A norm that has one value to take mean and deviation of."""
+"""A norm over a single value."""
 
 from __future__ import annotations
 

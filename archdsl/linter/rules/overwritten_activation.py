@@ -103,7 +103,7 @@ def overwritten(
     Args:
         nodes: in the order in which they run in training.
         writers: the outputs of those that run in place.
-        apart: the outputs of those that keep nothing in the memory of these values.
+        apart: the outputs of those that keep nothing in the memory that they overwrite.
     """
     home: dict[int, int] = {}
     kept: dict[int, Node] = {}

@@ -22,7 +22,7 @@ class RectifiedLogits(Rule):
     needs `--unsafe`.
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3: a
-    linear layer predicts what softmax takes as unnormalised log probabilities.
+    linear layer predicts the unnormalised log probabilities that softmax takes.
     """
 
     code = "W0121"

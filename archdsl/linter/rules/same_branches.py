@@ -48,23 +48,23 @@ class SameBranches(Rule):
             inputs = tuple(same[value] for value in node.inputs)
             if _is_linear_merge(node) and len(set(inputs)) < len(inputs):
                 yield _finding(node, inputs)
-            same[node.output] = known.setdefault(_what(node, inputs), node.output)
+            same[node.output] = known.setdefault(_result_key(node, inputs), node.output)
 
 
 def _is_linear_merge(node: Node) -> bool:
-    """Whether a merge gets nothing new from a value that it reads twice."""
+    """Whether a merge gains nothing from reading the same value twice."""
     merges = node.op.family == "merge" and len(node.inputs) > 1
     return merges and not node.op.saved(node.input_shapes, node.shape).factors
 
 
-def _what(node: Node, inputs: tuple[int, ...]) -> Hashable:
-    """Return what tells equal results: the layer and what it reads."""
+def _result_key(node: Node, inputs: tuple[int, ...]) -> Hashable:
+    """Return a key that equal results share: the layer and what it reads."""
     own: Any = () if _is_function(node) else node.output
     return type(node.op), tuple(vars(node.op).items()), inputs, own
 
 
 def _is_function(node: Node) -> bool:
-    """Whether a layer makes the same of the same input."""
+    """Whether a layer's output depends on nothing but its input."""
     known = node.op.family not in ("dropout", "other")
     return known and not node.tensors
 

@@ -1,4 +1,4 @@
-"""Transposed convolutions whose outputs are made of different numbers of taps."""
+"""Transposed convolutions whose outputs are sums of different numbers of taps."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _axis(node: Node, window: Window, axis: int) -> tuple[int, int, int, int, in
 
 
 def _covered(node: Node, window: Window, axis: int) -> int:
-    """Return how many units along an axis some tap makes of an input."""
+    """Return how many units along an axis depend on an input, through any tap."""
     kernel, dilation, pad, up, size, units = _axis(node, window, axis)
     # Input unit i contributes to the units i * up + each of these.
     reached = sorted({pad - dilation * tap for tap in range(kernel)})
@@ -91,7 +91,7 @@ def _covered(node: Node, window: Window, axis: int) -> int:
 
 
 def _taps(node: Node, window: Window, axis: int) -> tuple[int, int]:
-    """Return the fewest and the most taps of an output away from the rim."""
+    """Return the fewest and the most taps of an output away from the border."""
     kernel, dilation, _, up, size, units = _axis(node, window, axis)
     if min(size, units) == 1:
         return 1, 1  # nothing overlaps, or has a neighbour

@@ -9,7 +9,7 @@ from typing import Final
 
 from archdsl.ir.graph import Node
 from archdsl.layer import count
-from archdsl.linter.net import Net, macs, percent, rim, saving, weight
+from archdsl.linter.net import Net, macs, percent, saving, weight, zero_border
 from archdsl.linter.rule import Finding, Rule, net
 from archdsl.values import Continued, Window, show_shape, sizes
 
@@ -105,7 +105,7 @@ def _along(net: Net, node: Node, window: Window, axis: int) -> list[bool]:
     pad, dilation, up = window.pad[axis], window.dilation[axis], window.up[axis]
     size, units = sizes(node.input_shapes[0])[axis], sizes(node.shape)[axis]
     maker = net.makers.get(node.inputs[0])
-    before, after = (0, 0) if maker is None else rim(maker)[axis]
+    before, after = (0, 0) if maker is None else zero_border(maker)[axis]
     return [
         meets(
             dilation * tap - pad - before * up,
@@ -119,19 +119,24 @@ def _along(net: Net, node: Node, window: Window, axis: int) -> list[bool]:
 
 
 def meets(first: int, stride: int, up: int, units: int, size: int) -> bool:
-    """Return whether one of some positions is one of a map's.
+    """Return whether any unit of a window reads a position of a map along an axis.
+
+    Unit u reads the position first + u * stride. If `up` is above 1, the positions of
+    the map are spread out to the multiples of `up`. So the first u is wanted with
+    first + u * stride = 0 modulo `up`, a linear congruence, and its position must lie
+    inside the map.
 
     Args:
         first: the position that the first unit reads.
-        stride: how far the next unit's is from it.
-        up: how far the map's positions are apart; the first one is 0.
+        stride: distance from there to the position that the next unit reads.
+        up: distance between the map's positions; the first one is at 0.
         units: how many units there are.
         size: how many positions the map has.
     """
     common = gcd(stride, up)
     if first % common:
         return False
-    # One unit in `every` reads a multiple of `up`; find the first that is not negative.
+    # One unit in `every` reads a multiple of `up`: find the first such unit.
     every = up // common
     unit = -first // common * pow(stride // common, -1, every) % every
     least = -(first // stride)
@@ -140,7 +145,7 @@ def meets(first: int, stride: int, up: int, units: int, size: int) -> bool:
 
 
 def _idle(node: Node, taps: Taps) -> int:
-    """Return the weights of the taps that do not live."""
+    """Return the number of weights of the taps that only read padding."""
     kernel = weight(node)
     assert kernel is not None
     dead = sum(not alive for alive in taps.values())

@@ -1,11 +1,11 @@
-"""Zeros of a padding that win a maximum."""
+"""Padding zeros that a pool takes for its maximum."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from archdsl.ir.graph import Node
-from archdsl.linter.net import Net, rim
+from archdsl.linter.net import Net, zero_border
 from archdsl.linter.rule import Finding, Rule, net
 from archdsl.values import show_shape, sizes
 
@@ -29,7 +29,7 @@ class ZerosInMaximum(Rule):
 
     code = "W0124"
     name = "zeros-in-maximum"
-    title = "zero padding that can win the maximum of a pool"
+    title = "zero padding that can be the maximum of a pool"
     bad = net(
         "conv 3x3 16 -> bn -> leakyrelu 0.1",
         "zeropad left=1 right=1 top=1 bottom=1 -> maxpool 3x3 /1",
@@ -42,10 +42,14 @@ class ZerosInMaximum(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the layers that take a maximum of such zeros."""
+        """Yield the layers whose maximum can be such a zero."""
         for node in net.graph.nodes:
             maker = net.makers.get(node.inputs[0])
-            if not node.op.maximum or maker is None or not any(map(any, rim(maker))):
+            if (
+                not node.op.maximum
+                or maker is None
+                or not any(map(any, zero_border(maker)))
+            ):
                 continue
             if maker.inputs[0] not in net.positive:
                 yield _finding(node, maker)
@@ -54,15 +58,15 @@ class ZerosInMaximum(Rule):
 def _finding(node: Node, maker: Node) -> Finding:
     return Finding(
         node,
-        f"the zeros of {maker.step.path} win the maximum of {node.step.path} wherever "
-        "the map is negative",
+        f"the zeros of {maker.step.path} are the maximum in {node.step.path} wherever "
+        "all values of a window are negative",
         label=f"it reads `{maker.op.label()}`",
         help=_help(node, maker),
     )
 
 
 def _help(node: Node, maker: Node) -> str:
-    """Return how to pad with what no maximum takes."""
+    """Return how to pad with values that are never the maximum."""
     path, pad = maker.step.path, _pad(node, maker)
     if pad is None:
         return f"remove {path}, or put it after a `relu`"
@@ -70,11 +74,11 @@ def _help(node: Node, maker: Node) -> str:
 
 
 def _pad(node: Node, maker: Node) -> str | None:
-    """Return the padding of a pool that adds what a `zeropad` does, if one can."""
+    """Return the padding of a pool that replaces a `zeropad`, if there is one."""
     window = node.window
     if "pad" not in node.op.fields or window is None or max(window.pad) > 0:
         return None
-    added, kernel = rim(maker), window.kernel
+    added, kernel = zero_border(maker), window.kernel
     if all(
         ends == _same(n, k, s, d)
         for ends, n, k, s, d in zip(
@@ -95,7 +99,11 @@ def _pad(node: Node, maker: Node) -> str | None:
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Return what `SAME` adds at both ends of an axis."""
+    """Return how many positions TensorFlow's `SAME` adds at both ends of an axis.
+
+    Source: TensorFlow, "Notes on padding": there are ceil(size / stride) units, and if
+    the padding is odd, the larger part is at the end.
+    """
     reach = dilation * (kernel - 1) + 1
     total = max(0, (-(-size // stride) - 1) * stride + reach - size)
     return total // 2, total - total // 2

@@ -25,15 +25,16 @@ TOOLS: Final[Mapping[str, str]] = {
 
 
 class Count(NamedTuple):
-    """What a tool counts, for one sample.
+    """The count of a tool, for one sample.
 
     Attributes:
         tool: its name in `TOOLS`.
-        version: what counts so, with its version.
+        version: name and version of the tool whose rules are used.
         unit: ``MACs`` or ``FLOPs``, as the tool calls them.
-        total: of the whole network, the sum of `layers`.
-        layers: of each node of the graph, in order; 0 for those that do not run.
-        note: what is counted, in a sentence.
+        total: the total of the whole network, the sum of `layers`.
+        layers: the count of each node of the graph, in order; 0 for those that do not
+            run.
+        note: the counted operations, in a sentence.
     """
 
     tool: str
@@ -44,7 +45,7 @@ class Count(NamedTuple):
     note: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data; the layers' own figures stand with the layers."""
+        """Return plain data; the figures of layers are in the layers' own data."""
         return {
             "tool": self.tool,
             "version": self.version,
@@ -62,19 +63,20 @@ def count(
 ) -> Count:
     """Return what a tool counts in the module of a network, for one sample.
 
-    What a spec does not name is a function in the emitted code, but for what reads a
-    block's parameter; this is seen only in a network that was loaded with symbols.
+    A layer without a label becomes a function in the emitted code, unless it uses a
+    parameter of its block. That is only known of a network that was loaded with
+    symbols.
 
     Args:
-        graph: of the network.
-        tool: one of `TOOLS`.
+        graph: the graph of the network.
+        tool: the name of the tool, from `TOOLS`.
         training: whether the module is in training mode. Most tools take it to
             evaluation mode, whatever it was in, so that auxiliary heads do not run.
-        forms: how each step is written; as archdsl writes it when left out.
+        forms: how each step is written; by default, as archdsl writes it.
 
     Raises:
         KeyError: if there is no such tool.
-        SpecError: if it is not known how the tool counts something that is called.
+        SpecError: if it is not known how the tool counts some call.
     """
     from archdsl.torch.calls import executed, functions, out_of_order
     from archdsl.torch.functions import UnknownCount
@@ -123,7 +125,7 @@ def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
     """Return figures of the nodes, summed over the layers of a family.
 
     Args:
-        graph: of the network.
+        graph: the graph of the network.
         layers: a figure of each node, in order.
     """
     found: dict[str, int] = {}
@@ -133,7 +135,7 @@ def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
 
 
 def about_tool(tool: str) -> str:
-    """Return a paragraph about what a tool counts, and where it looks."""
+    """Return a paragraph about what a tool counts, and how it works."""
     convention = import_module(f"{__name__}.{tool}")
     text: str = convention.ABOUT
     return text if tool == "mac" else f"{text} This is {convention.VERSION}."

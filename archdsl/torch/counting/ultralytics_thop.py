@@ -16,7 +16,7 @@ UNIT: Final = "MACs"
 EVALUATES: Final = True
 NOTE: Final = "MACs without biases; norms, average pools, softmax, upsampling"
 ABOUT: Final = (
-    "ultralytics-thop is what thop has become, a module of the same name. It hooks "
+    "ultralytics-thop is the successor of thop, a module of the same name. It hooks "
     "classes derived from those it lists, too. Unlike thop it counts the inputs of a "
     "transposed convolution, 4 operations for each element of group norm, every input "
     "that average pools read besides a division for each output, and nothing for "

@@ -1,8 +1,8 @@
-"""What is known about the functions and modules of torch, in one place for each.
+"""A description of each function and module of torch that emitted code can call.
 
-The files of this package hold the entries. A function that a layer kind calls needs
-one: the verification of emitted text and of receptive fields reads it, and so do the
-counts of other tools, and what decides which layers run in place.
+The files of this package contain the entries. Every function that a layer kind calls
+needs one. They are read by the verification of emitted text and of receptive fields, by
+the counts of other tools, and by the choice of layers that run in place.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def tool_count(calls: Sequence[ShapedCall], tool: str) -> int:
     """Return what a tool counts for some calls of functions or modules.
 
     Args:
-        calls: that it sees.
-        tool: one of `counting.TOOLS`.
+        calls: the calls that it sees.
+        tool: the name of the tool, from `counting.TOOLS`.
 
     Raises:
-        Unknown: if one has no entry, or the entry does not say.
+        Unknown: if one has no entry, or the entry does not say it.
     """
     total = 0
     for call in calls:
@@ -95,7 +95,7 @@ def runs_in_place(form: TorchForm) -> bool:
 
 
 def copies_input(form: TorchForm) -> bool:
-    """Return whether autograd copies the input of such a layer that runs in place."""
+    """Return whether autograd copies the input if such a layer runs in place."""
     return _inplace(form) == "copies"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .function import Function, Module, ShapedCall
-from .positions import Blind, over_all
+from .positions import UnknownDependence, over_all
 from .rules import inputs, outputs
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _softmax(x: Tensor, dim: int | None = None, **_: Any) -> Tensor:
     if dim is None:
-        raise Blind("softmax without a dimension")
+        raise UnknownDependence("softmax without a dimension")
     return over_all(x, dim)
 
 

@@ -14,7 +14,7 @@ ENTRIES: Final = (
     Function("Tensor.add Tensor.__add__ Tensor.__radd__", None, "place", _PATCHED),
     Function("Tensor.mul Tensor.__mul__ Tensor.__rmul__", None, "place", _PATCHED),
     Function("Tensor.sub Tensor.__sub__ Tensor.__rsub__", None, "place"),
-    # A helper draws which samples a drop path leaves out with these.
+    # The helper class for stochastic depth draws the samples to drop with these.
     Function("Tensor.bernoulli_ Tensor.div_ Tensor.new_empty Tensor.dim", counts={}),
     Function("torch.full", "size, fill_value"),
     # A class of the emitted text that derives from no layer of torch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.spectral import WRAPPER
 from archdsl.values import channels, sizes
 
 from .function import Function, Module, ShapedCall
@@ -129,8 +130,8 @@ def _calflops(call: ShapedCall) -> int:
 
 
 def _calflops_transposed(call: ShapedCall) -> int:
-    # It takes the channels of a group for all of them, and the outputs for those of
-    # a convolution.
+    # It uses the channels of one group instead of all, and the output size of a
+    # convolution that is not transposed.
     wide = channels(call.output) // groups(call)
     window = window_elements(call) * inputs(call) * (wide // groups(call))
     return 2 * window + (wide * _positions(call) if call.has_bias else 0)
@@ -212,5 +213,11 @@ ENTRIES: Final = (
             "ultralytics_thop": linear,
         },
         ordered=True,
+    ),
+    Module(
+        WRAPPER,
+        "module, name='weight', n_power_iterations=1, eps=1e-12, dim=None",
+        "",
+        {},
     ),
 )

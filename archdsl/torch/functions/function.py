@@ -1,4 +1,4 @@
-"""What is to be said about a function of torch, and about a module that calls it."""
+"""The descriptions of a function of torch, and of a module that calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ShapedCall(NamedTuple):
     Attributes:
         name: name of the class or function, such as ``nn.Conv2d`` or ``F.relu``; see
             `forms.called`.
-        arguments: by name; those that are missing have torch's defaults.
+        arguments: the arguments by name; missing ones have torch's defaults.
         input: shape of the first input.
         output: shape of the output.
         tensors: the parameters and buffers of a module.
@@ -44,7 +44,7 @@ class ShapedCall(NamedTuple):
 
 
 class UnknownCount(Exception):
-    """A function or module that a tool counts in an unknown way."""
+    """It is not known how a tool counts a function or module."""
 
 
 CountingRule: TypeAlias = Callable[[ShapedCall], int]
@@ -64,8 +64,8 @@ class Function(NamedTuple):
     """A function of torch, or several that are the same by other names.
 
     Attributes:
-        names: as it is called: ``F.conv``, ``torch.cat`` or ``Tensor.chunk``, separated
-            by spaces. A name without its number of axes is for any number.
+        names: its names, separated by spaces: ``F.conv``, ``torch.cat`` or
+            ``Tensor.chunk``. A name without its number of axes is for any number.
         parameters: as Python declares them, where `stride=kernel_size` is a default
             that is another argument's value; None for functions that emitted code
             always calls in the same way.
@@ -86,8 +86,9 @@ class Module(NamedTuple):
     """A class of torch.nn.
 
     Attributes:
-        name: such as ``nn.Conv``; without the number of axes, it is for any number.
-        parameters: of its constructor, as Python declares them.
+        name: its name, such as ``nn.Conv``; without a number of axes, it is for any
+            number.
+        parameters: the parameters of its constructor, as Python declares them.
         calls: the function that it calls, where `{axes}` stands for the number of axes;
             empty for a module that calls none.
         counts: how the tools that watch modules count it.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 NOTHING: Final = float("-inf")
 
 
-class Blind(Exception):
-    """A function whose dependencies are not known."""
+class UnknownDependence(Exception):
+    """It is not known what the output of a function depends on."""
 
 
 def per_axis(value: Any, axes: Sequence[Any]) -> tuple[Any, ...]:

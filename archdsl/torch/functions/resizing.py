@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from archdsl.values import CONTINUED
 
 from .function import Function, Module, ShapedCall, UnknownCount
-from .positions import NOTHING, Blind, per_axis, thin, widened
+from .positions import NOTHING, UnknownDependence, per_axis, thin, widened
 from .rules import inputs, outputs, positions
 from .rules import per_axis as numbers
 
@@ -27,7 +27,7 @@ def _pad(x: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tens
     if mode in CONTINUED:
         return functional.pad(x, pad, mode)
     if mode != "constant":
-        raise Blind(f"pad of mode {mode}")
+        raise UnknownDependence(f"pad of mode {mode}")
     return functional.pad(x, pad, value=NOTHING)
 
 
@@ -39,7 +39,7 @@ def _interpolate(
     align_corners: bool | None = None,
     **options: Any,
 ) -> Tensor:
-    """Return which units are interpolated, found by resizing one unit at a time.
+    """Return the positions of an interpolation, found by resizing one unit at a time.
 
     Without interpolation, the unit is the one at floor(o n / m). torch rounds this
     position in 32 bits, so for some sizes, such as from 14 to 46, it takes the unit
@@ -76,7 +76,7 @@ def _interpolate(
         first = torch.where(seen, places, n).amin(0)
         last = torch.where(seen, places, -1).amax(0)
         if bool((last - first > 1).any()):
-            raise Blind(f"interpolate of mode {mode}")
+            raise UnknownDependence(f"interpolate of mode {mode}")
         x = torch.maximum(x.index_select(axis, first), x.index_select(axis, last))
     return widened(x, width)
 

@@ -1,4 +1,4 @@
-"""Ways to count a call that several tools share."""
+"""Rules for counting a call that several tools share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def window_elements(call: ShapedCall) -> int:
 
 
 def groups(call: ShapedCall) -> int:
-    """Return into how many groups a convolution divides its channels."""
+    """Return the number of groups of a convolution."""
     return int(call.arguments.get("groups", 1))
 
 

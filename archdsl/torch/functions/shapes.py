@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .function import Function, Module
-from .positions import Blind
+from .positions import UnknownDependence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def _reduced(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     if dim is None:
-        raise Blind("a mean or sum over the whole batch")
+        raise UnknownDependence("a mean or sum over the whole batch")
     return x.amax(dim, keepdim)
 
 

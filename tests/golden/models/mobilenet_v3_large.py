@@ -64,8 +64,8 @@ class ConvBnReLU(nn.Sequential):
 
 
 class SqueezeExcite(nn.Module):
-    """Squeeze and excitation: each channel is scaled by what all of them say on average
-    (Hu et al. 2017, figure 3).
+    """Squeeze and excitation: each channel is scaled by a gate, computed from the
+    averages of all channels (Hu et al. 2017, figure 3).
 
     Shape: N x in_channels x H x W to N x in_channels x H x W.
     """

@@ -145,12 +145,12 @@ class Demands:
                 refuse(f"`{path}` {what} run again in the backward pass")
             wanted.discard(path)
         if wanted:
-            refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
+            refuse(f"`{min(wanted)}` is not a module, so nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
             if one != other:
-                what = f"`{one}` is registered where `{other}` is due"
+                what = f"`{one}` is registered where `{other}` should be"
                 raise Different(self._step(other), what)
         if len(found) > len(wanted):
             extra = found[len(wanted)]
@@ -193,15 +193,13 @@ class Demands:
             name = f"{form.origin}.{call.name}" if form.origin else call.name
             known = helper(call.name, form.helper).signature if form.helper else None
             args, _ = bound(name, _arguments(call), dict(call.kwargs), known)
+            bare = isinstance(one, BareParameter)
             if isinstance(one, Instance):
                 raise Different(step, f"it is a {one.kind.name}, not {name}")
-            own = "nn.Parameter" if isinstance(one, BareParameter) else one.name
-            if own != name or one.args != args:
-                here, due = (
-                    show_operation((own, *one.args)),
-                    show_operation((name, *args)),
-                )
-                raise Different(step, f"it is {here}, and {due} is due")
+            own = ("nn.Parameter", *one.args) if bare else one.made_by
+            if own != (name, *args):
+                here, due = show_operation(own), show_operation((name, *args))
+                raise Different(step, f"it is {here}, and should be {due}")
 
     # ---- initialisers
 
@@ -213,7 +211,7 @@ class Demands:
                 found = _plain_start(leaf.starts.get(tensor))
                 wanted = starts.get(path, {}).get(tensor)
                 if found != wanted:
-                    why = f"its {tensor} starts by {found}, and {wanted} is due"
+                    why = f"its {tensor} starts as {found}, not {wanted}"
                     raise Different(self._step(path), why)
 
     def _starts(self) -> dict[str, dict[str, tuple[Any, ...]]]:
@@ -230,7 +228,7 @@ class Demands:
                 if not way.is_about(step.path, step.op.word):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
-                if start and any(tensor.name == way.tensor for tensor in tensors):
+                if start and any(tensor.used_as == way.tensor for tensor in tensors):
                     found.setdefault(step.path, {})[way.tensor] = start
         return found
 
@@ -268,7 +266,7 @@ class Demands:
     def _place(self, step: Step, value: TensorValue) -> None:
         """Check that a step overwrites its input exactly if the analysis says so."""
         if isinstance(step.op, Foreign):
-            return  # lint checks what a spec declares
+            return  # the linter checks foreign layers
         made = self.program.modules.get(step.path)
         over = value.inplace or (made is not None and made.inplace)
         if over and step.output not in self.inplace:
@@ -303,7 +301,8 @@ class Demands:
         """Check that nothing is computed more or less often than required."""
         paths = {step.path for step in self.steps}
         for (leaf, _), extra in graph.passed.items():
-            # Others stand where another call of the class has a projection.
+            # Other identities take the place of a projection that another call of the
+            # class has.
             if extra and leaf.path in paths:
                 how = "more" if extra > 0 else "less"
                 raise Different(self._step(leaf.path), f"it is called {how} often")
@@ -358,7 +357,7 @@ class Demands:
 
 
 def _together(paths: Sequence[str]) -> list[str]:
-    """Return paths as torch lists them: what one container holds stands together."""
+    """Return paths in torch's order, with the contents of a container together."""
     parts: dict[str, list[str]] = {}
     for path in paths:
         parts.setdefault(path.partition(".")[0], []).append(path)

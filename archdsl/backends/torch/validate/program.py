@@ -237,7 +237,7 @@ class Program:
             elif isinstance(node, ast.ImportFrom | ast.Import):
                 self._import(node)
             elif isinstance(node, ast.ClassDef):
-                # Printing is slow, and most classes are none of a kind's.
+                # Printing is slow, and most classes are not those of a layer kind.
                 known_doc = ast.get_docstring(node, clean=False) in docs
                 printed = _printed(node) if known_doc else ""
                 if (kind := by_text.get(printed)) is not None:

@@ -20,6 +20,7 @@ from archdsl.backends.torch.validate.values import (
     graph_of,
     refuse,
 )
+from archdsl.spectral import WRAPPER
 
 CONTAINERS: Final = ("nn.Module", "nn.Sequential", "nn.ModuleList", "nn.ModuleDict")
 # They create tensors from numbers alone.
@@ -76,6 +77,8 @@ def call_torch(name: str, args: Args, kwargs: Kwargs) -> Any:
     try:
         if name.startswith("nn.init."):
             return _initialise(name, args, kwargs)
+        if name in _PARAMETRIZE:
+            return _PARAMETRIZE[name](*args, **kwargs)
         found, inplace = bound(name, args, kwargs)
     except Exception as error:
         error.args = (f"{name}: {error}",)
@@ -134,6 +137,8 @@ def attribute(owner: Any, name: str) -> Any:
     elif type(owner) is TensorValue:
         return owner.graph.operation(("attribute", name, owner))
     elif type(owner) is OpaqueModule and name in ("weight", "bias"):
+        if owner.wrapper and name == "weight":
+            refuse("a weight is read that is made of another tensor")
         return TensorOf(owner, name) if owns(owner, name) else None
     elif type(owner) is Record and name in owner.fields:
         return owner.fields[name]
@@ -300,6 +305,33 @@ def _find(instance: Instance, path: str) -> Any:
     return found
 
 
+def _wrapped(*args: Any, **kwargs: Any) -> OpaqueModule:
+    (module, *rest), _ = bound(WRAPPER, list(args), kwargs)
+    if not isinstance(module, OpaqueModule) or module.wrapper:
+        refuse(f"the weight of {_kind(module)} is replaced")
+    module.wrapper = (WRAPPER, *rest)
+    return module
+
+
+def _is_wrapped(module: Any) -> bool:
+    return isinstance(module, OpaqueModule) and bool(module.wrapper)
+
+
+def _unwrapped(module: Any, tensor: str) -> OpaqueModule:
+    if not _is_wrapped(module) or tensor != "weight":
+        refuse(f"the {tensor} of {_kind(module)} is not replaced")
+    module.wrapper = ()
+    found: OpaqueModule = module
+    return found
+
+
+_PARAMETRIZE: Final[dict[str, Callable[..., Any]]] = {
+    WRAPPER: _wrapped,
+    "nn.utils.parametrize.is_parametrized": _is_wrapped,
+    "nn.utils.parametrize.remove_parametrizations": _unwrapped,
+}
+
+
 def _evaluated(instance: Instance) -> Instance:
     if instance is not instance.kind.program.answered:
         refuse("a module sets its own mode")
@@ -335,7 +367,7 @@ _PLAIN: Final[dict[tuple[type, str], Callable[..., Any]]] = {
 }
 
 
-# ---- what has a name everywhere ---------------------------------------------------
+# ---- names that are known everywhere ----------------------------------------------
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:

@@ -9,7 +9,7 @@ from archdsl.backends.torch.validate.values import TensorValue, refuse
 from archdsl.torch.functions import find
 
 _REQUIRED: Final = object()
-# How many numbers stand for the axes of a map, or their sides.
+# Sizes for 1 to 3 axes, or for both sides of each: equal ones mean a single number.
 _PER_AXIS: Final = (1, 2, 3, 4, 6)
 
 

@@ -144,9 +144,11 @@ class OpaqueModule:
         starts: how its tensors are initialised, by name.
         path: its path in the network; empty until that is known.
         base: name of the base class of its class.
+        wrapper: name of the function that replaced its weight, and its arguments behind
+            the module; empty if none did.
     """
 
-    __slots__ = ("args", "base", "inplace", "name", "path", "starts")
+    __slots__ = ("args", "base", "inplace", "name", "path", "starts", "wrapper")
 
     def __init__(
         self,
@@ -161,13 +163,26 @@ class OpaqueModule:
         self.inplace = inplace
         self.starts: dict[str, tuple[Any, ...]] = {}
         self.path = ""
+        self.wrapper: tuple[Any, ...] = ()
+
+    @property
+    def made_by(self) -> tuple[Any, ...]:
+        """The call that makes it, by its name and arguments."""
+        own = (self.name, *self.args)
+        if not self.wrapper:
+            return own
+        wrapper, *rest = self.wrapper
+        return (wrapper, own, *rest)
 
     @property
     def has_turns(self) -> bool:
         """Whether the order of its calls matters.
 
-        It does if it draws random numbers, keeps running statistics, or is foreign.
+        It does if it draws random numbers, keeps running statistics or other buffers
+        that training changes, or is foreign.
         """
+        if self.wrapper:
+            return True
         package, _, name = self.name.rpartition(".")
         random = without_axes(name).endswith(("Dropout", "StochasticDepth"))
         return random or name.startswith("BatchNorm") or package not in ("", "nn")

@@ -18,10 +18,10 @@ from archdsl.layer import count
 from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
 from archdsl.passes.receptive import AxisField, UnitFields, fields
-from archdsl.torch.functions.positions import Blind
+from archdsl.torch.functions.positions import UnknownDependence
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
-from .dependence import ends, look, maxima, nothing, position_image
+from .dependence import dependencies, ends, maxima, nothing, position_image
 from .match import Matched, RunMatch, Steps, layer_paths, match_run
 from .trace import Trace, saved_storages, tensors_in, trace
 
@@ -131,7 +131,7 @@ class _Comparison:
         self.module = module
         self.facts = analyze(network, batch=_BATCH)
         self.graph: Graph = self.facts.graph
-        # Nobody else can know what their classes keep and read.
+        # What the classes of foreign layers keep and read is not known.
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
         self.functions: dict[int, Steps] = {}
@@ -302,7 +302,7 @@ class _Comparison:
             return
         try:
             differ = self._differ(known, self._seen())
-        except Blind as error:
+        except UnknownDependence as error:
             self.skipped[what] = f"it is not known what `{error}` reads"
             return
         nodes = [node for node in self.graph.nodes if node.output in known]
@@ -317,8 +317,8 @@ class _Comparison:
         axes = len(sizes(first))
         inputs = [position_image(first), *(nothing(shape, axes) for shape in others)]
         module = self.module.eval()
-        # The network itself decides about its auxiliary heads; all that is drawn at
-        # random in training is left out.
+        # The network runs its auxiliary heads, but its layers run as in inference, so
+        # that nothing is random.
         module.training = True
         summaries: dict[int, Any] = {}
 
@@ -326,7 +326,7 @@ class _Comparison:
             if number not in summaries:
                 summaries[number] = maxima(tensor)
 
-        found = trace(module, inputs, self.paths, look, observe)
+        found = trace(module, inputs, self.paths, dependencies, observe)
         numbers = match_run(self.graph, found, self.functions, training=True).numbers
         shapes = self.graph.shapes
         return {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.torch.functions import reads
-from archdsl.torch.functions.positions import NOTHING, Blind, joined, thin
+from archdsl.torch.functions.positions import NOTHING, UnknownDependence, joined, thin
 from archdsl.values import Last, Shape
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def nothing(shape: Sequence[int], axes: int) -> Tensor:
     return torch.full((2 * axes, *shape), NOTHING)
 
 
-def look(
+def dependencies(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Apply to dependencies what corresponds to a torch function on numbers.
+    """Return the dependencies of a torch function's output, given those of its inputs.
 
     Raises:
-        Blind: if it is not known what the function reads.
+        UnknownDependence: if it is not known what the function reads.
     """
     from torch import Tensor
 
@@ -59,7 +59,7 @@ def look(
         return known(*args, **kwargs)
     output = func(*args, **kwargs) if name in _ASKS else None
     if output is None or isinstance(output, Tensor):
-        raise Blind(name)
+        raise UnknownDependence(name)
     return output
 
 

@@ -1,4 +1,4 @@
-"""Matches the calls of a module's run to the layers of the network."""
+"""Matches the calls of a module's run with the layers of the network."""
 
 from __future__ import annotations
 

@@ -180,14 +180,17 @@ def intercept(handler: Handler) -> AbstractContextManager[Any]:
     """Return a context in which a handler replaces every torch function.
 
     The handler gets the function and its arguments. Calls that the handler makes are
-    not intercepted.
+    not intercepted, and neither are those that only turn gradients on or off.
     """
+    import torch
     from torch.overrides import TorchFunctionMode
 
     class _Mode(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            if func is torch._C._set_grad_enabled:
+                return func(*args, **(kwargs or {}))
             return handler(func, args, kwargs or {})
 
     return _Mode()

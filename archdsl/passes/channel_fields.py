@@ -1,6 +1,6 @@
-"""What a subset of channels sees, if the channels of a value see different things.
+"""Receptive fields of some of a value's channels, if its channels have different ones.
 
-A layer that takes some of the channels sees what these see. They are traced back to
+A layer that takes some channels sees what these channels see. They are traced back to
 where they were joined, through layers that work on each channel separately, and through
 layers that reorder or group channels.
 """
@@ -13,16 +13,15 @@ from typing import Final, Generic, TypeVar
 from archdsl.ir.graph import Graph, Node
 from archdsl.values import Window, channels, sizes
 
-# Channels are followed back through this many layers. Beyond, the field of all channels
-# is an upper bound.
+# Channels are followed back through at most this many layers. Beyond that, the field of
+# all channels together is used as an upper bound.
 MOST_LAYERS: Final = 200
 
 _Field = TypeVar("_Field")
 
 
-class Parted(Generic[_Field]):
-    """Fields of some channels of a value, traced back to where the channels were
-    joined.
+class ChannelFields(Generic[_Field]):
+    """Fields of some channels of a value, traced back to where these were joined.
 
     Args:
         graph: the network.
@@ -72,7 +71,7 @@ class Parted(Generic[_Field]):
         reads = [self.field(v, part, depth + 1) if part else None for v, part in pairs]
         return self.behind(node, window, reads)
 
-    def is_told(self, node: Node) -> bool:
+    def is_certain(self, node: Node) -> bool:
         """Return whether it is certain what channels after a scattering layer see."""
         grows = channels(node.shape) < channels(node.input_shapes[0])
         return not grows or self.is_alike(node.inputs[0])

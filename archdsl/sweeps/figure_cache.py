@@ -1,9 +1,9 @@
-"""What a figure depends on, so that a sweep computes it again only if that changes.
+"""Caches of figures, so that a sweep computes one again only if what it reads changes.
 
-A view is all that a figure's pass may look at: of each layer, what its `Eye` takes from
-it, and how the layers are wired. The pass runs on the view and sees nothing else of the
-network, so networks with equal views have the same figure. Nothing says which parameter
-affects which figure.
+A cache reduces each network to all that its figure may depend on: some properties of
+each layer, and how the layers are wired. The figure is computed from this reduced
+network, which holds nothing else, so networks that reduce to the same have the same
+figure. No list of which parameter affects which figure is needed.
 """
 
 from __future__ import annotations
@@ -17,50 +17,52 @@ from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
-from archdsl.passes.depth import Rung, depth_of
+from archdsl.passes.depth import DepthNode, depth_of
 from archdsl.passes.receptive import ReceptiveField, fields, main_value, reported_field
 from archdsl.values import Shape, Window, channels, sizes
 
-# Beyond that, everything is forgotten: a sweep may go on for days.
+# A cache with more entries is emptied: a sweep may go on for days.
 _MOST: Final = 100_000
 
 _Found = TypeVar("_Found")
 
 
-class SeenLayer(NamedTuple):
-    """A layer of a view, with the numbers that its values have in the network.
+class ReducedLayer(NamedTuple):
+    """A layer of a reduced network, with the numbers of its values there.
 
     Attributes:
-        what: what the eye took from it.
+        properties: what `FigureCache.reduce_layer` returned for it.
         inputs: numbers of the values that it reads.
         output: number of the value that it defines.
         shortcut: whether it is on the shortcut of a residual.
     """
 
-    what: Any
+    properties: Any
     inputs: tuple[int, ...]
     output: int
     shortcut: bool
 
 
-class NetworkView(NamedTuple):
-    """All that a figure may depend on of a network.
+class ReducedNetwork(NamedTuple):
+    """All properties of a network that a figure may depend on.
 
     Attributes:
-        inputs: what the eye took from each input; they have the numbers from 0.
+        inputs: what `FigureCache.reduce_input` returned for each input; their values
+            have the numbers from 0.
         layers: the layers that run in inference, in order.
         outputs: number of each output of inference, the main one first.
     """
 
     inputs: tuple[Any, ...]
-    layers: list[SeenLayer]
+    layers: list[ReducedLayer]
     outputs: tuple[int, ...]
 
 
-class Eye(ABC, Generic[_Found]):
-    """Takes from networks what one figure depends on, and computes it once for each.
+class FigureCache(ABC, Generic[_Found]):
+    """Computes one figure, once for all networks that reduce to the same.
 
-    Equal layers and blocks have one number, so that views are compared quickly.
+    Equal layers and blocks have one number, so that reduced networks are compared
+    quickly.
     """
 
     def __init__(self) -> None:
@@ -69,37 +71,38 @@ class Eye(ABC, Generic[_Found]):
         self._known: dict[Hashable, _Found] = {}
 
     @abstractmethod
-    def layer(self, use: Use) -> Hashable:
-        """Return what the figure may depend on of a layer."""
+    def reduce_layer(self, use: Use) -> Hashable:
+        """Return the properties of a layer that the figure may depend on."""
 
-    def input(self, shape: Shape) -> Hashable:
-        """Return what it may depend on of an input."""
+    def reduce_input(self, shape: Shape) -> Hashable:
+        """Return the properties of an input that the figure may depend on."""
         return None
 
     @abstractmethod
-    def compute(self, view: NetworkView) -> _Found:
-        """Compute the figure from what was taken."""
+    def compute(self, reduced: ReducedNetwork) -> _Found:
+        """Compute the figure of a reduced network."""
 
     def figure(self, counts: LayerCounts) -> _Found:
         """Return the figure of a network."""
         if len(self._contents) > _MOST:
-            Eye.__init__(self)
-        inputs = tuple([self.input(shape) for shape in counts.inputs])
+            FigureCache.__init__(self)
+        inputs = tuple([self.reduce_input(shape) for shape in counts.inputs])
         key = self._number(counts.lines), inputs, counts.outputs
         if key not in self._known:
-            self._known[key] = self.compute(self._view(*key))
+            self._known[key] = self.compute(self._reduced(*key))
         return self._known[key]
 
-    def _view(
+    def _reduced(
         self, number: int, inputs: tuple[Any, ...], outputs: tuple[int, ...]
-    ) -> NetworkView:
-        """Return the view that a key stands for."""
+    ) -> ReducedNetwork:
+        """Return the reduced network that a key stands for."""
         names = {value: value for value in range(len(inputs))}
         layers = [*_Expansion(self._contents, len(inputs)).of(number, names)]
-        return NetworkView(inputs, layers, tuple([names[value] for value in outputs]))
+        numbers = tuple([names[value] for value in outputs])
+        return ReducedNetwork(inputs, layers, numbers)
 
     def _number(self, part: Use | CountedLines) -> int:
-        """Return the number of all layers or blocks with the same view as this one."""
+        """Return the number of a layer or block: equal ones, once reduced, share it."""
         known = part.facts.get(self)
         if known is not None and known[0] is self._numbers:
             found: int = known[1]
@@ -107,7 +110,7 @@ class Eye(ABC, Generic[_Found]):
         if isinstance(part, CountedLines):
             number = self._intern((self._lines(part), part.result))
         else:
-            number = self._intern((None, self.layer(part)))
+            number = self._intern((None, self.reduce_layer(part)))
         part.facts[self] = self._numbers, number
         return number
 
@@ -128,7 +131,7 @@ class Eye(ABC, Generic[_Found]):
 
 
 class _Expansion:
-    """Writes out the blocks of a view, with fresh numbers for their values."""
+    """Writes out the blocks of a reduced network, with new numbers for their values."""
 
     def __init__(self, contents: list[Any], first: int) -> None:
         self.contents = contents
@@ -136,128 +139,130 @@ class _Expansion:
 
     def of(
         self, number: int, names: dict[int, int], shortcut: bool = False
-    ) -> Iterator[SeenLayer]:
+    ) -> Iterator[ReducedLayer]:
         """Yield the layers of a list of lines.
 
         Args:
-            number: of the list.
-            names: the numbers in the network of those in the list; it is extended.
+            number: number of the list.
+            names: the numbers in the network, by those in the list; it is extended.
             shortcut: whether the whole list is on a shortcut.
         """
-        view, _ = self.contents[number]
-        for part, inputs, output, aside in view:
+        lines, _ = self.contents[number]
+        for part, inputs, output, aside in lines:
             read = tuple([names[value] for value in inputs])
             inner, result = self.contents[part]
             if inner is None:
                 names[output] = next(self.next)
-                yield SeenLayer(result, read, names[output], shortcut or aside)
+                yield ReducedLayer(result, read, names[output], shortcut or aside)
             else:
                 own = {0: read[0]}
                 yield from self.of(part, own, shortcut or aside)
                 names[output] = own[result]
 
 
-# ---- the eyes of figures ----------------------------------------------------------
+# ---- one cache for each figure ----------------------------------------------------
 
 
-class DepthEye(Eye[int]):
-    """For the depth: which layers have weights, and how they are wired."""
+class DepthCache(FigureCache[int]):
+    """The depth, from which layers have weights and how they are wired."""
 
-    def layer(self, use: Use) -> Hashable:
-        """Return whether it has weights."""
+    def reduce_layer(self, use: Use) -> Hashable:
+        """Return whether a layer has weights."""
         return use.op.weighted
 
-    def compute(self, view: NetworkView) -> int:
+    def compute(self, reduced: ReducedNetwork) -> int:
         """Return the depth."""
-        rungs = [
-            Rung(seen.inputs, seen.output, seen.what and not seen.shortcut)
-            for seen in view.layers
+        nodes = [
+            DepthNode(
+                layer.inputs, layer.output, layer.properties and not layer.shortcut
+            )
+            for layer in reduced.layers
         ]
-        return depth_of(range(len(view.inputs)), rungs, view.outputs)
+        return depth_of(range(len(reduced.inputs)), nodes, reduced.outputs)
 
 
-class FieldEye(Eye[ReceptiveField | None]):
-    """For receptive fields: what layers read of maps, without numbers of channels.
+class ReceptiveFieldCache(FigureCache[ReceptiveField | None]):
+    """Receptive fields, from windows and sizes of maps, without numbers of channels.
 
-    If a layer takes or reorders channels, the pass asks for more than that, and gets
-    everything.
+    The pass needs those only if a layer takes or reorders channels. It then raises
+    `_NotKept`, and the network is computed by a cache that keeps everything.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._whole = _WholeEye()
-        self._blind: set[int] = set()
+        self._with_channels = _WithChannels()
+        self._needs_channels: set[int] = set()
 
     def figure(self, counts: LayerCounts) -> ReceptiveField | None:
         """Return the receptive field of the last map."""
         number = self._number(counts.lines)
-        if number in self._blind:
-            return self._whole.figure(counts)
+        if number in self._needs_channels:
+            return self._with_channels.figure(counts)
         try:
             return super().figure(counts)
-        except _Unseen:
-            self._blind.add(number)
-            return self._whole.figure(counts)
+        except _NotKept:
+            self._needs_channels.add(number)
+            return self._with_channels.figure(counts)
 
-    def input(self, shape: Shape) -> Hashable:
-        """Return its size."""
+    def reduce_input(self, shape: Shape) -> Hashable:
+        """Return the size of an input, without its channels."""
         return sizes(shape)
 
-    def layer(self, use: Use) -> Hashable:
-        """Return its window, and the sizes of maps."""
+    def reduce_layer(self, use: Use) -> Hashable:
+        """Return the window of a layer, and the sizes of its maps."""
         op = use.op
         counted = op.scatters
-        shapes = [_sight(shape, counted) for shape in use.input_shapes]
-        return _Glimpse(
+        shapes = [_reduced_shape(shape, counted) for shape in use.input_shapes]
+        return _WithoutChannels(
             op.window(use.input_shapes, use.shape),
             op.sources,
             op.selects,
             op.scatters,
             op.opaque(),
             tuple(shapes),
-            _sight(use.shape, counted),
+            _reduced_shape(use.shape, counted),
         )
 
-    def compute(self, view: NetworkView) -> ReceptiveField | None:
+    def compute(self, reduced: ReducedNetwork) -> ReceptiveField | None:
         """Return the receptive field."""
         nodes, windows = [], []
-        for what, inputs, output, _ in view.layers:
-            op = cast(Layer, _Half(what))
-            shapes = tuple([_shape(sight) for sight in what.input_shapes])
-            nodes.append(_node(op, inputs, shapes, output, _shape(what.shape)))
-            windows.append(what.window)
-        starts = [(_UNSEEN, *size) for size in view.inputs]
-        return _field(starts, nodes, windows, view.outputs)
+        for kept, inputs, output, _ in reduced.layers:
+            op = cast(Layer, _PartialLayer(kept))
+            shapes = tuple([_full_shape(each) for each in kept.input_shapes])
+            nodes.append(_node(op, inputs, shapes, output, _full_shape(kept.shape)))
+            windows.append(kept.window)
+        starts = [(_NO_NUMBER, *size) for size in reduced.inputs]
+        return _field(starts, nodes, windows, reduced.outputs)
 
 
-class _WholeEye(Eye[ReceptiveField | None]):
-    """For receptive fields that depend on channels: everything about each layer."""
+class _WithChannels(FigureCache[ReceptiveField | None]):
+    """Receptive fields that depend on channels, from everything about each layer."""
 
-    def input(self, shape: Shape) -> Hashable:
+    def reduce_input(self, shape: Shape) -> Hashable:
         return shape
 
-    def layer(self, use: Use) -> Hashable:
+    def reduce_layer(self, use: Use) -> Hashable:
         return use
 
-    def compute(self, view: NetworkView) -> ReceptiveField | None:
+    def compute(self, reduced: ReducedNetwork) -> ReceptiveField | None:
         nodes, windows = [], []
-        for use, inputs, output, _ in view.layers:
+        for use, inputs, output, _ in reduced.layers:
             nodes.append(_node(use.op, inputs, use.input_shapes, output, use.shape))
             windows.append(use.op.window(use.input_shapes, use.shape))
-        return _field(view.inputs, nodes, windows, view.outputs)
+        return _field(reduced.inputs, nodes, windows, reduced.outputs)
 
 
-class _Glimpse(NamedTuple):
-    """What a receptive field depends on of a layer, if channels do not matter.
+class _WithoutChannels(NamedTuple):
+    """The properties of a layer that matter if numbers of channels do not.
 
     Attributes:
-        window: what a unit reads.
+        window: which positions of the inputs a unit of the output reads.
         sources: how many of its inputs it reads; None if all.
         selects: see `Layer`.
         scatters: see `Layer`.
         opaque: see `Layer`.
         input_shapes: sizes of its inputs, after the number of channels if it scatters.
-        shape: that of its output.
+        shape: the same of its output.
     """
 
     window: Window | None
@@ -269,24 +274,24 @@ class _Glimpse(NamedTuple):
     shape: tuple[int | None, ...]
 
 
-def _sight(shape: Shape, counted: bool) -> tuple[int | None, ...]:
+def _reduced_shape(shape: Shape, counted: bool) -> tuple[int | None, ...]:
     return (channels(shape) if counted else None, *sizes(shape))
 
 
-def _shape(sight: tuple[int | None, ...]) -> Shape:
-    count, *size = sight
-    return (cast(int, _UNSEEN) if count is None else count, *cast(list[int], size))
+def _full_shape(shape: tuple[int | None, ...]) -> Shape:
+    count, *size = shape
+    return (cast(int, _NO_NUMBER) if count is None else count, *cast(list[int], size))
 
 
-class _Unseen(Exception):
-    """A pass asks for what its view does not have."""
+class _NotKept(Exception):
+    """A pass reads a property that its reduced network does not have."""
 
 
-class _Nothing:
-    """A number that is not in a view: whatever is done with it is refused."""
+class _NoNumber:
+    """Stands for a number that was not kept: any operation on it raises `_NotKept`."""
 
     def _refuse(self, *_: object) -> Any:
-        raise _Unseen
+        raise _NotKept
 
     __index__ = __int__ = __bool__ = __hash__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
@@ -294,23 +299,23 @@ class _Nothing:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __neg__ = _refuse
 
 
-_UNSEEN: Final[Any] = _Nothing()
+_NO_NUMBER: Final[Any] = _NoNumber()
 
 
-class _Half:
-    """What a glimpse has of a layer; everything else is refused."""
+class _PartialLayer:
+    """A layer with the kept properties alone; reading any other raises `_NotKept`."""
 
-    def __init__(self, seen: _Glimpse) -> None:
-        self.sources = seen.sources
-        self.selects = seen.selects
-        self.scatters = seen.scatters
-        self._opaque = seen.opaque
+    def __init__(self, kept: _WithoutChannels) -> None:
+        self.sources = kept.sources
+        self.selects = kept.selects
+        self.scatters = kept.scatters
+        self._opaque = kept.opaque
 
     def opaque(self) -> bool:
         return self._opaque
 
     def __getattr__(self, name: str) -> Any:
-        raise _Unseen(name)
+        raise _NotKept(name)
 
 
 def _node(
@@ -320,7 +325,7 @@ def _node(
     output: int,
     shape: Shape,
 ) -> Node:
-    # What a view does not have is none, so that reading it fails.
+    # There is no step; without one, a pass that reads it fails.
     step: Any = None
     return Node(step, op, inputs, input_shapes, output, shape, False, False, ())
 
@@ -333,7 +338,7 @@ def _field(
 ) -> ReceptiveField | None:
     """Return the field of the last map, as `Analysis.receptive_field` does."""
     shapes = {**dict(enumerate(starts)), **{node.output: node.shape for node in nodes}}
-    network: Any = _Ends(
+    network: Any = _NetworkPorts(
         [Port(name="", value=number, shape=()) for number in range(len(starts))],
         [Port(name="", value=number, shape=()) for number in outputs],
     )
@@ -346,7 +351,7 @@ def _field(
     return reported_field(known[main], sizes(shapes[main]), image)
 
 
-class _Ends(NamedTuple):
+class _NetworkPorts(NamedTuple):
     """The inputs and outputs of a network whose layers are not known."""
 
     inputs: list[Port]
