@@ -40,8 +40,9 @@ demo: $(DEV)
 	@echo "The network's picture is build/googlenet.svg (and build/googlenet.png)."
 
 # One thread a worker: pytest-xdist already keeps every core busy. A worker takes tests
-# that stand together, as they share what they are about.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+# that stand together, as they share what they are about. Compiled files are kept, even
+# where the environment says otherwise: hundreds of tests start processes of their own.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: lint
 	$(PYTEST) --durations=10 $(PYTEST_ARGS)
@@ -80,7 +81,7 @@ versions: $(DIST) $(DEV)
 
 clean:
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find archdsl benchmarks examples scripts tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find archdsl benchmarks docs examples scripts tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	rm -rf .venv

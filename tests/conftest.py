@@ -43,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
+    # Collect garbage as seldom as a command does.
+    gc.set_threshold(*COLLECTOR)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,10 +66,9 @@ def _case(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage as seldom as a command does, and never what stays anyway."""
+    """Never collect what stays anyway."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECTOR)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -215,6 +216,7 @@ class _Block(NamedTuple):
     outputs: tuple[str, ...] = ()
 
 
+@cache
 def specimen(case: int) -> str:
     """Return the valid spec of a number; each third says what is registered first."""
     random = Random(f"manual {case}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -214,6 +215,7 @@ def loads(text: str) -> archdsl.Network | None:
     return network if runs_quickly(network) else None
 
 
+@cache
 def specimen(case: int) -> str:
     """Return the valid spec of a number; each third says what is registered first."""
     text = _Writer(f"optional {case}").text()

@@ -423,7 +423,14 @@ EMITTED: Mapping[str, Emitted] = {
 
 @contextmanager
 def meta() -> Iterator[None]:
-    """Make what is made on the meta device, where batch norm then takes no time.
+    """Make what is made on the meta device, where batch norm then takes no time."""
+    with quick_batch_norm(), torch.device("meta"):
+        yield
+
+
+@contextmanager
+def quick_batch_norm() -> Iterator[None]:
+    """Let batch norm take no time on the meta device, and for tensors without values.
 
     Torch computes the shapes of its outputs there by some forty operations in Python,
     which take most of the time of a network that has one behind every convolution.
@@ -440,8 +447,7 @@ def meta() -> Iterator[None]:
     )
     library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
     try:
-        with torch.device("meta"):
-            yield
+        yield
     finally:
         library._destroy()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ AXES = st.sampled_from((2, 1, 2, 3))
 _CHANNELS = st.sampled_from((1, 2, 3, 4, 6, 8))
 
 
+# Each strategy is made once, as making one takes longer than drawing from it.
+@cache
 def _shapes(axes: int) -> st.SearchStrategy[Shape]:
     """Return shapes of maps with some axes, of vectors, and maps with channels last."""
     sizes = [st.integers(1, 12 if axes < 3 else 6)] * axes
@@ -24,6 +27,9 @@ def _shapes(axes: int) -> st.SearchStrategy[Shape]:
     # Twice, as most kinds take nothing else.
     last = st.tuples(*sizes, _CHANNELS).map(Last)
     return st.one_of(maps, maps, st.tuples(_CHANNELS), last)
+
+
+_ANY_SHAPES = AXES.flatmap(_shapes)
 
 
 def _argument(field: Field, axes: int) -> st.SearchStrategy[Any]:
@@ -48,6 +54,7 @@ def _argument(field: Field, axes: int) -> st.SearchStrategy[Any]:
     return st.just(default) | value
 
 
+@cache
 def layers(word: str, axes: int = 2) -> st.SearchStrategy[Layer]:
     """Return layers of a kind, with any arguments; windows have some axes."""
     fields = KINDS[word].fields.items()
@@ -55,13 +62,14 @@ def layers(word: str, axes: int = 2) -> st.SearchStrategy[Layer]:
     return arguments.map(lambda values: KINDS[word](**values))
 
 
+@cache
 @st.composite
 def _inputs(draw: st.DrawFn, word: str, axes: int) -> tuple[Shape, ...]:
     shapes = _shapes(axes)
     first = draw(shapes)
     arity = KINDS[word].arity or draw(st.integers(2, 3))
     alike = st.just(first) | st.sampled_from(_relatives(first))
-    others = draw(st.sampled_from((alike, shapes, AXES.flatmap(_shapes))))
+    others = draw(st.sampled_from((alike, shapes, _ANY_SHAPES)))
     return (first, *(draw(others) for _ in range(arity - 1)))
 
 

@@ -16,8 +16,8 @@ import archdsl
 from archdsl.backends.torch import verification as package
 from archdsl.backends.torch.verification import Agreement, agree
 from archdsl.backends.torch.verification.dependence import (
+    dependencies,
     ends,
-    look,
     maxima,
     position_image,
 )
@@ -142,7 +142,7 @@ def test_dependencies_are_those_of_gradients(sketch: Sketch) -> None:
     with torch.device("meta"):
         unread = Interpreted(network).eval()
     start = position_image((2, 9, 8))
-    with torch.no_grad(), intercept(look):
+    with torch.no_grad(), intercept(dependencies):
         found = unread.values(start)
     for number, value in values.items():
         shape = tuple(value.shape[1:])

@@ -7,6 +7,7 @@ them at their published sizes.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module, metadata
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ from tests.counters import COUNTERS, ULTRALYTICS, torchvision_forms
 from tests.handmade import Interpreted, Sketch, chain, example
 from tests.oracle import CASES, Case, macs_of
 from tests.strategies import sketches
-from tests.test_ops_emitted import PROBES, Probe, input_of
+from tests.test_ops_emitted import PROBES, Probe, built, input_of, network_of
 
 # A network of each family that counts something of its own.
 FAMILIES = (
@@ -145,11 +146,8 @@ def test_of_each_layer(id: str, tool: str) -> None:
 @pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
 def test_of_every_kind_in_every_form(probe: Probe) -> None:
     """As a function, in a sequence of modules, and with its arguments from a block."""
-    network = archdsl.loads(probe.text)
-    module = archdsl.build(network).eval()
-    assert predicted(flatten(network)) == totals(
-        module, torch.rand(1, *input_of(probe.sort))
-    )
+    found = totals(built(probe).eval(), torch.rand(1, *input_of(probe.sort)))
+    assert predicted(flatten(network_of(probe))) == found
 
 
 def test_what_calflops_fails_at_is_not_counted() -> None:
@@ -350,10 +348,15 @@ def test_what_a_convention_does_not_know_has_no_count(tool: str, name: str) -> N
     assert f"`{name}`" in error.message or "`Tensor.relu`" in error.message
 
 
+@cache
+def plain_graph(probe: Probe) -> Graph:
+    return flatten(archdsl.loads(probe.text, symbolic=False))
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_convention_knows_every_kind_in_every_form(tool: str) -> None:
     for probe in PROBES.values():
-        graph = flatten(archdsl.loads(probe.text, symbolic=False))
+        graph = plain_graph(probe)
         for form in ("module", "function"):
             count(graph, tool, forms=lambda _, form=form: form)
 

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import archdsl
+from archdsl.backends.torch import modules
 from tests.comparing import faults
 from tests.conftest import ROOT
 from tests.executor import keys
-from tests.oracle import EMITTED, Emitted, fill, tensors
+from tests.oracle import EMITTED, Emitted, fill, quick_batch_norm, tensors
 
 BIN = Path(sys.executable).parent
 # Classes, functions and tables of torchvision's source that make up each network;
@@ -118,8 +119,13 @@ both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "tr
 
 
 @cache
+def network_of(emitted: Emitted) -> archdsl.Network:
+    return emitted.load()
+
+
+@cache
 def text_of(emitted: Emitted) -> str:
-    return archdsl.emit(emitted.load())
+    return archdsl.emit(network_of(emitted))
 
 
 @pytest.fixture(scope="session")
@@ -156,14 +162,6 @@ def test_ruff(files: dict[str, Path], config: str) -> None:
     run(BIN / "ruff", "format", "--check", *options, *files.values())
     # Where torch may be imported is a rule of the project, not of good code.
     run(BIN / "ruff", "check", "--ignore=TID", *options, *files.values())
-
-
-@pytest.mark.slow
-def test_mypy(files: dict[str, Path]) -> None:
-    # A cache of its own: the project's is for other options.
-    cache_dir = ROOT / ".mypy_cache" / "emitted"
-    options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
-    run(BIN / "mypy", *options, "--python-version=3.11", *files.values())
 
 
 @every_module
@@ -379,8 +377,9 @@ def test_run_in_a_process_of_its_own(files: dict[str, Path]) -> None:
 
 def module_of(emitted: Emitted) -> nn.Module:
     """Return the emitted module with values under which activations stay sane."""
+    python = modules.module_of(text_of(emitted), network_of(emitted).name)
     with torch.device("meta"):
-        module = archdsl.build(emitted.load())
+        module: nn.Module = modules.network_class(python)()
     fill(module)
     return module
 
@@ -396,8 +395,16 @@ def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
     return tensors(module(x))
 
 
+@pytest.fixture
+def without_values() -> Iterator[None]:
+    """Let the tools, which run a module without values first, pass over batch norm."""
+    with quick_batch_norm():
+        yield
+
+
 @under_tools
 @both_modes
+@pytest.mark.usefixtures("without_values")
 def test_compile(emitted: Emitted, training: bool) -> None:
     module = module_of(emitted).train(training)
     torch.compiler.reset()
@@ -410,6 +417,7 @@ def test_compile(emitted: Emitted, training: bool) -> None:
 
 @under_tools
 @both_modes
+@pytest.mark.usefixtures("without_values")
 def test_export(emitted: Emitted, training: bool) -> None:
     module = module_of(emitted).train(training)
     x = batch(emitted)

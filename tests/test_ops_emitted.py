@@ -16,11 +16,15 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import nn
 
 import archdsl
+from archdsl.backends.torch import modules
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch
 from archdsl.values import Last, Shape, show_shape
+from tests import test_emitted
 from tests.conftest import ROOT
+from tests.oracle import EMITTED
 from tests.strategies import KINDS
 from tests.test_emitted import BIN, run
 
@@ -215,14 +219,25 @@ def network_of(probe: Probe) -> archdsl.Network:
     return archdsl.loads(probe.text)
 
 
+@cache
+def text_of(probe: Probe) -> str:
+    return archdsl.emit(network_of(probe))
+
+
+def built(probe: Probe) -> nn.Module:
+    """Return a module of its own, freshly initialised."""
+    python = modules.module_of(text_of(probe), network_of(probe).name)
+    module: nn.Module = modules.network_class(python)()
+    return module
+
+
 def test_every_kind_is_probed() -> None:
     assert {probe.word for probe in PROBES.values()} == set(KINDS)
 
 
 @every_probe
 def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
-    network = network_of(probe)
-    module = archdsl.build(network).eval()
+    network, module = network_of(probe), built(probe).eval()
     with torch.no_grad():
         output = module(torch.rand(BATCH, *input_of(probe.sort)))
     assert tuple(output.shape) == (BATCH, *network.outputs[0].shape)
@@ -234,7 +249,7 @@ def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
 
 @every_probe
 def test_compile(probe: Probe) -> None:
-    module = archdsl.build(network_of(probe)).train()
+    module = built(probe).train()
     torch.compiler.reset()
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     x = torch.rand(BATCH, *input_of(probe.sort))
@@ -254,7 +269,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     paths = []
     for probe in PROBES.values():
         paths.append(folder / f"{probe.id}.py")
-        paths[-1].write_text(archdsl.emit(network_of(probe)), encoding="utf-8")
+        paths[-1].write_text(text_of(probe), encoding="utf-8")
     return paths
 
 
@@ -266,7 +281,12 @@ def test_ruff(files: list[Path], config: str) -> None:
 
 
 @pytest.mark.slow
-def test_mypy(files: list[Path]) -> None:
+def test_mypy(files: list[Path], tmp_path: Path) -> None:
+    """With the modules of presets: most of the time goes into torch's own types."""
+    for name, emitted in EMITTED.items():
+        files = [*files, tmp_path / f"{name}.py"]
+        files[-1].write_text(test_emitted.text_of(emitted), encoding="utf-8")
+    # A cache of its own: the project's is for other options.
     cache_dir = ROOT / ".mypy_cache" / "emitted"
     options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
     run(BIN / "mypy", *options, "--python-version=3.11", *files)

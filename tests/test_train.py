@@ -1459,11 +1459,11 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(files_of: Path) -> None:
+def test_two_processes_are_one(run: Run, files_of: Path) -> None:
     """Also where each holds its share of the weights, and goes on with it."""
     options = ("images.pad=1", "accumulate=2", "clip_norm=1.0", "channels_last=true")
     both = ("train", "bare.arch", *RUN[2:], *(f"--set={each}" for each in options))
-    end(start(*both, "-o", "one"))
+    assert run(*both, "-o", "one").code == 0
     end(start(*both, "-o", "two", processes=2))
     shard = (*both, "-o", "sharded", "--shard", "--recompute")
     end(start(*shard, "--steps", "4", processes=2))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import combinations, count, product
 from math import isclose
 from typing import Any, Final, NamedTuple
@@ -78,28 +78,80 @@ class MadeCalls(NamedTuple):
     asks: bool = False
 
 
-class Form(NamedTuple):
+class Form:
     """One way in which a kind is written in torch.
 
     Attributes:
         kind: the kind.
         values: arguments of the kind in this form.
         names: the functions that it calls, in order.
-        places: for each argument that can be read from the calls, its place there, and
-            how its value follows from the value at that place.
-        result: place of the output among the results of the last call.
         axes: how many axes the map has that it was found on.
         asks: whether it reads the size of its input. If the code does not read it, as
             with a padding of 0 and 1, numbers agree at one size only by chance.
     """
 
-    kind: type[Layer]
-    values: dict[str, Any]
-    names: tuple[str, ...]
-    places: dict[str, tuple[CallPlace, Reading]]
-    result: int
-    axes: int
-    asks: bool
+    def __init__(
+        self,
+        kind: type[Layer],
+        values: dict[str, Any],
+        inputs: tuple[Shape, ...],
+        as_module: bool,
+        made: MadeCalls,
+    ) -> None:
+        self.kind = kind
+        self.values = values
+        self.names = tuple(call.name for call in made.calls)
+        self.axes = len(sizes(inputs[0]))
+        self.asks = made.asks
+        self._inputs = inputs
+        self._as_module = as_module
+        self._made = made
+
+    @cached_property
+    def places(self) -> dict[str, tuple[CallPlace, Reading]]:
+        """Return, for each argument that can be read from the calls, its place there
+        and how its value follows from the value at that place.
+
+        It is found only for the forms that code may have, as this takes long.
+        """
+        places = {}
+        for name, field in self.kind.fields.items():
+            found = self._place_of(name, self.values, self._made)
+            if found is None and field.type == "window":
+                # Some sizes are only allowed together with others, such as torch's
+                # output padding.
+                others = [n for n, f in self.kind.fields.items() if f.type == "window"]
+                for other, value in product(others, _TRIED["window"]):
+                    if found is None and other != name:
+                        more = {**self.values, other: value[: self.axes]}
+                        found = self._place_of(name, more, self._performed(more))
+            if found is not None:
+                places[name] = found
+        return places
+
+    def _place_of(
+        self, name: str, values: dict[str, Any], made: MadeCalls | None
+    ) -> tuple[CallPlace, Reading] | None:
+        """Return the place of an argument in the calls; nothing else is changed."""
+        if made is None:
+            return None
+        field = self.kind.fields[name]
+        before = _leaves(made)
+        tables: dict[CallPlace, dict[Any, Any]] = {}
+        for value in _tried(field, self.axes):
+            if value == values[name]:
+                continue
+            other = self._performed({**values, name: value})
+            if other is None or tuple(call.name for call in other.calls) != self.names:
+                continue
+            for place, leaf in _leaves(other).items():
+                old = _at(before, place)
+                if old is not _NOTHING and old != leaf:
+                    tables.setdefault(place, {old: values[name]})[leaf] = value
+        return _reading(field, tables, self.axes)
+
+    def _performed(self, values: dict[str, Any]) -> MadeCalls | None:
+        return _performed(self.kind, values, self._inputs, self._as_module)
 
 
 class Reading(NamedTuple):
@@ -243,7 +295,7 @@ def _forms_of(kind: type[Layer]) -> Iterator[Form]:
             if key in seen:
                 continue
             seen.add(key)
-            yield _form(kind, values, inputs, as_module, made)
+            yield Form(kind, values, inputs, as_module, made)
 
 
 def _first(field: Field, axes: int) -> Any:
@@ -322,63 +374,6 @@ def _performed(
     except Exception:
         # torch refuses some arguments that no spec would use, such as too much padding.
         return None
-
-
-def _form(
-    kind: type[Layer],
-    values: dict[str, Any],
-    inputs: tuple[Shape, ...],
-    as_module: bool,
-    made: MadeCalls,
-) -> Form:
-    """Return a form, with the places where its arguments stand."""
-    names = tuple(call.name for call in made.calls)
-    axes = len(sizes(inputs[0]))
-    places = {}
-    for name, field in kind.fields.items():
-        found = _place_of(kind, name, values, inputs, as_module, names)
-        if found is None and field.type == "window":
-            # Some sizes are only allowed together with others, such as torch's output
-            # padding.
-            others = [n for n, f in kind.fields.items() if f.type == "window"]
-            for other, value in product(others, _TRIED["window"]):
-                if found is None and other != name:
-                    more = {**values, other: value[:axes]}
-                    found = _place_of(kind, name, more, inputs, as_module, names)
-        if found is not None:
-            places[name] = found
-    last = made.calls[-1].gives
-    result = last.index(made.result) if made.result in last else -1
-    return Form(kind, values, names, places, result, axes, made.asks)
-
-
-def _place_of(
-    kind: type[Layer],
-    name: str,
-    values: dict[str, Any],
-    inputs: tuple[Shape, ...],
-    as_module: bool,
-    names: tuple[str, ...],
-) -> tuple[CallPlace, Reading] | None:
-    """Return the place of an argument in the calls, found by changing nothing else."""
-    field = kind.fields[name]
-    axes = len(sizes(inputs[0]))
-    made = _performed(kind, values, inputs, as_module)
-    if made is None:
-        return None
-    before = _leaves(made)
-    tables: dict[CallPlace, dict[Any, Any]] = {}
-    for value in _tried(field, axes):
-        if value == values[name]:
-            continue
-        other = _performed(kind, {**values, name: value}, inputs, as_module)
-        if other is None or tuple(call.name for call in other.calls) != names:
-            continue
-        for place, leaf in _leaves(other).items():
-            old = _at(before, place)
-            if old is not _NOTHING and old != leaf:
-                tables.setdefault(place, {old: values[name]})[leaf] = value
-    return _reading(field, tables, axes)
 
 
 def _reading(

@@ -22,7 +22,7 @@ from archdsl.torch.functions.positions import UnknownDependence
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
 from .dependence import dependencies, ends, maxima, nothing, position_image
-from .match import Matched, RunMatch, layer_paths, match_run
+from .match import Matched, RunMatch, Steps, layer_paths, match_run
 from .trace import Trace, saved_storages, tensors_in, trace
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class _Comparison:
         # What the classes of foreign layers keep and read is not known.
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
-        self.contiguous = True
+        self.functions: dict[int, Steps] = {}
         self.differences: list[FigureDifference] = []
         self.compared: dict[str, int] = {}
         self.skipped: dict[str, str] = {}
@@ -204,7 +204,7 @@ class _Comparison:
         mode = "train" if training else "eval"
         inputs = self._inputs("meta")
         found = trace(self.module.train(training), inputs, self.paths)
-        layers = match_run(self.graph, found, training=training)
+        layers = match_run(self.graph, found, self.functions, training=training)
         facts = analyze(self.network, batch=_BATCH, mode=mode)
         before = len(self.differences)
         for matched in layers.layers:
@@ -327,7 +327,7 @@ class _Comparison:
                 summaries[number] = maxima(tensor)
 
         found = trace(module, inputs, self.paths, dependencies, observe)
-        numbers = match_run(self.graph, found, training=True).numbers
+        numbers = match_run(self.graph, found, self.functions, training=True).numbers
         shapes = self.graph.shapes
         return {
             value: ends(summaries[number], shapes[value], axes)

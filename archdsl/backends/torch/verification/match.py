@@ -52,11 +52,20 @@ def layer_paths(module: nn.Module, graph: Graph) -> set[str]:
     return {node.step.path for node in graph.nodes} & known
 
 
-def match_run(graph: Graph, run: Trace, *, training: bool) -> RunMatch:
+def match_run(
+    graph: Graph, run: Trace, functions: dict[int, Steps], *, training: bool
+) -> RunMatch:
     """Follow the network's values through a run, and return what its layers did.
 
     A layer's call is identified by its callable and by the tensors that it reads, which
     must be the outputs of the layers before it.
+
+    Args:
+        graph: the network's.
+        run: of its module.
+        functions: the calls of layers that are functions, by output value. Those that
+            are found out here are added, for the network's next run.
+        training: whether the run was in training.
     """
     calls = {_key(event): event for event in run.events}
     modules = {event.name for event in run.events if event.is_module}
@@ -69,7 +78,11 @@ def match_run(graph: Graph, run: Trace, *, training: bool) -> RunMatch:
         if len(read) < len(node.inputs):
             found.append(Matched(node, None))
             continue
-        steps = _module(node, read) if node.step.path in modules else _function(node)
+        if node.step.path in modules:
+            steps = _module(node, read)
+        else:
+            steps = functions.get(node.output) or _function(node)
+            functions[node.output] = steps
         known, macs = list(read), 0
         for call in steps.calls:
             key = _key(call._replace(reads=tuple([known[n] for n in call.reads])))
@@ -93,7 +106,7 @@ def _key(event: Event) -> Hashable:
     return event.name, event.is_module, event.reads, event.options
 
 
-class _Steps(NamedTuple):
+class Steps(NamedTuple):
     """The calls of a layer, with its inputs numbered from 0.
 
     Attributes:
@@ -105,19 +118,19 @@ class _Steps(NamedTuple):
     result: int
 
 
-def _module(node: Node, read: tuple[int, ...]) -> _Steps:
+def _module(node: Node, read: tuple[int, ...]) -> Steps:
     inputs = tuple(range(len(read)))
-    return _Steps((Event(node.step.path, True, inputs, (), (), ()),), len(read))
+    return Steps((Event(node.step.path, True, inputs, (), (), ()),), len(read))
 
 
-def _function(node: Node) -> _Steps:
+def _function(node: Node) -> Steps:
     """Return the calls that a layer's function makes, by running it separately."""
     import torch
     from torch.nn import functional
 
     form = node.op.torch(node.input_shapes, node.shape)
     if form.function is None:
-        return _Steps((), len(node.inputs))  # it should be a submodule, and is not
+        return Steps((), len(node.inputs))  # it should be a submodule, and is not
     shapes = node.input_shapes
     inputs = [torch.empty(2, *shape, device="meta") for shape in shapes]
     scope: dict[str, Any] = {f"x{n}": tensor for n, tensor in enumerate(inputs)}
@@ -136,4 +149,4 @@ def _function(node: Node) -> _Steps:
 
     with torch.no_grad(), intercept(note):
         result = eval(code, {"torch": torch, "F": functional, **scope})
-    return _Steps(tuple(calls), numbering.read([result])[0])
+    return Steps(tuple(calls), numbering.read([result])[0])
