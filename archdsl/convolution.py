@@ -101,8 +101,8 @@ class Convolution(Layer):
 
     def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
         """Return the padding before and after the map, for each of its axes."""
-        axes = list(zip(sizes, self.kernel, self.stride, self.dilation, strict=True))
         if isinstance(self.pad, str):
+            axes = zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
             return [same_pads(*axis) for axis in axes]
         pads = same_pad(self.kernel, self.dilation) if self.pad is None else self.pad
         return [(pad, pad) for pad in pads]

@@ -265,6 +265,7 @@ class Layer:
     of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     windows: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         """Collect the arguments that the class declares."""
@@ -277,11 +278,12 @@ class Layer:
         order = sorted(cls.fields.items(), key=lambda one: one[1].position is None)
         cls.fields = dict(order)
         cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
+        cls._defaults = {name: field.default for name, field in cls.fields.items()}
 
     def __init__(self, **values: Any) -> None:
         own = self.__dict__
-        for name, field in self.fields.items():
-            own[name] = values.get(name, field.default)
+        own.update(self._defaults)
+        own.update(values)
         if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
             for name in self.windows:
                 if name not in values:

@@ -179,6 +179,8 @@ def is_old_name(name: str) -> bool:
 
 def containers_of(label: str) -> list[str]:
     """Return the containers that a label with dots names, from the outermost on."""
+    if "." not in label:
+        return []
     parts = label.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 

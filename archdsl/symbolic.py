@@ -325,46 +325,46 @@ class Sym(int):
     def __add__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _join(self, other, lambda a, b: a + b, int(self) + int(other))
+        return _join("+", self, other, int(self) + int(other))
 
     __radd__ = __add__
 
     def __mul__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _join(self, other, lambda a, b: a * b, int(self) * int(other))
+        return _join("*", self, other, int(self) * int(other))
 
     __rmul__ = __mul__
 
     def __sub__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _join(self, other, lambda a, b: a - b, int(self) - int(other))
+        return _join("-", self, other, int(self) - int(other))
 
     def __rsub__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _join(other, self, lambda a, b: a - b, int(other) - int(self))
+        return _join("-", other, self, int(other) - int(self))
 
     def __floordiv__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _quotient("//", self, other)
+        return _join("//", self, other, int(self) // int(other))
 
     def __rfloordiv__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _quotient("//", other, self)
+        return _join("//", other, self, int(other) // int(self))
 
     def __mod__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _quotient("%", self, other)
+        return _join("%", self, other, int(self) % int(other))
 
     def __rmod__(self, other: int) -> int:
         if not isinstance(other, int):
             return NotImplemented
-        return _quotient("%", other, self)
+        return _join("%", other, self, int(other) % int(self))
 
     def __neg__(self) -> int:
         return simplify(-int(self), -self.poly)
@@ -373,14 +373,35 @@ class Sym(int):
         return int, (int(self),)
 
 
-def _join(left: int, right: int, op: Callable[[Poly, Poly], Poly], value: int) -> int:
-    return simplify(value, op(poly_of(left), poly_of(right)))
+def _join(op: str, left: int, right: int, value: int) -> int:
+    """Return the number `value` with the expression that an operator gives."""
+    first, second = poly_of(left), poly_of(right)
+    # Layers that follow one another compute the same again and again. What is known is
+    # found by identity, since equal expressions may be written in different orders.
+    key = op, id(first), id(second)
+    known = _JOINED.get(key)
+    if known is None:
+        poly = _joined(op, first, second)
+        known = first, second, None if poly.number is not None else poly
+        if len(_JOINED) >= _MOST_KEPT:
+            _JOINED.clear()
+        _JOINED[key] = known
+    return value if known[2] is None else Sym(value, known[2])
 
 
-def _quotient(op: str, left: int, right: int) -> int:
-    apply = int.__floordiv__ if op == "//" else int.__mod__
-    value = apply(int(left), int(right))
-    return _join(left, right, lambda a, b: combine(op, (a, b)), value)
+def _joined(op: str, left: Poly, right: Poly) -> Poly:
+    if op == "+":
+        return left + right
+    if op == "-":
+        return left - right
+    if op == "*":
+        return left * right
+    return combine(op, (left, right))
+
+
+# What operators gave, None for a number: by the operator and the identities of both
+# expressions, which are kept, too, so that no other takes their place.
+_JOINED: Final[dict[tuple[str, int, int], tuple[Poly, Poly, Poly | None]]] = {}
 
 
 def simplify(value: int, poly: Poly) -> int:

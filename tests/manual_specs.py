@@ -447,8 +447,10 @@ class _Writer:
             known = [block for block in known if block.outputs] or known
         if not known:
             return self.chain(depth)
+        if self.chance(3):  # few have a list
+            known = [b for b in known if any(n[0] == "r" for n in b.params)] or known
         block = self.some(*known)
-        names = [name for name in block.params if self.chance(2)]
+        names = [name for name in block.params if name[0] == "r" or self.chance(2)]
         given = ", ".join(f"{name} = {self.argument(name)}" for name in names)
         text = block.name + (f"<{given}>" if given else "")
         if block.takes and self.chance(2):
@@ -520,6 +522,10 @@ class _Writer:
     def argument(self, name: str) -> str:
         """Return a value for a block's parameter: another one's, or a plain one."""
         own = [other for other in self.scope.params if other[0] == name[0]]
+        if name[0] == "r" and self.chance(2):
+            # A list of the caller's numbers.
+            w, n = self.name_of("w"), self.name_of("n")
+            return self.some(f"[{w}, 2]", f"range({n})", f"[{n} + 1, {w}]")
         if own and self.chance(2):
             return self.some(*own)
         return self.some(*self.values(name[0]))

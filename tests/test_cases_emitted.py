@@ -126,7 +126,13 @@ def test_a_body_repeated_no_times_is_the_identity() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["empty_blocks", "optional_of_empty_block", "order_of_calls"]
+    "name",
+    [
+        "empty_blocks",
+        "lists_of_the_caller",
+        "optional_of_empty_block",
+        "order_of_calls",
+    ],
 )
 def test_the_module_does_what_its_steps_do(name: str) -> None:
     assert faults((CASES / f"{name}.arch").read_text(encoding="utf-8")) == []

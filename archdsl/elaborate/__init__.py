@@ -18,7 +18,9 @@ from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.state import State
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
-from archdsl.ir import Group, Network, Port, Step
+from archdsl.ir import Group, Network, Step
+from archdsl.ir.nodes import in_order
+from archdsl.ir.trusted import new_group, new_network, new_port
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
@@ -170,7 +172,7 @@ class _Elaboration:
         check_read(state)
         changed = bool(self._params) or walker.input_shape is not None
         claims = () if changed else expectations(state, preset, context)
-        root = Group(
+        root = new_group(
             role="network",
             name="",
             path="",
@@ -190,11 +192,11 @@ class _Elaboration:
         paths = {step.path: step for step in state.producers.values()}
         starts = tuple(initializers(state, paths.values(), paths))
         state.errors.raise_if_any()
-        return Network(
+        network = new_network(
             name=preset.name if preset else definition.name,
             inputs=tuple(state.inputs),
             outputs=(
-                Port(name="output", value=end.number, shape=end.shape),
+                new_port(name="output", value=end.number, shape=end.shape),
                 # Training-only outputs come last, as inference leaves them out.
                 *sorted(state.outputs, key=lambda port: port.training),
             ),
@@ -202,6 +204,7 @@ class _Elaboration:
             initializers=starts,
             expectations=claims,
         )
+        return in_order(network)
 
     def _other_sizes(self, definition: t.Definition, preset: t.Preset | None) -> str:
         """Return a hint that lists input sizes that fit, if the given one does not."""

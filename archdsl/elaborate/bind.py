@@ -529,4 +529,5 @@ def _as_name(name: str, value: Any) -> Any:
         return SymFloat(value, name)
     if isinstance(value, Dims) and len(set(value)) == 1:
         return Dims(named(part, name) for part in value)
-    return value
+    # Expressions in a list are in names of the caller.
+    return plain_argument(value) if isinstance(value, tuple) else value

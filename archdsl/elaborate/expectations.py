@@ -10,6 +10,7 @@ from archdsl.elaborate.state import State
 from archdsl.elaborate.types import is_number, show_value
 from archdsl.figures import CLAIMED
 from archdsl.ir import Expectation
+from archdsl.ir.trusted import new_expectation
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
@@ -44,7 +45,7 @@ def _expectation(item: t.Claim, context: Context) -> Expectation:
     if test is None:
         assert item.measure is not None
         _check_measure(item.measure, item.span)
-        return Expectation(
+        return new_expectation(
             measure=item.measure, op="==", value=item.dims, span=item.span
         )
     if (
@@ -67,7 +68,9 @@ def _expectation(item: t.Claim, context: Context) -> Expectation:
             f"a claim compares with a number or sizes, not {show_value(value)}",
             test.right.span,
         )
-    return Expectation(measure=test.left.id, op=test.op, value=value, span=item.span)
+    return new_expectation(
+        measure=test.left.id, op=test.op, value=value, span=item.span
+    )
 
 
 def _check_measure(name: str, span: Span) -> None:

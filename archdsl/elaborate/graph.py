@@ -11,16 +11,12 @@ from archdsl.elaborate.paths import NameTemplate, claim_old
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
-from archdsl.ir import OWNERS, Group, OldName, Parameter, Port, Step, unchecked
+from archdsl.ir import OWNERS, Group, Parameter, Port, Step
 from archdsl.ir.nodes import changed
+from archdsl.ir.trusted import new_group, new_old_name, new_parameter, new_port
 from archdsl.naming import channels_of_input
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, channels
-
-_new_group = unchecked(Group)
-_new_parameter = unchecked(Parameter)
-_new_port = unchecked(Port)
-_new_old_name = unchecked(OldName)
 
 StepOrGroup = Step | Group
 
@@ -54,7 +50,7 @@ class GraphSink:
         if value.shape is None or entry.shape is None:
             return
         self.parts.append(
-            _new_group(
+            new_group(
                 role="block" if definition else "group",
                 name=str(owner.name),
                 path=space.path,
@@ -89,7 +85,7 @@ class GraphSink:
     def close_section(self, section: Section, result: Value) -> None:
         """Add a group whose parts are named in the enclosing namespace."""
         children = self._end()
-        group = _new_group(
+        group = new_group(
             role=section.role,
             name=section.name,
             path=section.context.space.path,
@@ -145,7 +141,7 @@ class GraphSink:
             raise _no_old_names(step, last is not None and last.shared)
         for name, written in zip(olds, step.renamed, strict=True):
             claim_old(name, last.name, written.span, space)
-        given = [_new_old_name(name=str(name), pattern=name.pattern) for name in olds]
+        given = [new_old_name(name=str(name), pattern=name.pattern) for name in olds]
         new: StepOrGroup = changed(last, renamed_from=tuple(given))
         if isinstance(new, Step):
             self._state.producers[new.output] = new
@@ -187,7 +183,7 @@ def _parameters(owner: Owner) -> tuple[Parameter, ...]:
     if definition:
         names += [channels_of_input(name) for name, _ in definition.inputs[1:]]
     found = [
-        _new_parameter(name=name, value=channels(end.shape or ()))
+        new_parameter(name=name, value=channels(end.shape or ()))
         for name, end in zip(names, owner.ends, strict=True)
     ]
     if definition:
@@ -200,7 +196,7 @@ def parameters_of(
 ) -> list[Parameter]:
     """Return a definition's parameters with their values and literal defaults."""
     return [
-        _new_parameter(name=p.name, value=values[p.name], default=_literal(p.default))
+        new_parameter(name=p.name, value=values[p.name], default=_literal(p.default))
         for p in definition.params
     ]
 
@@ -216,7 +212,7 @@ def _ports(owner: Owner) -> tuple[Port, ...]:
     inputs = owner.definition.inputs if owner.definition else []
     return tuple(
         [
-            _new_port(name=name, value=end.number, shape=end.shape or ())
+            new_port(name=name, value=end.number, shape=end.shape or ())
             for (name, _), end in zip(inputs, owner.ends, strict=bool(inputs))
         ]
     )

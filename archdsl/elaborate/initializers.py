@@ -13,6 +13,7 @@ from archdsl.elaborate.state import State
 from archdsl.elaborate.types import show_value
 from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Initializer
+from archdsl.ir.trusted import new_initializer
 from archdsl.layer import Layer, kind
 from archdsl.syntax import tree as t
 from archdsl.values import Shape
@@ -75,7 +76,7 @@ def _initializer(
                 setting.value.span,
                 help="give it a number, or use `normal` or `uniform`",
             )
-        yield Initializer(
+        yield new_initializer(
             kind=statement.kind,
             path=context.space.join(statement.path) if statement.path else "",
             tensor=setting.name,

@@ -71,7 +71,7 @@ def part_name(label: str | None, word: str, space: Namespace, span: Span) -> str
         return label
     name = space.number(word)
     if not space.indexed:
-        claim(name, span, space)
+        space.taken[name] = span  # nothing has it: numbers in use are passed over
     return name
 
 

@@ -14,8 +14,9 @@ from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Extra, MergeWords, Value, named, rename
 from archdsl.elaborate.types import counted
-from archdsl.ir import Step, unchecked
+from archdsl.ir import Step
 from archdsl.ir.nodes import changed
+from archdsl.ir.trusted import new_step
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import channels_of_input, input_name
@@ -31,8 +32,6 @@ from archdsl.values import (
     sizes,
     with_channels,
 )
-
-_new_step = unchecked(Step)
 
 # Sends what stands in an owner, for an input, and returns the output.
 Build = Callable[[Value, Context], Value]
@@ -224,7 +223,7 @@ class Placer:
         state.count_parts(span)
         value = state.new_value(shape)
         value.source, value.stride = _main_input(inputs, shape), stride
-        step = _new_step(
+        step = new_step(
             name=str(name),
             path=space.join(name),
             pattern=getattr(name, "pattern", ()),

@@ -101,8 +101,11 @@ class Range(tuple[int, ...]):
 
 
 def plain_argument(value: Any) -> Any:
-    """Return a parameter's value without the expression it came from."""
-    if isinstance(value, bool | Range):
+    """Return a parameter's value without the expression it came from.
+
+    The parts of a list, and the arguments given with a kind or block, lose theirs, too.
+    """
+    if isinstance(value, bool):
         return value
     if isinstance(value, int):
         return int(value)
@@ -111,4 +114,8 @@ def plain_argument(value: Any) -> Any:
     if isinstance(value, BlockRef) and value.bound:
         bound = {name: plain_argument(item) for name, item in value.bound.items()}
         return BlockRef(value.definition, value.module, bound)
-    return Dims(int(part) for part in value) if isinstance(value, Dims) else value
+    if isinstance(value, Dims):
+        return Dims(int(part) for part in value)
+    if isinstance(value, tuple):
+        return tuple([plain_argument(part) for part in value])
+    return value

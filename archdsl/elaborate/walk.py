@@ -33,7 +33,7 @@ from archdsl.elaborate.sink import Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import refuse_each
 from archdsl.elaborate.tensors import Tapped, Value
-from archdsl.ir import Port
+from archdsl.ir.trusted import new_port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
@@ -167,7 +167,7 @@ class Walker:
         if self.input_shape is not None and not state.inputs:
             dims = self.input_shape
         made = state.new_value(dims)
-        state.inputs.append(Port(name=name, value=made.number, shape=dims))
+        state.inputs.append(new_port(name=name, value=made.number, shape=dims))
         state.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
@@ -193,7 +193,7 @@ class Walker:
             return
         if result.shape is not None:
             self.state.outputs.append(
-                Port(
+                new_port(
                     name=name,
                     value=result.number,
                     shape=result.shape,

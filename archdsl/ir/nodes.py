@@ -44,7 +44,12 @@ class Model(BaseModel):
     """Base of IR nodes: immutable, closed to unknown fields."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        # Elaboration makes nodes without validation: few commands need the validators.
+        defer_build=True,
     )
 
     def __str__(self) -> str:
@@ -352,19 +357,7 @@ class Network(Model):
 
     @model_validator(mode="after")
     def _check_graph(self) -> Network:
-        """Check that steps come after the steps they read from, and that paths are
-        unique.
-        """
-        known = {port.value for port in self.inputs}
-        paths: set[str] = set()
-        for step in self.root.steps():
-            assert known.issuperset(step.inputs), f"{step.path} reads a later value"
-            new = step.path not in paths
-            assert new != step.shared, f"{step.path} is named twice"
-            known.add(step.output)
-            paths.add(step.path)
-        assert known.issuperset(port.value for port in self.outputs)
-        return self
+        return in_order(self)
 
     def __repr__(self) -> str:
         # The full tree would have tens of thousands of characters.
@@ -411,6 +404,24 @@ class Network(Model):
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows."""
         return shown_as(self, "svg")
+
+
+def in_order(network: Network) -> Network:
+    """Return a network whose steps come after those that they read from.
+
+    Raises:
+        AssertionError: if they do not, or a path is not unique.
+    """
+    known = {port.value for port in network.inputs}
+    paths: set[str] = set()
+    for step in network.root.steps():
+        assert known.issuperset(step.inputs), f"{step.path} reads a later value"
+        new = step.path not in paths
+        assert new != step.shared, f"{step.path} is named twice"
+        known.add(step.output)
+        paths.add(step.path)
+    assert known.issuperset(port.value for port in network.outputs)
+    return network
 
 
 _MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}

@@ -621,9 +621,22 @@ def _core(axis: AxisField, units: int) -> tuple[int, int]:
 
     Units before its start or after its end may.
     """
+    if _every_unit_sees(axis, units):
+        return 0, units
     along = [_core_along(way, axis, units) for way in _ways(axis)]
     starts, ends = zip(*along, strict=True)
     return max(starts), min(ends)
+
+
+def _every_unit_sees(axis: AxisField, units: int) -> bool:
+    """Return whether every unit of an outline sees some of the input, not only padding.
+
+    Those at both ends do then, and what lies between them moves on evenly.
+    """
+    if axis.ways is not None:
+        return False
+    start = axis.first + (units - 1) * axis.jump
+    return axis.last >= axis.low and start <= axis.high
 
 
 def _core_along(way: Periodic, axis: AxisField, units: int) -> tuple[int, int]:
@@ -652,6 +665,9 @@ def _limits(axis: AxisField, units: int) -> tuple[int, int]:
     nothing = axis.high + 1, axis.high
     if axis.seen is not None:
         return hull(axis.seen) or nothing
+    if _every_unit_sees(axis, units):
+        move = (units - 1) * axis.jump
+        return max(axis.low, int(axis.first)), min(axis.high, int(axis.last + move))
     core = _core(axis, units)
     if core[0] >= core[1] or (axis.ways is not None and core != (0, units)):
         return hull([axis.visible(n) for n in range(units)]) or nothing
@@ -774,10 +790,7 @@ def _hull(axes: Sequence[AxisField], units: int) -> AxisField:
 def _is_cut_alike(axis: AxisField, joined: AxisField, units: int) -> bool:
     """Return whether each unit sees something, clipped in the same way as the whole."""
     limits = (axis.low, axis.high) == (joined.low, joined.high)
-    if not limits or axis.seen is not None or axis.ways is not None:
-        return False
-    last = axis.first + (units - 1) * axis.jump
-    return axis.last >= axis.low and last <= axis.high
+    return limits and axis.seen is None and _every_unit_sees(axis, units)
 
 
 # ---- path by path ---------------------------------------------------------------

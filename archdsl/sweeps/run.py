@@ -72,10 +72,9 @@ def chunks_of(points: Sequence[int], known: Any, size: int) -> list[PointChunk]:
 def here(task: Task, chunks: Sequence[PointChunk]) -> Iterator[Done]:
     """Compute chunks in this process, in order."""
     evaluator = Evaluator(task)
-    for chunk in chunks:
-        with _patient_collector():
-            rows = [evaluator.row(point) for point in chunk.points]
-        yield chunk, rows
+    with _patient_collector():
+        for chunk in chunks:
+            yield chunk, [evaluator.row(point) for point in chunk.points]
 
 
 @contextmanager
