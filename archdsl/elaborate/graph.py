@@ -222,7 +222,7 @@ def _extras(value: Value) -> tuple[Port, ...]:
     """Return the other outputs of a group or block."""
     return tuple(
         [
-            _new_port(name=name, value=one.number, shape=one.shape or ())
+            new_port(name=name, value=one.number, shape=one.shape or ())
             for name, one in value.extras.items()
         ]
     )
