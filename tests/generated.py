@@ -65,15 +65,18 @@ def specs(draw: st.DrawFn) -> str:
     return spec(Drawn(draw), draw(AXES), draw(st.booleans()))
 
 
-def spec(choose: Chooser, axes: int = 2, several: bool = False) -> str:
+def spec(
+    choose: Chooser, axes: int = 2, several: bool = False, parted: bool = False
+) -> str:
     """Return a valid spec, of maps with some spatial axes.
 
     Args:
         choose: what decides.
         axes: how many there are.
         several: whether its blocks have several inputs.
+        parted: whether labelled braces have several outputs.
     """
-    return _Writer(choose, axes, several).text()
+    return _Writer(choose, axes, several, parted).text()
 
 
 @cache
@@ -84,6 +87,11 @@ def specimen(case: int) -> str:
     """
     axes = {7: 1, 9: 3}.get(case % 10, 2)
     return spec(Rolled(f"spec {case}"), axes, several=case % 5 == 3)
+
+
+def parted(case: int) -> str:
+    """Return the valid spec of a number, with braces of several outputs in most."""
+    return spec(Rolled(f"parted {case}"), {4: 1, 9: 3}.get(case % 10, 2), parted=True)
 
 
 _MERGES = ("concat", "add", "mul", "difference", "resize", "crop")
@@ -109,8 +117,9 @@ _KEEPING = (
 class _Writer:
     """Writes one spec."""
 
-    def __init__(self, choose: Chooser, axes: int, several: bool) -> None:
+    def __init__(self, choose: Chooser, axes: int, several: bool, parted: bool) -> None:
         self.choose = choose
+        self.parted = parted
         self.axes = axes
         self.several = several
         # How many inputs blocks have, and those labels that are calls of them.
@@ -190,6 +199,8 @@ class _Writer:
         kind = self.choose.integer(0, 15)
         if self.several and depth and kind in (1, 2, 3):
             return self._call(depth)
+        if self.parted and depth and kind in (1, 2, 3) and not self.seq:
+            return self._stage(depth)
         if kind <= 4 or depth == 0:
             return self._chain()
         if kind == 5:
@@ -297,6 +308,35 @@ class _Writer:
             parts = [self._layer() for _ in range(self.choose.integer(1, 3))]
             return f"{self._name('s')}: seq {{ {' -> '.join(parts)} }}"
         return f"{self._name('g')}: {{ {inner} }}"
+
+    def _stage(self, depth: int) -> str:
+        """Write labelled braces with several outputs, and what reads them."""
+        before, self.labels = self.labels, list(self.labels)
+        name, outputs = self._name("g"), [self._name("o")]
+        outputs += [self._name("o")] * self.choose.integer(0, 1)
+        lines = [self._statement(depth - 1)]
+        for output in outputs:
+            last = self.choose.pick(("relu", "conv 1x1", "bn", "conv 3x3 4"))
+            source = self.choose.pick(("", f"{self._keeping()} -> "))
+            lines.append(f"output {source}{output}: {last}")
+            lines.append(self._statement(depth - 1))
+        self.labels = before
+        labels, parts = [name], [f"{name}: {{ {'; '.join(lines)} }}"]
+        if self.choose.integer(0, 3) == 3:
+            labels = [f"{name}1", f"{name}2"]
+            parts = [f"{parts[0]}  x2"]
+        elif self.choose.integer(0, 3) == 3:
+            labels.append(self._name("g"))
+            parts.append(f"{labels[1]}: same {name}")
+        self.labels += labels
+        for read in [f"@{label}.{output}" for label in labels for output in outputs]:
+            found = self.choose.pick(
+                ("concat { | % }", "crop { | % }", "resize { % | }")
+            )
+            if found.startswith("resize"):
+                found = f"concat {{ {self._keeping()} | {found} }}"
+            parts.append(found.replace("%", read))
+        return "; ".join(parts)
 
     def _condition(self, depth: int) -> str:
         tests = ["channels > 3", "channels % 2 == 0", "true", "channels == 1"]

@@ -21,6 +21,7 @@ from archdsl.ir.verify import problems
 from archdsl.passes.recompute import parts
 from archdsl.syntax.loader import load_text
 from archdsl.transforms import Backbone, FoldNormsAhead, RemoveIdentities, pipeline
+from tests import generated
 from tests.comparing import faults, skeleton, with_statistics
 from tests.test_peak import _infer, _made, _memory, _train
 
@@ -260,6 +261,14 @@ def test_forms_of_parts(name: str) -> None:
     # That the text describes this network is proven before it is returned.
     written = archdsl.expand(archdsl.loads(form(name)))
     assert not faults(written, figures=False)
+
+
+def test_random_specs() -> None:
+    for case in range(20):
+        text = generated.parted(case)
+        found = faults(text, figures=case % 5 == 0)
+        assert not found, f"{found} in specimen {case}:\n{text}"
+        archdsl.expand(archdsl.loads(text))
 
 
 # In others, expressions of several chains are one statement, or only training reads.
