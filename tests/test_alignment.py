@@ -137,7 +137,7 @@ def test_figures_are_plain_data() -> None:
 # in the middle, while its pools have dropped what is at the end.
 MISALIGNED = {
     "dla34": ("stage3.left.add1", 1),
-    "hrnet_w18": ("fused1_0.add1", 2),
+    "hrnet_w18": ("stage2.0.add1", 2),
     "resnet18_fpn": ("lateral3.add1", 8),
     "unet_padded": ("concat2", 4),
 }

@@ -25,9 +25,6 @@ TWICE = {
     # says so.
     "ds_cnn_m": ["Unit2"],
     "ds_cnn_l": ["Unit2"],
-    # Each sum is of other terms: convolutions down, up, and nothing, one to three of
-    # each. A class for all would be a loop over lists whose keys are not these.
-    "hrnet_w18": [f"Fused{n}" for n in range(2, 10)],
     # Two or three convolutions by name; a loop would need other keys.
     "m11": ["Stage2"],
 }

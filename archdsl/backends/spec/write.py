@@ -98,7 +98,11 @@ class BodyWriter:
     def _chain(self, chain: Chains, scope: RowScope, indexed: bool) -> str:
         texts = ["".join(item) for item in self._items(chain, scope, indexed)]
         start = {None: "", False: "output ", True: "training output "}[chain.output]
-        return start + " -> ".join(texts)
+        text = start + texts[0]
+        for more in texts[1:]:
+            # A loop is a statement of its own, which reads the value before it.
+            text += ("\n" if more.startswith("for ") else " -> ") + more
+        return text
 
     def _items(
         self, chain: Chains, scope: RowScope, indexed: bool
