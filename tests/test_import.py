@@ -17,6 +17,7 @@ from archdsl.backends.importer.forms import perform
 from archdsl.backends.importer.proof import prove
 from archdsl.cli import main
 from archdsl.layer import all_kinds
+from archdsl.spectral import Spectral
 from tests import modules
 from tests.oracle import torchvision
 
@@ -289,11 +290,18 @@ def test_numbers_are_written_over_channels_and_parameters() -> None:
 
 def test_no_kind_is_forgotten() -> None:
     """The calls of every kind, as torch runs it, are found to be that kind."""
-    from archdsl.backends.importer.forms import forms
+    from archdsl.backends.importer.forms import _spectral_kinds, forms
 
     known = {form.kind.word for some in forms().values() for form in some}
-    # What does nothing cannot be seen; the other is several products and sums.
-    assert {kind.word for kind in all_kinds()} - known == {"identity", "inputscale"}
+    # What does nothing cannot be seen; the other is several products and sums. Spectral
+    # norm is seen by the parametrization around a layer that is found.
+    normed = {kind.word for kind in all_kinds() if issubclass(kind, Spectral)}
+    assert {kind.word for kind in all_kinds()} - known == {
+        "identity",
+        "inputscale",
+        *normed,
+    }
+    assert {kind.word for kind in _spectral_kinds().values()} == normed
     assert callable(perform)
 
 

@@ -131,7 +131,6 @@ def share(
     values = [sharing.before(added) for added in sharing.added]
     if any(None in before for before in values):
         return None
-    _describe(known, new, args, split)
     if (known.items, known.forward) != (items, forward):
         known.items, known.forward = items, forward
         known.holes = _holes(items, forward)
@@ -154,6 +153,7 @@ def share(
     for call in known.calls if first else ():
         _add_types(known, {n: value for n, value in call.args if n in first})
     given = {**args, **sharing.given}
+    _describe(known, new, given, split)
     names = given.keys() & (known.promoted | sharing.pairs)
     _add_types(known, {name: given[name] for name in names})
     known.pairs = sharing.pairs
@@ -227,12 +227,14 @@ def _longest(known: str, new: str) -> str:
     )
 
 
-def _of_both(known: str, new: str) -> str:
-    """Return the shape of an output of two calls, with C for channels that differ."""
+def _of_both(known: str, new: str, count: str = "C") -> str:
+    """Return the shape of an output of two calls, with a name for channels that
+    differ.
+    """
     pairs = zip(known.split(" x "), new.split(" x "), strict=False)
     return " x ".join(
         [
-            max(one, other, key=len) if one.strip("'") == other.strip("'") else "C"
+            max(one, other, key=len) if one.strip("'") == other.strip("'") else count
             for one, other in pairs
         ]
     )
@@ -264,10 +266,40 @@ def _describe(
     ):
         known.shape, known.out_channels = new.shape, theirs
         return
+    there, _, shape = known.shape.partition(" to ")
+    otherwise = new.shape.partition(" to ")[2]
     if split is not None:
         known.out_channels = None
-        there, otherwise = known.shape, new.shape.partition(" to ")[2]
-        known.shape = f"{there} or {otherwise}"
+        known.shape = f"{known.shape} or {otherwise}"
+        return
+    name = _argument_for(known, one, args, other)
+    known.out_channels = Poly.name(name) if name else None
+    count = name or "C"
+    known.shape = f"{there} to {_of_both(shape, otherwise, count)}"
+
+
+def _argument_for(
+    known: ClassPlan,
+    mine: PyExpression,
+    args: Mapping[str, PyExpression],
+    theirs: PyExpression,
+) -> str | None:
+    """Return the argument that has one value in the calls so far, and another in a new
+    call; None if none has.
+
+    Args:
+        known: the class.
+        mine: its value in the calls so far, in the names of the constructor.
+        args: the arguments of the new call.
+        theirs: its value there.
+    """
+    for name in sorted(known.promoted):
+        calls = [dict(call.args) for call in known.calls]
+        if args.get(name) == theirs and all(
+            call.get(name) == _value(mine, call) for call in calls
+        ):
+            return name
+    return None
 
 
 def _default(name: str, values: Sequence[PyExpression]) -> str:
