@@ -289,6 +289,9 @@ class Layer:
         own = self.__dict__
         own.update(self._defaults)
         own.update(values)
+        if len(own) != len(self.fields):
+            unknown = ", ".join(own.keys() - self.fields.keys())
+            raise TypeError(f"{self.word} has no argument {unknown}")
         if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
             for name in self.windows:
                 if name not in values:

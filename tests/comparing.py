@@ -216,7 +216,16 @@ def differences(network: Network, module: nn.Module) -> list[str]:
         mode = "training" if training else "inference"
         if list(left) != list(right):
             found.append(f"{mode}: {[*left]}, and in the module {[*right]}")
+        # Behind a root of negative numbers, it depends on how a convolution is computed
+        # which gradients are numbers.
+        finite = all(
+            value.isfinite().all()
+            for name, value in left.items()
+            if name.startswith("output ") and value is not None
+        )
         for name in left.keys() & right.keys():
+            if not finite and name.startswith("gradient "):
+                continue
             if not _close(left[name], right[name]):
                 found.append(f"{mode}: {name} has other values in the module")
     return found

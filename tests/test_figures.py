@@ -201,17 +201,17 @@ def test_only_what_changed_is_computed_again(monkeypatch: pytest.MonkeyPatch) ->
     """Depth follows the wiring; fields follow windows, and channels where some go
     their own way.
     """
-    from archdsl.sweeps import views
+    from archdsl.sweeps import figure_cache
 
     calls: list[str] = []
     for name in ("depth_of", "fields"):
-        original = getattr(views, name)
+        original = getattr(figure_cache, name)
 
         def counted(*given: Any, name: str = name, original: Any = original) -> Any:
             calls.append(name)
             return original(*given)
 
-        monkeypatch.setattr(views, name, counted)
+        monkeypatch.setattr(figure_cache, name, counted)
 
     def count(text: str, **axes: Any) -> tuple[int, int]:
         module = load_text(text)

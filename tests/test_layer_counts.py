@@ -74,7 +74,7 @@ def test_every_shipped_network_is_counted(name: str) -> None:
 def test_spoilt_specs_are_counted_or_not_as_they_are_networks_or_not() -> None:
     memos: dict[str, SharedLayers] = {}
     counted = 0
-    for case in range(240):
+    for case in range(300):
         name = mutations.NAMES[case % len(mutations.NAMES)]
         text = mutations.spoil(mutations.SPECS[name], Random(f"tally {case}"))
         try:

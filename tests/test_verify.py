@@ -615,7 +615,7 @@ def a_number_that_is_not_its_expression(network: Network, random: Random) -> Spo
         for p, s in steps(network)
         if s.op.word == "conv" and isinstance(vars(s.op)["width"], Sym)
     ]
-    for poly in (Poly.name("nobody"), Poly.name("in_channels") + Poly.constant(1)):
+    for poly in (Poly.name("nobody"), Poly.name("in_channels") + Poly.constant(1_000)):
         yield from each(
             network,
             convs,

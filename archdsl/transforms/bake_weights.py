@@ -41,7 +41,7 @@ def _baked(network: Network) -> Iterator[Step]:
 def _plain(op: Layer) -> Layer:
     found = kind(op.baked)
     assert found is not None
-    return found(**vars(op))
+    return found(**{n: v for n, v in vars(op).items() if n in found.fields})
 
 
 def _origin(step: Step) -> TensorOrigin:

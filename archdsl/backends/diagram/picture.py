@@ -453,7 +453,10 @@ def _call(first: Group, last: Group) -> str:
         return "once more" if first.alias == first.name else f"same {first.name}"
     if first.role != "block":
         return ""
-    arguments = ", ".join(_arguments(first.parameters, last.parameters))
+    # Channels of the inputs come first; they are shown at the layers that output them.
+    inputs = len(first.ports) or 1
+    pairs = first.parameters[inputs:], last.parameters[inputs:]
+    arguments = ", ".join(_arguments(*pairs))
     return f"{first.word}<{arguments}>" if arguments else first.word
 
 
@@ -462,8 +465,7 @@ def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterato
     for parameter, other in zip(first, last, strict=True):
         value, default = parameter.value, parameter.default
         optional = optional or default is not None
-        # Input channels are shown at the layer that outputs them.
-        if parameter.name == "in_channels" or value == default == other.value:
+        if value == default == other.value:
             continue
         text = _value(value)
         if value != other.value:

@@ -126,6 +126,8 @@ def share(
         return None
     if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
         return None
+    if new.sequential and any(tests_in(forward)):
+        return None  # its constructor keeps no numbers that `forward` could ask for
     if not all(_takes_pairs(item, sharing.pairs) for item in items):
         return None
     values = [sharing.before(added) for added in sharing.added]

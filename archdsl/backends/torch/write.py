@@ -200,7 +200,21 @@ def _class(
 def _block_doc(plan: ClassPlan) -> list[str]:
     text = plan.doc or f"The {plan.role} `{plan.word}`."
     extras = "".join([f", and {name} {shape}" for name, shape in plan.extras.items()])
-    return _docstring(text, [f"Shape: {plan.shape}{extras}."])
+    inputs, to, outputs = plan.shape.partition(" to ")
+    known = {field.name for field in plan.signature()} | _numbers(inputs)
+    # Between signs, and words such as those before the name of another output.
+    parts = re.split(r"( x | or |, and \w+ |the same)", f"{outputs}{extras}")
+    for place in range(0, len(parts), 2):
+        if not _numbers(parts[place]) <= known:
+            parts[place] = (
+                "C"  # no argument of the constructor tells how many there are
+            )
+    return _docstring(text, [f"Shape: {inputs}{to}{''.join(parts)}."])
+
+
+def _numbers(text: str) -> set[str]:
+    """Return the names of numbers, but not of functions, in the text of a shape."""
+    return {*re.findall(r"\b[a-z_]\w*\b(?!\()", text)}
 
 
 def _network_doc(network: Network, plan: ClassPlan) -> list[str]:

@@ -80,6 +80,8 @@ def _alive(net: Net, node: Node) -> Taps | None:
     kernel = weight(node)
     if kernel is None or len(kernel.shape) < 3 or count(kernel.shape[2:]) > MOST:
         return None
+    if node.op.baked:
+        return None  # a norm of the whole kernel gives all of its weights gradients
     found: list[list[list[bool]]] = []
     for use in net.uses(node):
         window = use.window
