@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -1060,14 +1061,23 @@ def test_an_interrupted_command_keeps_what_was_done(
     assert (folder / "a.csv").read_text().count("\n") == 91
 
 
+def _all_of(terminal: int) -> str:
+    """Return what was written to a terminal whose other end is closed."""
+    parts = []
+    with suppress(OSError):  # there is no more
+        while part := os.read(terminal, 65536):  # it may come in several parts
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
+
+
 def test_a_terminal_shows_how_far_it_is(folder: Path) -> None:
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "archdsl", "sweep", "net.arch", "width=1..120"]
     environment = {**os.environ, "PYTHONPATH": str(Path(archdsl.__file__).parents[1])}
     out = subprocess.run(command, stdout=subprocess.PIPE, stderr=child, env=environment)
     os.close(child)
-    seen = os.read(parent, 65536).decode()
-    os.close(parent)
+    seen = _all_of(parent)
     assert out.returncode == 0
     assert "[------------------------] 0/120" in seen
     assert seen.endswith("\r")
