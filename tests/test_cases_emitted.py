@@ -179,3 +179,15 @@ def test_a_training_output_that_stands_first_is_not_the_main_one() -> None:
         "output2": (2, 4, 8, 8),
     }
     assert [*module.eval()(x)] == ["output", "output2"]
+
+
+def test_numbers_alone_decide_nothing_in_a_constructor() -> None:
+    """In the network itself, it is known whether a residual is projected."""
+    network = archdsl.loads(
+        "arch 1\n\nnetwork Net {\n    input 4x9x5\n"
+        "    residual { conv 3x3 32 -> bn } -> relu\n"
+        "    residual { slice 0 (channels // 2) }\n}\n"
+    )
+    text = archdsl.emit(network)
+    assert "if " not in text.partition('if __name__ == "__main__":')[0]
+    assert "self.downsample2 = nn.Sequential(" in text

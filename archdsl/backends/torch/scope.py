@@ -40,7 +40,12 @@ from archdsl.backends.torch.nodes import (
     names_in,
     node_of,
 )
-from archdsl.conditions import LabelTemplate, label, substitute
+from archdsl.conditions import (
+    LabelTemplate,
+    condition_parameters,
+    label,
+    substitute,
+)
 from archdsl.ir import Group, Network, Step
 from archdsl.ir.registration import in_order
 from archdsl.naming import input_name
@@ -162,6 +167,8 @@ class ClassScope:
         condition = shortcut.condition
         if condition is not None:
             condition = substitute(condition, self.bindings)
+            if shortcut.children and not condition_parameters(condition):
+                condition = None  # numbers decide, in the network itself
         states = frozenset((bool(shortcut.children),))
         if not shortcut.children:
             return Member((op.hole,), None, condition, states)
