@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import archdsl
-from tests import optional_specs, presets
+from tests import manual_specs, optional_specs, presets
 from tests.conftest import ROOT
 
 SOME = (
@@ -80,7 +80,7 @@ def _watch(part: nn.Module, given: dict[str, Any], found: list[str]) -> None:
     def compare(_: nn.Module, args: Sequence[Tensor], out: Any) -> None:
         outs = out if isinstance(out, tuple) else (out,)
         # Braces can read more than one value; only the first is described.
-        shapes = before.split(", ")
+        shapes = re.split(", (?=N )", before)
         here = dict(given)
         for text, tensor in zip(shapes, args, strict=False):
             name = text.split(" x ")[1]
@@ -109,7 +109,7 @@ def _outputs(
 def _says(text: str, tensors: Sequence[Tensor], given: dict[str, Any]) -> bool:
     """Return whether one of the alternatives has the channels of some tensors."""
     for way in text.split(" or "):
-        shapes = way.split(", ")
+        shapes = re.split(", (?=N )", way)  # max(width, 8) has a comma, too
         if len(shapes) == len(tensors) and all(
             map(_fits, shapes, tensors, [given] * len(shapes))
         ):
@@ -133,6 +133,20 @@ def test_specs_with_optional_parts_say_the_shapes_that_pass(first: int) -> None:
         network = optional_specs.loads(optional_specs.specimen(case))
         if network is not None:
             assert wrong(network, archdsl.emit(network)) == [], case
+
+
+@pytest.mark.parametrize("case", [90, 141, 302])
+def test_calls_that_a_condition_and_a_number_tell_apart(case: int) -> None:
+    network = optional_specs.loads(optional_specs.specimen(case))
+    assert network is not None
+    assert wrong(network, archdsl.emit(network)) == []
+
+
+def test_specs_of_the_manual_say_the_shapes_that_pass() -> None:
+    for case in range(84, 104):
+        text = manual_specs.specimen(case)
+        network = archdsl.loads(text, params=manual_specs.params_of(text) or {})
+        assert wrong(network, archdsl.emit(network)) == [], case
 
 
 def test_a_class_whose_calls_differ_in_channels_names_the_argument() -> None:

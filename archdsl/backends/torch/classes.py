@@ -182,7 +182,8 @@ class ClassPlan:
         items: its submodules, in order.
         inputs: names of `forward`'s arguments.
         forward: its statements; empty for a plain Sequential.
-        out_channels: number of channels of its output.
+        channels: number of channels of its output; more than one if a condition decides
+            between them, and none if the output has the input's or nothing tells it.
         lets: named numbers in the spec, by name.
         kinds: values of the block's parameters for layer kinds.
         again: whether the backward pass runs its instances again.
@@ -233,7 +234,7 @@ class ClassPlan:
         self.items = items
         self.inputs = inputs
         self.forward = forward
-        self.out_channels = out_channels
+        self.channels = [] if out_channels is None else [out_channels]
         self.lets = lets
         self.kinds = kinds
         self.again = again
@@ -249,6 +250,11 @@ class ClassPlan:
         self.pairs: set[str] = set()
         self._signature: list[ConstructorArgument] = []
         self._signed = -1
+
+    @property
+    def out_channels(self) -> Poly | None:
+        """The number of channels of its output, if that is one for all calls."""
+        return self.channels[0] if len(self.channels) == 1 else None
 
     def title(self) -> str:
         """Return the class's name."""

@@ -252,32 +252,50 @@ def _describe(
     known.extras = {
         name: _of_both(text, new.extras[name]) for name, text in known.extras.items()
     }
-    mine, theirs = known.out_channels, new.out_channels
-    if mine == theirs or mine is None or theirs is None:
+    theirs = new.out_channels
+    if theirs is None or not known.channels or theirs in known.channels:
         known.shape = " to ".join(
             map(_longest, known.shape.split(" to "), new.shape.split(" to "))
         )
         return
-    one, other = LiteralExpr(mine), LiteralExpr(theirs)
-    if _value(one, args) == _value(other, args):
-        return
-    if all(
-        (value := _value(one, dict(call.args))) is not None
-        and value == _value(other, dict(call.args))
-        for call in known.calls
-    ):
-        known.shape, known.out_channels = new.shape, theirs
-        return
-    there, _, shape = known.shape.partition(" to ")
-    otherwise = new.shape.partition(" to ")[2]
-    if split is not None:
-        known.out_channels = None
-        known.shape = f"{known.shape} or {otherwise}"
-        return
-    name = _argument_for(known, one, args, other)
-    known.out_channels = Poly.name(name) if name else None
-    count = name or "C"
-    known.shape = f"{there} to {_of_both(shape, otherwise, count)}"
+    before, _, after = known.shape.partition(" to ")
+    shapes, shape = after.split(" or "), new.shape.partition(" to ")[2]
+    here, calls = LiteralExpr(theirs), [dict(call.args) for call in known.calls]
+    for place, one in enumerate(map(LiteralExpr, known.channels)):
+        if _agree(one, here, args):
+            return
+        if all(_agree(one, here, call) for call in calls):
+            shapes[place], known.channels[place] = shape, theirs
+            break
+        name = "" if split is not None else _argument_for(known, one, args, here)
+        if name and len(shapes[place].split(" x ")) == len(shape.split(" x ")):
+            shapes[place] = _of_both(shapes[place], shape, name)
+            known.channels[place] = Poly.name(name)
+            break
+    else:
+        shapes.append(shape)
+        known.channels.append(theirs)
+        if split is None:  # nothing tells which of them a call has
+            known.channels.clear()
+            shapes = _by_rank(shapes)
+    known.shape = f"{before} to {' or '.join(shapes)}"
+
+
+def _agree(
+    one: PyExpression, other: PyExpression, args: Mapping[str, PyExpression]
+) -> bool:
+    """Return whether two numbers are known to be equal in a call."""
+    value = _value(one, args)
+    return value is not None and value == _value(other, args)
+
+
+def _by_rank(shapes: Sequence[str]) -> list[str]:
+    """Return one shape for all of a rank, with a name for channels that differ."""
+    found: dict[int, str] = {}
+    for shape in shapes:
+        rank = len(shape.split(" x "))
+        found[rank] = _of_both(found.get(rank, shape), shape)
+    return [*found.values()]
 
 
 def _argument_for(
