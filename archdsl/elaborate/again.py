@@ -62,13 +62,17 @@ def same(
 
 
 def _one_name(call: t.Call) -> str | None:
-    """Return the only argument of a call, if it is a name."""
-    if len(call.args) != 1 or call.angle:
+    """Return the label that is the only argument of a call, if it is one.
+
+    One with dots or hyphens is in quotes.
+    """
+    if len(call.args) != 1 or call.angle or call.args[0].name is not None:
         return None
-    argument = call.args[0]
-    if argument.name is None and isinstance(argument.value, t.Name):
-        return argument.value.id
-    return None
+    match call.args[0].value:
+        case t.Name(id=label) | t.Literal(value=str(label)):
+            return label
+        case _:
+            return None
 
 
 def _several(step: t.ChainStep, context: Context) -> BlockRef | KindRef | None:

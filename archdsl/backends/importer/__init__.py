@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -252,7 +253,27 @@ def _imported(
         NotImported: if it cannot be written, or would not compute the same.
     """
     called = name or _network_name(type(module).__name__)
-    spec, found = _traced(lambda: _written(module, run, heads, called, origin))
+    builder = _traced(partial(Builder, run, module, several=True))
+    given = heads, called, origin, start, proof
+    try:
+        return _proven(builder, *given)
+    except NotImported:
+        if not builder.has_several:
+            raise
+    # Without blocks that have several inputs or outputs.
+    return _proven(_traced(partial(Builder, run, module)), *given)
+
+
+def _proven(
+    builder: Builder,
+    heads: Sequence[int],
+    called: str,
+    origin: str,
+    start: float,
+    proof: Callable[[Network, Sequence[int]], Proof],
+) -> Imported:
+    """Return the spec of what a builder builds, compared with the module."""
+    spec, found = _traced(lambda: _written(builder, heads, called, origin))
     spec, text = _readable(spec)
     opaque = sum(kind(leaf.op.word) is None for leaf in found)
 
@@ -269,7 +290,7 @@ def _imported(
         raise NotImported(
             f"the spec that was written has an error: {first.message}", made(())
         ) from error
-    order = [run.outputs.index(value) for value in spec.outputs]
+    order = [builder.run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
     if proven.difference:
         raise NotImported(proven.difference, made(proven.compared))
@@ -277,17 +298,17 @@ def _imported(
 
 
 def _written(
-    module: nn.Module, run: Recording, heads: Sequence[int], called: str, origin: str
+    builder: Builder, heads: Sequence[int], called: str, origin: str
 ) -> tuple[SpecDraft, list[LayerLeaf]]:
     """Return a recorded module as a spec with a block for each call, and its layers.
 
     Raises:
-        Unknown: if a spec cannot express it.
+        Unsupported: if a spec cannot express it.
     """
-    builder = Builder(run, module)
     top = builder.tree()
-    writer = ContainerWriter(top, run, builder)
-    spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
+    writer = ContainerWriter(top, builder.run, builder)
+    title = f"{type(builder.module).__name__}, {origin}."
+    spec = writer.spec(called, title, heads)
     found = list(layers_in(top.nodes))
     spec.ops = builder.ops.used(found)
     return spec, found
@@ -313,25 +334,54 @@ def from_family(
             the same.
         ValueError: if a network or preset cannot have its name.
     """
-    from archdsl.backends.importer.family import family_spec
-    from archdsl.backends.torch import build
-
     start = time.perf_counter()
     for preset in modules:
         _checked(preset, "preset")
     first = next(iter(modules.values()))
     called = _checked(name) if name else _network_name(type(first).__name__)
-    specs: dict[str, SpecDraft] = {}
-    runs: dict[str, Recording] = {}
-    found: list[LayerLeaf] = []
+    watched = {}
     for preset, module in modules.items():
-        try:
-            runs[preset], heads = _traced(partial(_watched, module, inputs))
-            origin = f"imported from {type(module).__module__}"
-            given = module, runs[preset], heads, called, origin
+        with _named(preset):
+            watched[preset] = _traced(partial(_watched, module, inputs))
+    heads = {preset: heads for preset, (_, heads) in watched.items()}
+
+    def builders(several: bool) -> dict[str, Builder]:
+        made = {}
+        for preset, (run, _) in watched.items():
+            with _named(preset):
+                made[preset] = _traced(partial(Builder, run, modules[preset], several))
+        return made
+
+    made = builders(True)
+    given = heads, inputs, called, start, any_order
+    try:
+        return _proven_family(made, *given)
+    except NotImported:
+        if not any(builder.has_several for builder in made.values()):
+            raise
+    # Without blocks that have several inputs or outputs.
+    return _proven_family(builders(False), *given)
+
+
+def _proven_family(
+    builders: Mapping[str, Builder],
+    heads: Mapping[str, Sequence[int]],
+    inputs: Sequence[Shape],
+    called: str,
+    start: float,
+    any_order: bool,
+) -> Imported:
+    """Return the file of what some builders build, compared with their modules."""
+    from archdsl.backends.importer.family import family_spec
+    from archdsl.backends.torch import build
+
+    specs: dict[str, SpecDraft] = {}
+    found: list[LayerLeaf] = []
+    for preset, builder in builders.items():
+        origin = f"imported from {type(builder.module).__module__}"
+        given = builder, heads[preset], called, origin
+        with _named(preset):
             specs[preset], layers = _traced(partial(_written, *given))
-        except NotImported as error:
-            raise NotImported(f"{preset}: {error}") from error
         found += layers
     text = family_spec(specs, called)
     if _difference(text, specs):
@@ -340,11 +390,11 @@ def from_family(
     if wrong:
         raise NotImported(wrong)
     compared: dict[str, None] = {}
-    for preset, module in modules.items():
+    for preset, builder in builders.items():
         own, network = specs[preset], _loaded(text, preset=preset)
-        order = [runs[preset].outputs.index(value) for value in own.outputs]
+        order = [builder.run.outputs.index(value) for value in own.outputs]
         built = build(network, allow_foreign=True)
-        proven = prove(module, built, inputs, order, any_order)
+        proven = prove(builder.module, built, inputs, order, any_order)
         if proven.difference:
             raise NotImported(f"{preset}: {proven.difference}")
         compared |= dict.fromkeys(proven.compared)
@@ -352,6 +402,15 @@ def from_family(
     blocks = sum(line.startswith("block ") for line in text.splitlines())
     seconds = time.perf_counter() - start
     return Imported(text, called, len(found), blocks, opaque, tuple(compared), seconds)
+
+
+@contextmanager
+def _named(preset: str) -> Iterator[None]:
+    """Put the name of a preset before what is said to be wrong with it."""
+    try:
+        yield
+    except NotImported as error:
+        raise NotImported(f"{preset}: {error}") from error
 
 
 def _readable(spec: SpecDraft) -> tuple[SpecDraft, str]:

@@ -15,6 +15,7 @@ from archdsl.backends.importer.spec import (
     SpecItem,
     SpecLine,
     SpecMerge,
+    SpecSame,
     SpecTap,
     SpecWord,
 )
@@ -116,8 +117,18 @@ def _counted(start: int) -> str:
 
 def unrolled(body: SpecBody) -> SpecBody:
     """Return a body whose loops are repeats, or written out if that is not longer."""
-    taps = [i.name for line in body for i in _items(line) if isinstance(i, SpecTap)]
+    taps = [name for line in body for item in _items(line) for name in _taps(item)]
     return _unrolled(body, frozenset(COUNTED.sub("", name) for name in taps))
+
+
+def _taps(item: SpecItem) -> Iterator[str]:
+    """Yield the labels that an item reads; that of a call also without its output."""
+    names = [item.name] if isinstance(item, SpecTap) else []
+    if isinstance(item, SpecWord | SpecSame):
+        names += item.inputs
+    for name in names:
+        yield name
+        yield name.rpartition(".")[0]
 
 
 COUNTED: Final = re.compile(r"(\{i(?: \+ (\d+))?\}|\d+)$")

@@ -1,8 +1,8 @@
 """Turns a run of a module into a tree of layers within containers.
 
-A container is a call of a module that becomes a block or braces. A module with several
-inputs or outputs cannot be one. It is dissolved: its parts become parts of the
-container around it, with dotted names.
+A container is a call of a module that becomes a block or braces. A module that cannot
+become one is dissolved: its parts become parts of the container around it, with dotted
+names.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The most layers without weights that may move to the enclosing module.
 _FEW: Final = 2
+# The most inputs, and outputs, of a block.
+_MOST_PORTS: Final = 8
 
 
 @dataclass(eq=False)
@@ -46,6 +48,11 @@ class LayerLeaf:
     keys: tuple[str, ...] = ()
     shared: bool = False
 
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The number of its output."""
+        return (self.gives,)
+
 
 @dataclass(eq=False)
 class Container:
@@ -54,8 +61,10 @@ class Container:
     Attributes:
         path: the module's path.
         module: the module.
-        reads: its inputs; only the network has several.
-        gives: number of its output.
+        reads: its inputs.
+        gives: number of its main output.
+        extras: numbers of its other outputs.
+        given: the values that the module was called with, in order.
         nodes: its layers and containers, in order.
         indexed: whether its parts are numbered, as in a Sequential.
         shared: whether it uses the weights of an earlier call again.
@@ -68,6 +77,13 @@ class Container:
     nodes: list[LayerTree] = field(default_factory=list)
     indexed: bool = False
     shared: bool = False
+    extras: tuple[int, ...] = ()
+    given: tuple[int, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Numbers of all its outputs, the main one first."""
+        return (self.gives, *self.extras)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -112,17 +128,23 @@ class Builder:
     Args:
         run: a run in training.
         module: the module, whose `state_dict` gives the order of the parts.
+        several: whether a module with several inputs or outputs can be a container.
 
     Attributes:
         unknown: the first call without a layer kind, outside any module that can be a
             foreign layer.
         shapes: shapes of values, without the batch.
         ops: the foreign layers.
+        has_several: whether there is a container with several inputs or outputs.
     """
 
-    def __init__(self, run: Recording, module: nn.Module) -> None:
+    def __init__(
+        self, run: Recording, module: nn.Module, several: bool = False
+    ) -> None:
         self.run = run
         self.module = module
+        self.several = several
+        self.has_several = False
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
         self.chains: dict[int, tuple[ModuleCall, ...]] = {}
@@ -407,15 +429,19 @@ class Builder:
         gives = {leaf.gives for leaf in layers_in(inner)}
         reads = _outer(inner)
         leaving = [
-            node.gives
+            value
             for node in inner
-            if node.gives not in node.reads and self._is_read_outside(node.gives, gives)
+            for value in node.outputs
+            if value not in node.reads and self._is_read_outside(value, gives)
         ]
         prefix = f"{frame.path}."
         own = all(
             leaf.path.startswith(prefix) for leaf in layers_in(inner) if leaf.path
         )
-        if len(reads) != 1 or len(leaving) != 1 or not own:
+        if not reads or not leaving or not own:
+            return nodes
+        several = len(reads) > 1 or len(leaving) > 1
+        if several and not self._can_have_several(frame, inner, reads, leaving):
             return nodes
         indexed = is_numbered(frame.module)
         if indexed and not _is_chain(inner, reads[0], frame.module):
@@ -424,10 +450,45 @@ class Builder:
             node.path.removeprefix(prefix)[:1].isdigit() for node in inner if node.keys
         ):
             return nodes  # a name can only be a number after a dot
+        if several:
+            self.has_several = True
+            reads.sort(key=[*frame.reads, *reads].index)
+        # The last output needs no name.
         made = Container(
-            frame.path, frame.module, tuple(reads), leaving[0], inner, indexed
+            frame.path,
+            frame.module,
+            tuple(reads),
+            leaving[-1],
+            inner,
+            indexed,
+            extras=tuple(leaving[:-1]),
+            given=frame.reads,
         )
         return [*before, made]
+
+    def _can_have_several(
+        self,
+        frame: ModuleCall,
+        nodes: Sequence[LayerTree],
+        reads: Sequence[int],
+        leaving: Sequence[int],
+    ) -> bool:
+        """Return whether a module with several inputs or outputs can be a block."""
+        from torch import nn
+
+        if not self.several or isinstance(frame.module, nn.Sequential):
+            return False
+        if max(len(reads), len(leaving)) > _MOST_PORTS:
+            return False
+        # An output is named by the label of what computes it.
+        prefix = f"{frame.path}."
+        named = [node for node in nodes if node.gives in leaving[:-1]]
+        plain = all("." not in node.path.removeprefix(prefix) for node in named)
+        return (
+            plain
+            and len(named) == len(leaving) - 1
+            and any(node.keys for node in nodes)
+        )
 
     def _without_merges_of_inputs(
         self, nodes: list[LayerTree]
@@ -478,8 +539,9 @@ class Builder:
         order = [n for _, n in sorted(ranked)]
         given: dict[int, int] = {}
         for n, node in enumerate(nodes):
-            # The output of a part that changes nothing is that of an earlier one.
-            given.setdefault(node.gives, n)
+            for value in node.outputs:
+                # The output of a part that changes nothing is that of an earlier one.
+                given.setdefault(value, n)
         if order == sorted(order) and all(
             given.get(v, -1) < n or v == node.gives
             for n, node in enumerate(nodes)
@@ -549,7 +611,7 @@ def _identity(value: int) -> LayerLeaf:
 
 def _outer(nodes: Sequence[LayerTree]) -> list[int]:
     """Return the values that nodes read and none of them outputs, each once."""
-    given = {node.gives for node in nodes if node.gives not in node.reads}
+    given = {v for node in nodes for v in node.outputs if v not in node.reads}
     reads = [n for node in nodes for n in node.reads if n not in given]
     return list(dict.fromkeys(reads))
 

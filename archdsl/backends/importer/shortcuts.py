@@ -74,7 +74,7 @@ def make_optional(
         if body is not None or block.changes:
             inner[name] = bodies[name] if body is None else body
             some = bare if body is None else added
-            own = some.setdefault((block.title, block.indexed), {})
+            own = some.setdefault(block.interface, {})
             own.setdefault(form_of(inner[name]), []).append(name)
     for key, forms in added.items():
         for one, names in forms.items():

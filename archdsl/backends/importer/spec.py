@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from archdsl.layer import REQUIRED, Layer, kind
+from archdsl.naming import is_identifier
 from archdsl.values import Shape, show_shape
 
 
@@ -44,6 +45,8 @@ class SpecWord:
         slots: all its arguments by name, defaults included.
         label: its label, empty without one.
         block: whether it is a block.
+        inputs: for a block with several inputs, the label of each; empty for the output
+            of the part before it.
         flow: its input channels.
         kind: the layer kind, if the spec declares it by `op`.
         guard: for an optional part, whether it is present in each body; later an
@@ -54,6 +57,7 @@ class SpecWord:
     slots: tuple[tuple[str, Any], ...] = ()
     label: str = ""
     block: bool = False
+    inputs: tuple[str, ...] = ()
     flow: int = field(default=0, compare=False)
     kind: type[Layer] | None = field(default=None, compare=False)
     guard: Any = None
@@ -107,9 +111,17 @@ class SpecTap:
 
 @dataclass(frozen=True)
 class SpecSame:
-    """An earlier part, with the same weights."""
+    """An earlier part, with the same weights.
 
-    label: str
+    Attributes:
+        part: its label.
+        inputs: those of a `SpecWord`.
+        label: the label of this use, empty without one.
+    """
+
+    part: str
+    inputs: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,8 @@ class Block:
         inputs: input channels of the call from which it was made.
         outputs: its output channels there.
         changes: whether the shape differs before and after it.
+        takes: names of its inputs, if it has several.
+        gives: names of its outputs besides the main one.
     """
 
     name: str
@@ -182,6 +196,13 @@ class Block:
     inputs: int = 0
     outputs: int = 0
     changes: bool = False
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+
+    @property
+    def interface(self) -> tuple[Any, ...]:
+        """What is the same in all calls that may share a block."""
+        return self.title, self.indexed, self.takes, self.gives
 
 
 @dataclass
@@ -278,6 +299,7 @@ class _Printer:
             value = "" if default is None else f" = {value_text(default, True)}"
             given.append(typed + value)
         head = block.name + (f"<{', '.join(given)}>" if given else "")
+        head += f"({', '.join(block.takes)})" if block.takes else ""
         seq = " seq" if block.indexed else ""
         values = "".join(f"{name} = {text}\n" for name, text in block.values)
         body = f"{values}{self.body(block.body)}"
@@ -323,8 +345,9 @@ class _Printer:
         match item:
             case SpecTap(name):
                 return f"@{name}"
-            case SpecSame(label):
-                return f"same {label}"
+            case SpecSame(part, inputs, label):
+                name = part if is_identifier(part) else f'"{part}"'
+                return _labelled(label, f"same {name}{_given_to(inputs)}")
             case SpecRegister(names):
                 return f"register {', '.join(map(_quoted, names))}"
             case SpecWord():
@@ -367,7 +390,8 @@ class _Printer:
                 args.append(value_text(given[name], True))
             elif given[name] != default:
                 args.append(f"{name} = {value_text(given[name], True)}")
-        return item.word + (f"<{', '.join(args)}>" if args else "")
+        given_args = f"<{', '.join(args)}>" if args else ""
+        return f"{item.word}{given_args}{_given_to(item.inputs)}"
 
 
 def is_range(body: SpecBody) -> bool:
@@ -412,6 +436,12 @@ def _labelled(label: str, text: str) -> str:
     if not label:
         return text
     return f"{_quoted(label)}: {text}"
+
+
+def _given_to(inputs: Sequence[str]) -> str:
+    """Return the inputs of a block with several, as braces."""
+    taps = [f"@{label}" if label else "" for label in inputs]
+    return f" {{ {' | '.join(taps)} }}" if inputs else ""
 
 
 def _quoted(label: str) -> str:

@@ -150,7 +150,7 @@ class Structure:
             make_optional(ready, bodies, alike if self.optional else None)
         for name, block in ready.items():
             numbers = tuple(slots_of(bodies[name])) if self.plain else ()
-            form = (block.title, block.indexed, form_of(bodies[name]), numbers)
+            form = (block.interface, form_of(bodies[name]), numbers)
             forms.setdefault(form, []).append(name)
         for members, whole in self._with_options(forms, bodies):
             own = [bodies[name] for name in members]
@@ -166,8 +166,8 @@ class Structure:
             bodies: their bodies, to which the parts of the others are added.
         """
         classes: dict[Any, list[list[str]]] = {}
-        for (title, indexed, *_), members in forms.items():
-            classes.setdefault((title, indexed), []).append(members)
+        for (interface, *_), members in forms.items():
+            classes.setdefault(interface, []).append(members)
         for some in classes.values():
             names = [name for members in some for name in members]
             bodies |= written_out({name: bodies[name] for name in names})
@@ -256,7 +256,7 @@ def _identity_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) ->
     forms: dict[Any, dict[str, SpecBody]] = {}
     for name, block in blocks.items():
         body = map_items(bodies[name], _any_identity)
-        key = block.title, block.indexed, form_of(body)
+        key = block.interface, form_of(body)
         forms.setdefault(key, {})[name] = body
     for same in forms.values():
         if len({form_of(bodies[name]) for name in same}) > 1:

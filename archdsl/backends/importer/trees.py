@@ -159,7 +159,8 @@ def form_of(body: SpecBody) -> Any:
                     (name, "number" if is_slot(item, value) else value)
                     for name, value in item.slots
                 )
-                items.append((item.word, slots, item.label, item.block, guarded))
+                own = item.word, slots, item.label, item.block, item.inputs
+                items.append((*own, guarded))
             elif isinstance(item, SpecBraces):
                 inner = form_of(item.body)
                 items.append((inner, item.label, item.indexed, guarded))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, Final
 
 from archdsl.backends.importer.calls import Recording
@@ -30,7 +31,7 @@ from archdsl.backends.importer.spec import (
     SpecWord,
 )
 from archdsl.ir.registration import in_order, in_torch_order
-from archdsl.layer import Layer, kind
+from archdsl.layer import Layer, kind, words
 from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
 from archdsl.values import channels
 
@@ -59,6 +60,11 @@ class JoinedBranches:
     def gives(self) -> int:
         """The number of its output."""
         return self.leaf.gives
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The number of its output."""
+        return self.leaf.outputs
 
 
 WrittenPart = LayerLeaf | Container | JoinedBranches
@@ -102,7 +108,8 @@ def _join(
         while readers[value] == 1 and value in producers:
             part = producers[value]
             if len(set(part.reads)) != 1 or (
-                isinstance(part, LayerLeaf | Container) and part.shared
+                isinstance(part, LayerLeaf | Container)
+                and (part.shared or len(part.outputs) > 1)
             ):
                 break
             branch.append(part)
@@ -163,6 +170,8 @@ class ContainerWriter:
         self.builder = builder
         self.shapes = builder.shapes
         self.blocks: dict[str, Block] = {}
+        # The blocks of containers, by identity.
+        self._made: dict[int, Block] = {}
         readers: Counter[int] = Counter()
         for leaf in layers_in(top.nodes):
             readers.update(set(leaf.reads))
@@ -212,7 +221,13 @@ class ContainerWriter:
 
     def block(self, container: Container) -> Block:
         """Return the block of a container; each call has its own."""
-        scope = _Scope(self, container, container, [""])
+        if id(container) not in self._made:
+            self._made[id(container)] = self._block(container)
+        return self._made[id(container)]
+
+    def _block(self, container: Container) -> Block:
+        takes = _names_of_inputs(container) if len(container.reads) > 1 else ()
+        scope = _Scope(self, container, container, takes or [""])
         body = scope.body()
         cls = type(container.module)
         title = f"{cls.__name__}, of {cls.__module__}."
@@ -228,8 +243,31 @@ class ContainerWriter:
             inputs=int(channels(before)),
             outputs=int(channels(after)),
             changes=before != after,
+            takes=tuple(takes),
+            gives=tuple([scope.tapped[value] for value in container.extras]),
         )
         return self.blocks[name]
+
+
+def _names_of_inputs(container: Container) -> list[str]:
+    """Return names for a container's inputs: those in its module, if they will do."""
+    known = [*signature(type(container.module).forward).parameters][1:]
+    labels = {_label(node, container).partition(".")[0] for node in container.nodes}
+    names: dict[int, str] = {}
+    if len(known) == len(container.given):
+        for value, name in zip(container.given, known, strict=True):
+            taken = name in labels | words()
+            if not taken and not refusal(name, "label", LABEL_RESERVED):
+                names[value] = name
+    if names.keys() >= {*container.reads}:
+        return [names[value] for value in container.reads]
+    return [f"input{n + 1}" for n in range(len(container.reads))]
+
+
+def _label(node: LayerTree, container: Container) -> str:
+    """Return a node's name in its container."""
+    prefix = f"{container.path}." if container.path else ""
+    return node.path.removeprefix(prefix)
 
 
 def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
@@ -305,10 +343,8 @@ class _Scope:
         self.names = _Names(taken)
 
     def body(self) -> SpecBody:
-        """Return the body of a container with one output."""
-        container = self.container
-        parts = join_merges(container.nodes, (container.gives,))
-        return self._body(self._lines(parts, container.reads[0], container.gives))
+        """Return the body of a container within the network."""
+        return self.network(self.container.outputs, ())
 
     def network(self, outputs: Sequence[int], training: Sequence[int]) -> SpecBody:
         """Return the body of the network."""
@@ -438,8 +474,13 @@ class _Scope:
         if flow != end:
             wanted.add(end)
         for part in parts:
-            if part.gives in wanted and part.gives not in self.inputs:
-                self.tapped[part.gives] = self._tap_name(part)
+            found = [v for v in part.outputs if v in wanted and v not in self.inputs]
+            name = self._tap_name(part) if found else ""
+            for value in found:
+                self.tapped[value] = name
+                if value != part.gives and isinstance(part, Container):
+                    others = self.writer.block(part).gives
+                    self.tapped[value] += f".{others[part.extras.index(value)]}"
 
     def _tap_name(self, part: WrittenPart) -> str:
         leaf = part.leaf if isinstance(part, JoinedBranches) else part
@@ -480,7 +521,7 @@ class _Scope:
         if part.keys and not part.shared:
             self.written.append(part)
         if isinstance(part, Container):
-            return self._container(part)
+            return self._container(part, flow)
         if len(part.reads) > 1:
             branches = tuple(
                 SpecBody(() if v == flow else (SpecLine((self._tap(v),)),))
@@ -490,7 +531,7 @@ class _Scope:
             name = label or self._unlabelled(part.op.word)
             return SpecMerge(part.op.word, branches, merge_arguments(part.op), name)
         if part.shared:
-            return SpecSame(self._label(part))
+            return self._again(part)
         label = self._name(part, part.op.word)
         flow = channels(self.writer.shapes[part.reads[0]])
         own = type(part.op) if kind(part.op.word) is None else None
@@ -566,9 +607,9 @@ class _Scope:
             flow = part.gives
         return lines
 
-    def _container(self, part: Container) -> SpecItem:
+    def _container(self, part: Container, flow: int) -> SpecItem:
         if part.shared:
-            return SpecSame(self._label(part))
+            return self._again(part, self._inputs(part, flow))
         if _is_inline(part):
             scope = _Scope(self.writer, part, self.block, ["input"])
             scope.inputs = {}
@@ -578,8 +619,20 @@ class _Scope:
             return SpecBraces(body, label, part.indexed)
         block = self.writer.block(part)
         label = "" if self.container.indexed else self._own_label(part)
-        flow = channels(self.writer.shapes[part.reads[0]])
-        return SpecWord(block.name, (), label, block=True, flow=int(flow))
+        width = int(channels(self.writer.shapes[part.reads[0]]))
+        inputs = self._inputs(part, flow)
+        return SpecWord(block.name, (), label, True, inputs, flow=width)
+
+    def _again(self, part: LayerTree, inputs: tuple[str, ...] = ()) -> SpecSame:
+        """Return another use of an earlier part."""
+        return SpecSame(self._label(part), inputs, self.tapped.get(part.gives, ""))
+
+    def _inputs(self, part: Container, flow: int) -> tuple[str, ...]:
+        """Return the label of each input of a block with several."""
+        if len(part.reads) == 1:
+            return ()
+        reads = ["" if v == flow else self._tap(v).name for v in part.reads]
+        return tuple(reads)
 
     def _own_label(self, part: Container) -> str:
         """Return a container's label; without weights, it needs none."""
@@ -593,8 +646,7 @@ class _Scope:
 
     def _label(self, node: LayerTree) -> str:
         """Return a node's name in its container."""
-        prefix = f"{self.container.path}." if self.container.path else ""
-        return node.path.removeprefix(prefix)
+        return _label(node, self.container)
 
     def _unlabelled(self, word: str) -> str:
         """Count a part without weights; return a label if its counted name is taken."""

@@ -20,7 +20,7 @@ from archdsl.backends.spec.parts import ANY, ChainItem, arguments_of
 from archdsl.backends.spec.rows import Case, Chains, InnerRows, ItemRows, RowsDiffer
 from archdsl.ir import Group
 from archdsl.layer import Field, Layer
-from archdsl.naming import input_name
+from archdsl.naming import input_name, is_identifier
 from archdsl.symbolic import Poly, Sym
 from archdsl.values import Dims, channels
 
@@ -133,7 +133,8 @@ class BodyWriter:
             case ("tap",):
                 return f"@{texts.label(items.values['path'])}"
             case ("same", name):
-                return f"same {name}{self._inputs(items, scope, indexed)}"
+                label = name if is_identifier(name) else f'"{name}"'
+                return f"same {label}{self._inputs(items, scope, indexed)}"
             case ("layer",):
                 return self._layer(items, texts)
             case ("call", word):
