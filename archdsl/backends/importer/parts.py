@@ -145,6 +145,9 @@ class Builder:
         self.module = module
         self.several = several
         self.has_several = False
+        # Modules with several inputs or outputs that became no container; neither must
+        # a later call of theirs that has one of each.
+        self.dissolved: set[str] = set()
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
         self.chains: dict[int, tuple[ModuleCall, ...]] = {}
@@ -438,10 +441,11 @@ class Builder:
         own = all(
             leaf.path.startswith(prefix) for leaf in layers_in(inner) if leaf.path
         )
-        if not reads or not leaving or not own:
+        if not reads or not leaving or not own or frame.path in self.dissolved:
             return nodes
         several = len(reads) > 1 or len(leaving) > 1
         if several and not self._can_have_several(frame, inner, reads, leaving):
+            self.dissolved.add(frame.path)
             return nodes
         indexed = is_numbered(frame.module)
         if indexed and not _is_chain(inner, reads[0], frame.module):
