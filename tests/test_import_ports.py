@@ -180,7 +180,7 @@ def test_a_second_call_repeats_the_block() -> None:
 
 
 class Once(nn.Module):
-    """A module called twice, of whose outputs the second call only uses one."""
+    """A module called twice, of whose outputs one call only uses one."""
 
     class Pair(nn.Module):
         def __init__(self) -> None:
@@ -190,18 +190,20 @@ class Once(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return self.a(x), self.b(x)
 
-    def __init__(self) -> None:
+    def __init__(self, first: bool) -> None:
         super().__init__()
-        self.pair = self.Pair()
+        self.pair, self.first = self.Pair(), first
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = self.pair(x)
-        out: Tensor = a * self.pair(b)[0]
+        alone = self.pair(x)[0] if self.first else x
+        a, b = self.pair(alone)
+        out: Tensor = a * b if self.first else a * self.pair(b)[0]
         return out
 
 
-def test_calls_with_other_outputs_are_dissolved() -> None:
-    text = read(Once())
+@pytest.mark.parametrize("first", [False, True])
+def test_calls_with_other_outputs_are_dissolved(first: bool) -> None:
+    text = read(Once(first))
     assert "block" not in text
     assert 'same "pair.a"' in text
 

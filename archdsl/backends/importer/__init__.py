@@ -305,7 +305,7 @@ def _written(
     Raises:
         Unsupported: if a spec cannot express it.
     """
-    top = builder.tree()
+    builder, top = builder.consistent()
     writer = ContainerWriter(top, builder.run, builder)
     title = f"{type(builder.module).__name__}, {origin}."
     spec = writer.spec(called, title, heads)

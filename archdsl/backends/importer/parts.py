@@ -129,6 +129,7 @@ class Builder:
         run: a run in training.
         module: the module, whose `state_dict` gives the order of the parts.
         several: whether a module with several inputs or outputs can be a container.
+        dissolved: paths of modules that cannot, of which each call is dissolved.
 
     Attributes:
         unknown: the first call without a layer kind, outside any module that can be a
@@ -139,15 +140,17 @@ class Builder:
     """
 
     def __init__(
-        self, run: Recording, module: nn.Module, several: bool = False
+        self,
+        run: Recording,
+        module: nn.Module,
+        several: bool = False,
+        dissolved: Iterable[str] = (),
     ) -> None:
         self.run = run
         self.module = module
         self.several = several
         self.has_several = False
-        # Modules with several inputs or outputs that became no container; neither must
-        # a later call of theirs that has one of each.
-        self.dissolved: set[str] = set()
+        self.dissolved = {*dissolved}
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
         self.chains: dict[int, tuple[ModuleCall, ...]] = {}
@@ -337,7 +340,7 @@ class Builder:
         """Return the network as a container.
 
         Raises:
-            Unknown: if a call has no layer kind.
+            Unsupported: if a call has no layer kind.
         """
         if self.unknown is not None:
             first = self.unknown
@@ -356,6 +359,19 @@ class Builder:
         top = Container("", self.module, run.inputs, run.outputs[0], nodes, indexed)
         _mark_shared(top)
         return top
+
+    def consistent(self) -> tuple[Builder, Container]:
+        """Return the network, and its builder, with no module that is dissolved in one
+        call and a container in another, which might use one of its outputs.
+
+        Raises:
+            Unsupported: if a call has no layer kind.
+        """
+        top = self.tree()
+        if self.dissolved.isdisjoint(_paths(top)):
+            return self, top
+        again = Builder(self.run, self.module, self.several, self.dissolved)
+        return again, again.tree()
 
     def _nodes(
         self, frame: ModuleCall, depth: int, some: Sequence[LayerLeaf]
@@ -611,6 +627,14 @@ def _identity(value: int) -> LayerLeaf:
     found = kind("identity")
     assert found is not None
     return LayerLeaf(found(), "", (value,), value)
+
+
+def _paths(container: Container) -> Iterator[str]:
+    """Yield the paths of the containers in a container."""
+    for node in container.nodes:
+        if isinstance(node, Container):
+            yield node.path
+            yield from _paths(node)
 
 
 def _outer(nodes: Sequence[LayerTree]) -> list[int]:
