@@ -670,7 +670,13 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
                 arg.span,
                 help=did_you_mean(arg.name, known),
             )
-        values[arg.name] = evaluate(arg.value, context)
+        choices = (
+            target.kind.fields[arg.name].choices if isinstance(target, KindRef) else ()
+        )
+        if isinstance(arg.value, t.Name) and arg.value.id in choices:
+            values[arg.name] = arg.value.id
+        else:
+            values[arg.name] = evaluate(arg.value, context)
         if isinstance(target, KindRef):
             bound[arg.name] = arg, context
     if isinstance(target, KindRef):
