@@ -362,6 +362,32 @@ network Net {
     assert field is not None and field.size == (5, 5)
 
 
+def test_an_op_comes_before_a_block_of_the_prelude() -> None:
+    """By a call and as a value."""
+    network = archdsl.loads(
+        """arch 1
+
+op dense {
+    torch = "torch.nn.Softplus"
+    pointwise = true
+}
+
+block unit<act: kind = relu> {
+    conv 3x3 4 -> act
+}
+
+network Net {
+    input 3x8x8
+    conv 3x3 4 -> dense
+    unit<act = dense>
+}
+"""
+    )
+    words = [step.op.word for step in network.steps()]
+    assert words == ["conv", "dense", "conv", "dense"]
+    assert archdsl.analyze(network).params == 112 + 148
+
+
 def test_a_map_is_needed_where_its_size_is_read() -> None:
     op = 'op x { torch = "a.B"; macs = in_height }'
     with pytest.raises(archdsl.SpecError) as caught:

@@ -195,10 +195,12 @@ def _name(expr: t.Name, context: Context) -> Any:
         return value
     if name == "channels" and context.space.current is not None:
         return _channels(expr, context)
-    if found := context.module.find(name) or prelude().find(name):
+    if found := context.module.find(name):
         return BlockRef(*found)
     if name in context.module.ops:
         return op(name, context)
+    if found := prelude().find(name):
+        return BlockRef(*found)
     if found_kind := kind(name):
         return KindRef(found_kind)
     raise Fault(
