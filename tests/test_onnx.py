@@ -400,6 +400,11 @@ def test_a_foreign_layer_is_refused_with_its_place() -> None:
     (error,) = caught.value.diagnostics
     assert error.code == "A0704" and error.label == "mine1 here"
     assert "`mine` has no form in ONNX" in error.message
+    # Before its weights, whose names only its class knows.
+    foreign = 'op mine { torch = "torch.nn.PReLU"\n params = 1 }'
+    network = net("conv 3x3 -> mine", before=foreign)
+    with pytest.raises(SpecError, match="no form in ONNX"):
+        archdsl.export_onnx(network, weights=archdsl.build(network).state_dict())
 
 
 def test_a_kind_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
