@@ -104,6 +104,17 @@ def parts_of_containers(network: Network) -> None:
     assert parameters["other.1.weight"].unique().tolist() == [2]
 
 
+def words_of_kinds(network: Network) -> None:
+    ops = [step.op for step in network.steps()]
+    # Of both fields, where a kind has them.
+    chosen = [(vars(op).get("pad"), vars(op).get("pad_mode")) for op in ops]
+    assert chosen[0] == ("same", "reflect")
+    assert chosen[-3:-1] == [("same", "circular"), ("same", "zeros")]
+    assert [vars(op).get("channels") for op in ops[1:3]] == ["last", "first"]
+    assert [vars(op).get("mode") for op in (ops[3], ops[-1])] == ["bilinear", "nearest"]
+    assert words(archdsl.loads(archdsl.expand(network))) == words(network)
+
+
 def aggregation(network: Network) -> None:
     joined = {
         step.path: [shape[0] for shape in step.input_shapes]
@@ -145,6 +156,7 @@ RIGHT: dict[str, Callable[[Network], None]] = {
         dotted_keys,
         parts_of_containers,
         aggregation,
+        words_of_kinds,
     )
 }
 

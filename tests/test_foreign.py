@@ -20,6 +20,7 @@ from archdsl.backends.torch.verification import agree
 from archdsl.elaborate.foreign import Foreign
 from archdsl.passes.expect import check_expectations
 from archdsl.syntax.loader import read_source
+from archdsl.transforms import pipeline
 from tests.conftest import ROOT
 from tests.test_cli import Run, run
 from tests.test_docs import refresh
@@ -185,6 +186,32 @@ def test_the_example_learns(example: Path) -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
     assert all(p.grad is not None for p in module.parameters())
+
+
+def test_the_tensors_of_an_op_stay_when_a_network_is_transformed() -> None:
+    network = archdsl.loads(
+        """arch 1
+
+op widen<width: int> {
+    torch = "torch.nn.Linear"
+    args = [channels, width]
+    shape = [width]
+    params = (channels + 1) * width
+}
+
+network Net {
+    input 3x8x8
+    conv 3x3 4 -> bn -> relu
+    globalavgpool -> wide: widen 5
+}
+"""
+    )
+    deploy = pipeline(inference=True)
+    module = archdsl.build(network).eval()
+    small = archdsl.build(deploy.apply(network), inference=True).eval()
+    small.load_state_dict(deploy.weights(network, module.state_dict()))
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(small(x), module(x))
 
 
 def test_the_command_line_says_what_is_imported(run: Run, tmp_path: Path) -> None:
@@ -360,6 +387,32 @@ network Net {
     assert betas == [2, 3]
     field = archdsl.analyze(network).receptive_field
     assert field is not None and field.size == (5, 5)
+
+
+def test_an_op_comes_before_a_block_of_the_prelude() -> None:
+    """By a call and as a value."""
+    network = archdsl.loads(
+        """arch 1
+
+op dense {
+    torch = "torch.nn.Softplus"
+    pointwise = true
+}
+
+block unit<act: kind = relu> {
+    conv 3x3 4 -> act
+}
+
+network Net {
+    input 3x8x8
+    conv 3x3 4 -> dense
+    unit<act = dense>
+}
+"""
+    )
+    words = [step.op.word for step in network.steps()]
+    assert words == ["conv", "dense", "conv", "dense"]
+    assert archdsl.analyze(network).params == 112 + 148
 
 
 def test_a_map_is_needed_where_its_size_is_read() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import archdsl
@@ -16,10 +18,12 @@ from archdsl.backends.importer import NotImported
 from archdsl.backends.importer.forms import perform
 from archdsl.backends.importer.proof import prove
 from archdsl.cli import main
-from archdsl.layer import all_kinds
+from archdsl.layer import Layer, Mismatch, all_kinds
 from archdsl.spectral import Spectral
+from archdsl.values import Last, Shape
 from tests import modules
 from tests.oracle import torchvision
+from tests.strategies import KINDS, layers_with_inputs
 
 IMAGE = (3, 32, 32)
 
@@ -303,6 +307,42 @@ def test_no_kind_is_forgotten() -> None:
     }
     assert {kind.word for kind in _spectral_kinds().values()} == normed
     assert callable(perform)
+
+
+@pytest.mark.parametrize("word", KINDS)
+def test_what_every_kind_calls_is_found(word: str) -> None:
+    """With any arguments, on maps of all axes, as a module and as a function."""
+    from archdsl.backends.importer.forms import layers_of
+
+    if word in ("identity", "inputscale") or issubclass(KINDS[word], Spectral):
+        return  # as above
+    accepted = []
+
+    @settings(max_examples=40, deadline=None)
+    @given(layers_with_inputs(word), st.booleans())
+    def check(case: tuple[Layer, tuple[Shape, ...]], as_module: bool) -> None:
+        op, inputs = case
+        try:
+            output = op.shape(*inputs)
+            made = perform(op, inputs, as_module)
+        except (Mismatch, RuntimeError, ValueError, AssertionError):
+            return  # torch refuses some arguments, such as too much padding
+        if any(isinstance(shape, Last) and set(shape) == {1} for shape in inputs):
+            return  # no order of axes is seen
+        if word == "stochasticdepth" and not 1e-3 < vars(op)["p"] < 0.9:
+            return  # of 1 - p, hardly a digit is left
+        if not made.calls:
+            return  # it does nothing
+        accepted.append(op)
+        shapes = dict(enumerate(inputs))
+        for call in made.calls:
+            shapes.update(zip(call.gives, [s[1:] for s in call.shapes], strict=True))
+        shapes[made.result] = output
+        asked = list(range(len(inputs)))
+        assert layers_of(made.calls, shapes, asked, lambda calls: True), (op, inputs)
+
+    check()
+    assert accepted, "no example was accepted"
 
 
 class Functions(nn.Module):

@@ -123,7 +123,8 @@ def test_every_kind_computes_the_same(word: str) -> None:
         # The oldest and the newest operators, and sizes that are fixed and are not.
         oldest = len(accepted) % 2 == 0
         opset = OPSETS[0] if oldest else OPSETS[-1]
-        check(sketch.network(value), opset=opset, fixed_size=len(accepted) % 3 == 0)
+        fixed, folds = len(accepted) % 3 == 0, len(accepted) % 5 < 3
+        check(sketch.network(value), opset=opset, fixed_size=fixed, fold=folds)
 
     check_one()
     assert accepted, "no example was accepted"
@@ -399,6 +400,11 @@ def test_a_foreign_layer_is_refused_with_its_place() -> None:
     (error,) = caught.value.diagnostics
     assert error.code == "A0704" and error.label == "mine1 here"
     assert "`mine` has no form in ONNX" in error.message
+    # Before its weights, whose names only its class knows.
+    foreign = 'op mine { torch = "torch.nn.PReLU"\n params = 1 }'
+    network = net("conv 3x3 -> mine", before=foreign)
+    with pytest.raises(SpecError, match="no form in ONNX"):
+        archdsl.export_onnx(network, weights=archdsl.build(network).state_dict())
 
 
 def test_a_kind_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -526,6 +526,13 @@ def test_mistakes_inside_a_bad_header_are_found() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["{}(}", "arch 1\nnetwork n { input 3x8x8 } relu (4) = [1]\n}\n"]
+)
+def test_a_body_that_has_ended_is_not_closed_again(text: str) -> None:
+    assert errors(text)
+
+
 def test_at_most_twenty_errors() -> None:
     assert (
         len(in_body("conv )\n" * 0 + "conv = = 3\n" * 500)) == parser.MAX_SYNTAX_ERRORS
@@ -584,8 +591,14 @@ def _damaged(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(_damaged() | st.lists(_PIECES, max_size=60).map("".join))
+# Little but brackets, so that many close what an error has left out.
+_BRACKETS = st.lists(st.sampled_from([*"{{{}}}()[]<>|\n", "a ", "x2"]), max_size=12)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    _damaged() | st.lists(_PIECES, max_size=60).map("".join) | _BRACKETS.map("".join)
+)
 def test_any_text_parses_or_is_refused(text: str) -> None:
     try:
         file(text)

@@ -74,6 +74,15 @@ def test_axes_are_apart() -> None:
     assert found.along[1].below.layer == "maxpool3"
 
 
+def test_a_norm_over_positions_needs_more_than_one_along_either_axis() -> None:
+    halves = ("conv", {"kernel": (3, 3), "stride": (2, 2), "width": 4})
+    found = _of(chain((1, 18, 14), halves, ("instancenorm", {})))
+    assert found.size == (1, 3) and [each.first for each in found.along] == [1, 1]
+    assert found.along[0].below is None and found.along[1].below is not None
+    assert found.along[1].below.layer == "instancenorm3"
+    assert found.along[1].below.size == (1, 2)
+
+
 def test_a_linear_layer_takes_one_size_of_map() -> None:
     found = _of(
         chain(
@@ -305,3 +314,8 @@ def test_random_networks_agree_with_torch(sketch: Sketch) -> None:
         assert _runs(run, network, (n, 12)) == (n == found.along[0].first), n
     for n in range(1, found.along[1].first + 1):
         assert _runs(run, network, (11, n)) == (n == found.along[1].first), n
+    assert _runs(run, network, found.size)
+    for axis, (size, along) in enumerate(zip(found.size, found.along, strict=True)):
+        less = (*found.size[:axis], size - 1, *found.size[axis + 1 :])
+        assert size == 1 or not _runs(run, network, less)
+        assert (along.below is None) == (size == 1)

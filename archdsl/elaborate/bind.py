@@ -203,6 +203,8 @@ def _field_value(
     if field.type == "choice" or word:
         return _choice(kind, field, expr, context)
     value: Any = evaluate(expr, context)
+    if isinstance(value, str) and value in field.choices:
+        return value
     if field.type == "window":
         return _window(kind, field, argument, value, context)
     if not has_type(value, field.type):

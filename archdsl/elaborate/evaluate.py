@@ -195,10 +195,12 @@ def _name(expr: t.Name, context: Context) -> Any:
         return value
     if name == "channels" and context.space.current is not None:
         return _channels(expr, context)
-    if found := context.module.find(name) or prelude().find(name):
+    if found := context.module.find(name):
         return BlockRef(*found)
     if name in context.module.ops:
         return op(name, context)
+    if found := prelude().find(name):
+        return BlockRef(*found)
     if found_kind := kind(name):
         return KindRef(found_kind)
     raise Fault(
@@ -670,7 +672,13 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
                 arg.span,
                 help=did_you_mean(arg.name, known),
             )
-        values[arg.name] = evaluate(arg.value, context)
+        choices = (
+            target.kind.fields[arg.name].choices if isinstance(target, KindRef) else ()
+        )
+        if isinstance(arg.value, t.Name) and arg.value.id in choices:
+            values[arg.name] = arg.value.id
+        else:
+            values[arg.name] = evaluate(arg.value, context)
         if isinstance(target, KindRef):
             bound[arg.name] = arg, context
     if isinstance(target, KindRef):

@@ -41,10 +41,12 @@ def resolve(call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
             call.span,
             help="a word with arguments must be a layer kind or a block",
         )
-    if found := (context.module.find(word) or prelude().find(word)):
+    if found := context.module.find(word):
         return BlockRef(*found)
     if word in context.module.ops:
         return op(word, context)
+    if found := prelude().find(word):
+        return BlockRef(*found)
     if found_kind := kind(word):
         return KindRef(found_kind)
     raise unknown_word(call, {*context.module.names(), *prelude().names()})

@@ -5,7 +5,7 @@ They cover parts that no preset uses, too, so that no mistake stays hidden.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -21,7 +21,7 @@ from archdsl.elaborate.names import (
 )
 from archdsl.elaborate.resolve import STRUCTURES, unknown_word
 from archdsl.elaborate.types import WORDS_OF_TYPES
-from archdsl.layer import Field, Layer, kind, words
+from archdsl.layer import Field, Layer, all_kinds, kind, words
 from archdsl.limits import MAX_NAMES
 from archdsl.naming import channels_of_input
 from archdsl.resources import specs_dir
@@ -435,6 +435,8 @@ class _Definition:
                 # A bare word here is one of the field's choices.
                 self.used.add(word)
                 continue
+            if call.word in bound and _is_choice(call.word, argument, bound):
+                continue
             if call.word == "residual" and argument.name in ("shortcut", "projection"):
                 continue
             if call.word != "same":
@@ -529,6 +531,24 @@ def _field_of(layer: type[Layer], argument: t.Arg, args: list[t.Arg]) -> Field |
     return None
 
 
+def _is_choice(word: str, argument: t.Arg, bound: frozenset[str]) -> bool:
+    """Return whether a bare word may be a choice of the kind that a word stands for.
+
+    A parameter may stand for any kind.
+    """
+    value = argument.value
+    if not isinstance(value, t.Name) or value.id in bound:
+        return False
+    own = kind(word)
+    some = all_kinds() if word in bound else [own] if own else []
+    return any(
+        value.id in field.choices
+        for each in some
+        for name, field in each.fields.items()
+        if argument.name in (None, name)
+    )
+
+
 def _names_in(expr: t.Expr) -> set[str]:
     """Return the names of values, blocks and functions that an expression uses."""
     found = set()
@@ -557,4 +577,7 @@ def _walk(
             stack += [(node.iterable, names), (node.item, inner), (node.test, inner)]
         elif isinstance(node, t.Expr):
             yield node, names
-            stack.extend((part, names) for part in vars(node).values())
+            parts: Iterable[Any] = vars(node).values()
+            if isinstance(node, t.Partial):
+                parts = [a for a in node.args if not _is_choice(node.id, a, names)]
+            stack.extend((part, names) for part in parts)

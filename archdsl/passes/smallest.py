@@ -67,7 +67,8 @@ class Sizes(NamedTuple):
         step: 1 if all sizes from the first one on fit; None if there is no such rule.
         run: how many consecutive sizes fit in each step; 1 if there is no rule.
         last: the largest one, or None if there is none.
-        below: what fails at one less than the first; None if the first is 1.
+        below: what fails at one less than the first, or than the smallest size that
+            fits together with the others; None if that is 1.
         between: what fails after the first run, if the step is not 1.
         above: what fails at one more than the largest, if there is one.
     """
@@ -149,7 +150,10 @@ def smallest(
         guess = along[0] if along else None
         fails, first = _alone(fit, given, axis), firsts[axis]
         recur = 0 if steady else period
-        along.append(_sizes(fails, first, given[axis], recur, cut, guess))
+        one = _sizes(fails, first, given[axis], recur, cut, guess)
+        if least[axis] > first:
+            one = one._replace(below=_alone(fit, least, axis)(least[axis] - 1))
+        along.append(one)
     built = least
     if fit.bound or any(node.training for node in graph.nodes):
         _, built = _firsts(_Fit(graph, seen_by, training=True, built=True), given)
@@ -169,10 +173,14 @@ def _firsts(fit: _Fit, given: Shape) -> tuple[Shape, Shape]:
     for axis, n in enumerate(given):
         guess = firsts[0] if firsts else 1
         firsts.append(_first(_alone(fit, given, axis), n, guess=guess))
-    # archdsl's own layers treat each axis separately; those of a spec need not.
     if fit(tuple(firsts)) is None:
         return tuple(firsts), tuple(firsts)
-    return tuple(firsts), (firsts[0], *given[1:])
+    # Norms over the positions of a sample need more than one, along whichever axis.
+    least = given
+    for axis, n in enumerate(given):
+        first = _first(_alone(fit, least, axis), n, guess=firsts[axis])
+        least = (*least[:axis], first, *least[axis + 1 :])
+    return tuple(firsts), least
 
 
 # ---- one size -------------------------------------------------------------------

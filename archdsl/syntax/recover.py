@@ -7,6 +7,7 @@ statement are still parsed, so that mistakes in them are reported, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lark import Token, UnexpectedInput
@@ -141,11 +142,7 @@ class Panic:
         Returns:
             The terminal that ends it, empty if nothing does.
         """
-        last = self.values[-1] if self.values else None
-        closed = isinstance(last, Token) and last.type == "RBRACE"
-        # A body that has just ended is not dropped again.
-        most = 0 if closed else len(self.values) - self._floor()
-        for depth in range(most + 1):
+        for depth in self._droppable():
             for kind in ("$END", "RBRACE"):
                 if self._accepts((kind,), depth):
                     self._drop(depth)
@@ -202,7 +199,7 @@ class Panic:
 
     def _enter(self, at: int) -> bool:
         """Go on inside braces, whatever their header was meant to be."""
-        for depth in range(len(self.values) - self._floor() + 1):
+        for depth in self._droppable():
             for repair in _REPAIRS:
                 if self._accepts((*repair, "LBRACE"), depth):
                     self._drop(depth)
@@ -222,22 +219,30 @@ class Panic:
                 return False
             kind, after = "_NL", found.end()
         terminal = {"}": "RBRACE", "|": "VBAR"}.get(kind, kind)
-        for depth in range(len(self.values) - self._floor() + 1):
+        for depth in self._droppable():
             if self._accepts((terminal,), depth):
                 self._drop(depth)
                 return self._go_on(at)
         if terminal != "_NL":
             return False
-        self._drop(len(self.values) - self._floor())
+        *_, most = self._droppable()
+        self._drop(most)
         return self._go_on(after)
 
-    def _floor(self) -> int:
-        """Return how many values belong to what encloses the statement."""
-        for place in range(len(self.values) - 1, -1, -1):
-            value = self.values[place]
-            if isinstance(value, Token) and value.type == "LBRACE":
-                return place + 1
-        return 0
+    def _droppable(self) -> Iterator[int]:
+        """Yield how many of the last values can be dropped, within the innermost body.
+
+        Braces are dropped as a whole: a body that has ended is not opened again.
+        """
+        closed = 0
+        yield 0
+        for depth, value in enumerate(reversed(self.values), 1):
+            kind = value.type if isinstance(value, Token) else ""
+            closed += (kind == "RBRACE") - (kind == "LBRACE")
+            if closed < 0:
+                return
+            if not closed:
+                yield depth
 
     def _drop(self, depth: int) -> None:
         del self.states[len(self.states) - depth :]

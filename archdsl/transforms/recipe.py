@@ -47,6 +47,12 @@ def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, (keys, make) in recipe.items():
+        if keys[0].endswith(".*"):
+            # Those of a layer of the reader's own, whose names nobody knows.
+            old, new = keys[0][:-1], key[:-1]
+            names = [name for name in state if name.startswith(old)]
+            found |= {new + name.removeprefix(old): state[name] for name in names}
+            continue
         if keys[0] not in state:
             continue
         parts = [state[one] for one in keys]

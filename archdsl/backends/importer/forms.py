@@ -42,7 +42,11 @@ _SHAPES: Final[tuple[Shape, ...]] = (
     (12, 20),
     (12, 6, 20, 24),
 )
-_SECOND: Final[Shape] = (12, 10, 12)
+_PAIRS: Final[tuple[tuple[Shape, Shape], ...]] = (
+    (_MAP, (12, 10, 12)),
+    ((12, 20), (12, 10)),
+    ((12, 6, 20, 24), (12, 3, 10, 12)),
+)
 
 # Numbers that are unlikely to result from one another by chance in any calculation.
 _TRIED: Final[dict[str, tuple[Any, ...]]] = {
@@ -291,7 +295,11 @@ def _forms_of(kind: type[Layer]) -> Iterator[Form]:
                 continue
             names = tuple(call.name for call in made.calls)
             words = tuple(v for v in values.values() if isinstance(v, str))
-            key = (names, words, axes if kind.windows else 0)
+            # A factor and a size are arguments of the same function.
+            given = tuple(
+                n for call in made.calls for n, v in call.args if v is not None
+            )
+            key = (names, words, given, axes)
             if key in seen:
                 continue
             seen.add(key)
@@ -308,15 +316,13 @@ def _first(field: Field, axes: int) -> Any:
 
 
 def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
-    # With sizes for each axis, maps with other numbers of axes use other functions.
-    for shape in _SHAPES if kind.windows else _SHAPES[:3]:
-        if kind.arity == 1:
-            yield (shape,)
-        else:
-            yield (shape, shape)
+    # Maps with other numbers of axes use other functions, or more numbers.
+    for shape in _SHAPES:
+        yield (shape,) if kind.arity == 1 else (shape, shape)
     if kind.arity != 1:
-        yield (_MAP, _SECOND)
-        yield (_SECOND, _MAP)
+        for pair in _PAIRS:
+            yield pair
+            yield pair[::-1]
 
 
 def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
@@ -648,6 +654,8 @@ def _completed(
     A width that is not in a call is that of the output.
     """
     for name, field in kind.fields.items():
+        if _shape_of(kind, values, inputs) == output:
+            break
         if field.default is None and values[name] is None and field.type == "int":
             wide = {**values, name: int(output[0])}
             if _shape_of(kind, wide, inputs) == output:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from archdsl.backends.exported import Exported
 from archdsl.backends.extras import need
-from archdsl.backends.onnx.convert import convert
+from archdsl.backends.onnx.convert import convert, refuse_unknown
 from archdsl.backends.onnx.model import (
     InvalidModel,
     assemble,
@@ -82,6 +82,7 @@ def export(
     need("an ONNX model", "onnx", "onnx")
     if opset not in OPSETS:
         raise ValueError(f"opset is from {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    refuse_unknown(network)
     own, given = needed_tensors(network, weights), network
     if fold:
         network, own = FOLDING.apply(given), FOLDING.weights(given, own)

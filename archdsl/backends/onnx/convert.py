@@ -62,18 +62,14 @@ def convert(
     """Return a network in evaluation mode as an ONNX graph.
 
     Args:
-        network: the network.
+        network: the network, whose layers all have a form in ONNX.
         weights: its tensors by key, as float32 arrays; those of layers that only
             training needs may be missing.
         opset: version of the operators.
         batch: the batch size; None for any.
         fixed_size: whether height and width are those of the spec; otherwise they may
             be any if all layers allow that.
-
-    Raises:
-        SpecError: if a layer has no form in ONNX.
     """
-    _refuse_unknown(network)
     if fixed_size:
         return _Converter(network, weights, opset, batch, False).run()
     try:
@@ -83,7 +79,7 @@ def convert(
         return replace(found, fixed_by=str(error))
 
 
-def _refuse_unknown(network: Network) -> None:
+def refuse_unknown(network: Network) -> None:
     """Refuse layers without a form in ONNX.
 
     Raises:

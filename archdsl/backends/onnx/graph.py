@@ -228,6 +228,8 @@ def without_expressions(value: Any) -> Any:
     """Return an argument without the expressions that its numbers may carry."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
+    if isinstance(value, TorchCall):
+        return TorchCall(*map(without_expressions, value))
     if isinstance(value, tuple | list):
         return tuple(without_expressions(part) for part in value)
     if isinstance(value, int):
