@@ -157,9 +157,7 @@ def _same(c: LayerCall) -> dict[str, Any]:
     # Runtimes refuse dilation here, and compute negative padding if the stride is
     # larger than the kernel.
     if any(d > 1 or k < s for k, s, d in windows):
-        c.fixed(
-            "pads by its input's size, with windows that runtimes cannot pad"
-        )
+        c.fixed("pads by its input's size, with windows that runtimes cannot pad")
     return {"auto_pad": "SAME_UPPER"}
 
 
