@@ -538,8 +538,7 @@ class _Scope:
         )
 
     def _end(self, part: WrittenPart) -> tuple[SpecItem, ...]:
-        """Return the part that gets a merge's label, unless keys would contain its
-        own."""
+        """Return an `identity` for a label that would be part of keys on a merge."""
         name = self.tapped.get(part.gives, "")
         inside = name and isinstance(part, JoinedBranches) and _has_keys(part)
         return (SpecWord("identity", (), name),) if inside else ()
