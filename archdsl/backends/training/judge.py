@@ -45,7 +45,7 @@ class Preprocessing(NamedTuple):
     test_crop: float
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """The result of an evaluation.
 
     Attributes:
@@ -161,7 +161,7 @@ def judge(
     batch: int = 64,
     workers: int = 0,
     processor: str = "auto",
-) -> Judged:
+) -> Evaluation:
     """Evaluate weights on test images.
 
     Args:
@@ -210,7 +210,7 @@ def judge(
     measures = tally.measures()
     if not measures.images:
         raise unusable(f"{data.name} has no images that can be read")
-    return Judged(data, measures, preprocessing, bad)
+    return Evaluation(data, measures, preprocessing, bad)
 
 
 class Classifier:
