@@ -74,8 +74,7 @@ class Branches:
         ]
 
     def _tails_in_order(self, head: str) -> Row:
-        """Return the nodes that a node reads from, in the order in which it reads
-        them."""
+        """Return the nodes that a node reads from, in the order of reading."""
         reads = self._reads(head)
         found: dict[str, int] = {}
         for tail in self.tails[head]:
@@ -111,8 +110,7 @@ class Branches:
         return tuple(sorted(sorted(row, key=first), key=cmp_to_key(self._before)))
 
     def _own(self, name: str) -> list[Step]:
-        """Return the steps that a node stands for; for a folded box, those of the first
-        copy."""
+        """Return a node's steps; for a folded box, those of the first copy."""
         paths = self.paths.get(name, "").removeprefix("input of ").split(" and ")
         inside = tuple(f"{path}." for path in paths)
         return [
@@ -148,8 +146,7 @@ class Branches:
         return other in seen
 
     def _before(self, one: str, other: str) -> int:
-        """Compare two branches by the order where they meet; below 0 if `one` is
-        first."""
+        """Compare branches by the order where they meet; below 0 if `one` is first."""
         for row in reversed(self.merges):
             first, second = (
                 next((at for at, node in enumerate(row) if self._leads(way, node)), -1)

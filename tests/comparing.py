@@ -127,10 +127,9 @@ def _plain(value: Any) -> Any:
 
 
 def told(network: Network) -> Any:
-    """Return the contents of a network, with initialisation, claims and block
-    arguments.
+    """Return the contents of a network, with initialisation and claims.
 
-    The types of the arguments of layers are included.
+    Arguments of blocks, and the types of arguments of layers, are included.
     """
     return (
         network.name,
@@ -173,8 +172,7 @@ def _parts(node: Group) -> Any:
 
 
 def _exact(op: Any) -> Any:
-    """Return a layer with the types of its arguments, because 1, 1.0 and true are
-    equal."""
+    """Return a layer with the types of its arguments, as 1, 1.0 and true are equal."""
     return op, tuple(type(value) for value in vars(op).values())
 
 
@@ -219,7 +217,7 @@ def differences(network: Network, module: nn.Module) -> list[str]:
         mode = "training" if training else "inference"
         if list(left) != list(right):
             found.append(f"{mode}: {[*left]}, and in the module {[*right]}")
-        # After the root of a negative number, which gradients are NaN depends on the #
+        # After the root of a negative number, which gradients are NaN depends on the
         # algorithm of a convolution.
         finite = all(
             value.isfinite().all()
@@ -295,8 +293,7 @@ def _trains(key: str) -> bool:
 
 
 class _SameChance(TorchFunctionMode):
-    """Gives every dropping layer the same random numbers, in whatever order they
-    run."""
+    """Gives every dropping layer the same random numbers, in any order."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -17,7 +17,7 @@ from archdsl.resources import specs_dir
 from archdsl.source import Source
 from archdsl.syntax import parser
 
-# The same examples in every run, so that a change can only fail by its own fault. #
+# The same examples in every run, so that a change can only fail by its own fault.
 # `--hypothesis-profile search` draws others.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", derandomize=False)

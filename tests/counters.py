@@ -174,8 +174,7 @@ def ptflops(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
 
 
 def ptflops_module(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return the total of ptflops' other backend, which counts modules and
-    functions."""
+    """Return the total of ptflops' backend that counts modules and functions."""
     return _ptflops(module, inputs, "pytorch")
 
 

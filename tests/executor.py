@@ -553,7 +553,7 @@ def keys(network: Network) -> dict[str, Own]:
 
 
 def _note_firsts(group: Group, firsts: dict[str, Sequence[str]]) -> None:
-    """Note what is registered first, by the paths of the groups that say so."""
+    """Collect the names that `register` statements list, by the path of the group."""
     if group.registered:
         firsts[group.path] = group.registered
     for child in group.children:
@@ -562,10 +562,10 @@ def _note_firsts(group: Group, firsts: dict[str, Sequence[str]]) -> None:
 
 
 def _move_ahead(tree: dict[str, Any], names: Sequence[str]) -> None:
-    """Make a part the first of its owner, as it must be made before all others."""
+    """Move a part to the front of its namespace."""
     first, *further = names
     if first not in tree:
-        return  # another call projects its shortcut
+        return  # only another call has a projection
     part = tree.pop(first)
     rest = dict(tree)
     tree.clear()
@@ -619,14 +619,14 @@ def execute(
     """Return the outputs of a network by name, the main one first.
 
     Args:
-        network: what to compute.
+        network: the network to compute.
         state: its weights and buffers by key; running statistics change in training.
-        inputs: in the order of its own.
-        training: the mode; in inference there are no outputs of the training.
+        inputs: the inputs, in the network's order.
+        training: the mode; training outputs only exist in training.
     """
     values = {p.value: x for p, x in zip(network.inputs, inputs, strict=True)}
     axes = _axes(network)
-    # What serves outputs of training alone runs last.
+    # Steps that only training outputs need run last.
     for step in sorted(network.steps(), key=lambda step: step.training):
         if training or not step.training:
             xs = [values[number] for number in step.inputs]
@@ -643,7 +643,7 @@ def execute(
 
 
 def _owned(step: Step, state: Mapping[str, Tensor], axis: int) -> dict[str, Tensor]:
-    """Return a layer's weights; those of a shared one stand under the same path."""
+    """Return a layer's weights; all uses of a shared layer have the same path."""
     owns = KINDS[step.op.word].owns(step.op, step.input_shapes[0], axis)
     return {
         own.name: state[f"{step.path}.{own.name}" if own.name else step.path]

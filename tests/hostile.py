@@ -306,13 +306,9 @@ def call(case: int) -> Call:
     number = min(len(known), random.choice((0, 1, 1, 2, 3)))
     for option in random.sample(known, number):
         arguments[:0] = _option(option, random)
-    if name == "list" and random.randrange(
-        200
-    ):  # it loads all shipped networks, which takes seconds
+    if name == "list" and random.randrange(200):  # all networks take seconds
         arguments.append("--devices")
-    if "--torch" in arguments and random.randrange(
-        10
-    ):  # building modules takes seconds, too
+    if "--torch" in arguments and random.randrange(10):  # building is slow, too
         arguments.remove("--torch")
     if random.randrange(20) == 0:
         arguments.insert(random.randrange(len(arguments) + 1), random.choice(TEXTS))

@@ -218,8 +218,7 @@ class _Block(NamedTuple):
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec with a number; every third one has `register`
-    statements."""
+    """Return the valid spec with a number; one in three has `register` statements."""
     random = Random(f"manual {case}")
     text = _Writer(random, several=case % 5 == 3, outputs=case % 5 == 4).file()
     if case % 3 == 1:
@@ -473,8 +472,7 @@ class _Writer:
         return self.some_copies(text, 3, 5)
 
     def read(self, label: str, text: str, outputs: Sequence[str]) -> str:
-        """Write a part with several outputs, or copies of it, and readers of its
-        outputs."""
+        """Write a part with several outputs, or copies of it, and their readers."""
         copies = self.some(1, 1, 1, 1, 1, 2)
         parts = [f"{label}: {text}" + ("  x2" if copies > 1 else "")]
         labels = [label] if copies == 1 else [f"{label}1", f"{label}2"]
@@ -652,8 +650,7 @@ class _Writer:
         return name
 
     def values(self, letter: str) -> Sequence[str]:
-        """Return the possible values of a parameter; blocks are those defined so
-        far."""
+        """Return possible values of a parameter, of blocks those defined so far."""
         if letter != "b":
             return _VALUES[letter]
         known = ["tanh"]

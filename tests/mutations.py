@@ -287,8 +287,7 @@ _FATES: dict[Any, Fate] = {}
 
 
 def _compile(text: str) -> tuple[Network | None, int, str]:
-    """Return the network of a spec, the number of layers constructed, and its
-    module."""
+    """Return the network of a spec, the number of layers made, and its module."""
     network, layers = _load(text)
     if network is None:
         return None, layers, ""

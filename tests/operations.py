@@ -125,9 +125,9 @@ def _pool(kernel: Any, out: Tensor, *, less: int) -> dict[str, int]:
 def _batch_norm(training: bool, channels: int, out: Tensor) -> dict[str, int]:
     if not training:
         return {"norm": 2 * out.numel()}
-    # Per element: mean, difference, square, variance, scale, weight, bias. Per #
-    # channel: both divisions, epsilon, root, inverse; (1 - m) * old + m * new twice; #
-    # n / (n - 1) for the variance.
+    # Per element: mean, difference, square, variance, scale, weight, bias. Per channel:
+    # both divisions, epsilon, root, inverse; (1 - m) * old + m * new twice; n / (n - 1)
+    # for the variance.
     return {"norm": 7 * out.numel(), "per_batch": (5 + 2 * 3 + 1) * channels}
 
 

@@ -217,8 +217,7 @@ def loads(text: str) -> archdsl.Network | None:
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec with a number; every third one has `register`
-    statements."""
+    """Return the valid spec with a number; one in three has `register` statements."""
     text = _Writer(f"optional {case}").text()
     if case % 3 == 1:
         text = with_registered(text, Random(f"registered {case}"), loads)

@@ -70,7 +70,7 @@ def _regnet_widths(**numbers: Any) -> BlockParams:
 # Prefixes of torchvision's segmentation networks.
 SEGMENTATION = ("fcn", "deeplab", "lraspp")
 
-# With either, the last maps of most networks have 2x2 units. The smaller one is for #
+# With either, the last maps of most networks have 2x2 units. The smaller one is for
 # networks whose strided layers are padded: 33, 17, 9, 5, 3 and 2.
 _BATCH = (2, 3, 64, 64)
 _PADDED = (2, 3, 33, 33)
@@ -252,7 +252,7 @@ def _light_cases() -> Iterator[Case]:
 def _scaled_cases() -> Iterator[Case]:
     """Yield families that are scaled by rules; depths are counted by hand here, too."""
     # A stem; four layers per unit in the first stage, which has no expansion, and five
-    # # in the others; a last convolution and a classifier.
+    # in the others; a last convolution and a classifier.
     depths = (1.0, 1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)
     for number, scale in enumerate((1.0, *depths[2:])):
         first, *rest = (math.ceil(n * scale) for n in (1, 2, 2, 3, 3, 4, 1))
@@ -316,15 +316,15 @@ def _segmentation_cases() -> Iterator[Case]:
                 # Norms after global pooling need several samples.
                 batch=(4, 3, 32, 32),
                 # The others sum some gradients in another order, so gradients that are
-                # # mathematically zero differ by rounding.
+                # mathematically zero differ by rounding.
                 gradients=model.startswith("lraspp"),
                 **({"aux_loss": True} if aux else {}),
             )
 
 
-# Cases with gradients come first, so that a case has the same index in both lists of #
+# Cases with gradients come first, so that a case has the same index in both lists of
 # cases. pytest sorts by index, and so runs all tests of a case in a row, which share
-# its # modules.
+# its modules.
 CASES: Mapping[str, Case] = {
     case.id: case for case in sorted(_cases(), key=lambda case: not case.gradients)
 }

@@ -13,7 +13,7 @@ from archdsl.ir.graph import flatten
 from tests.handmade import Interpreted, Sketch
 from tests.strategies import KINDS
 
-# Kinds whose gradient can be zero although the output depends on the input: only # the
+# Kinds whose gradient can be zero although the output depends on the input: only the
 # winner passes it, or terms of opposite sign cancel.
 BLIND = {
     "adaptivemaxpool",
@@ -48,8 +48,7 @@ def seeing(network: Network) -> Interpreted:
 
 
 def brighten(module: nn.Module) -> None:
-    """Give a module weights and pools that pass a gradient to every visible
-    position."""
+    """Give a module weights and pools that pass gradients to all visible positions."""
     module.double().eval()
     with torch.no_grad():
         for name, tensor in module.state_dict().items():

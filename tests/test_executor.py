@@ -1,9 +1,9 @@
-"""Whether modules compute what the steps of their networks do, and what would be seen.
+"""Modules compute what the steps of their networks do, and mistakes would be noticed.
 
-`tests.executor` computes a network step by step; `tests.comparing` holds a module
-against it. Five hundred specs come from `tests.manual_specs`, which knows the language
-from its manual alone; tests/test_differential.py tries those of `tests.generated`.
-The longer hunts are `python scripts/soak.py manual` and `python scripts/soak.py specs`.
+`tests.executor` computes a network step by step; `tests.comparing` compares a module
+with it. Five hundred specs come from `tests.manual_specs`, which only knows the manual;
+tests/test_differential.py uses those of `tests.generated`. `python scripts/soak.py
+manual` and `python scripts/soak.py specs` try more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.manual_specs import specimen
 
 CASES = 500
 BATCH = 50
-# One in so many is compared with its analysis, too, which takes as long again.
+# One in this many is also compared with its analysis, which doubles the time.
 FIGURES = 20
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -68,7 +68,7 @@ def run(network: archdsl.Network, **state: Any) -> torch.Tensor:
 
 
 def test_padding_the_end_more_by_hand() -> None:
-    # Sums of each value and the one to its right, and nothing to the right of the last.
+    # Sums of each value and the one to its right, where 0 follows the last.
     network = net("conv 1x2 1 pad=same bias=false", input="1x1x3")
     sums = run(network, conv1_weight=[[[[1.0, 1.0]]]])
     assert sums.flatten().tolist() == [1, 3, 2]
@@ -85,8 +85,8 @@ def test_a_cropped_middle_by_hand() -> None:
 
 
 def test_statistics_move_with_each_use_by_hand() -> None:
-    # A mean of 1 at a momentum of 0.5: 0, then 1/2; the norm's own output has mean 0,
-    # so the second use halves it.
+    # With momentum 0.5, a mean of 1 takes the running mean from 0 to 1/2; the norm's
+    # own output has mean 0, so the second use halves it.
     network = net("n: bn momentum=0.5", "same n", input="1x2x2")
     state = executor.draw_state(network, 0)
     state["n.weight"], state["n.bias"] = torch.ones(1), torch.zeros(1)
@@ -106,7 +106,8 @@ def test_keys_of_a_layer_that_is_a_weight_stand_before_those_of_parts() -> None:
     assert found == order == list(archdsl.build(network).state_dict())
 
 
-# ---- what a comparison sees -------------------------------------------------------
+# ---- mistakes that a comparison must notice
+# -------------------------------------------------------
 
 SPOILT = net(
     "a: conv 3x3 2 -> bn -> relu",

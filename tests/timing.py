@@ -47,7 +47,7 @@ def at_most(seconds: float) -> Iterator[None]:
         assert time.process_time() - start < seconds
 
 
-# Seconds to load the chain below on the machine for which limits were set: that of #
+# Seconds to load the chain below on the machine for which limits were set: that of
 # benchmarks/scaling.md (2026-11-25), which loads a chain of 10,000 layers in 0.84 s.
 _REFERENCE = 0.025
 _CHAIN = "arch 1\nnetwork n {\n input 8x16x16\n" + " conv 3x3 8\n" * 300 + "}\n"

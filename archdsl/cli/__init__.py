@@ -125,7 +125,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else status.OK
 
 
-# Thresholds of the garbage collector. With the defaults, the first collections would #
+# Thresholds of the garbage collector. With the defaults, the first collections would
 # only scan newly imported modules.
 COLLECTOR = (500_000, 20, 20)
 
@@ -176,7 +176,7 @@ def _prepare_streams(*, own: bool) -> None:
         elif name != "stdin" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     if own and isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # Without a buffer (PYTHONUNBUFFERED), Python does not notice that a full disk #
+        # Without a buffer (PYTHONUNBUFFERED), Python does not notice that a full disk
         # cut a write short.
         sys.stdout = open(  # noqa: SIM115
             sys.stdout.fileno(),
