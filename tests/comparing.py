@@ -366,8 +366,7 @@ def _refuses(network: Network) -> bool:
 
 
 def with_statistics(module: nn.Module) -> nn.Module:
-    """Return a module in evaluation mode, with running statistics other than 0 and
-    1."""
+    """Return a module in evaluation mode, with nontrivial running statistics."""
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             nn.init.normal_(buffer, std=0.1)

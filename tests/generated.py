@@ -436,8 +436,7 @@ class _Writer:
         self.labels, self.params, self.seq = outer, None, False
 
     def _joined(self, name: str) -> str:
-        """Give a block two or three inputs, and return a line that reads all of
-        them."""
+        """Give a block two or three inputs, and return a line that reads them all."""
         self.inputs[name] = count = self.choose.integer(2, 3)
         self.labels += [f"in_{place}" for place in range(count)]
         words = ("concat", "add", "mul", "residual")[: 3 if count == 3 else 4]

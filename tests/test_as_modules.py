@@ -1,5 +1,4 @@
-"""`compile --modules`: activations are visible to hooks, and to libraries using
-them."""
+"""`compile --modules`: hooks, and libraries that use them, see activations."""
 
 from __future__ import annotations
 
@@ -80,8 +79,10 @@ def test_hooks_see_each_activation_before_and_after() -> None:
 
 
 class _Guided(torch.autograd.Function):
-    """relu that only passes gradients on where both gradient and input are positive
-    (Springenberg et al. 2014, section 3.4)."""
+    """relu that only passes positive gradients on, where the input is positive.
+
+    Source: Springenberg et al. 2014, section 3.4.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -96,8 +97,7 @@ class _Guided(torch.autograd.Function):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_guided_backpropagation_by_captum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With modules, it agrees with the rule itself; with functions, it has no
-    effect."""
+    """With modules, it equals the rule itself; with functions, it has no effect."""
     _, plain, modules = both("resnet18")
     plain, modules = plain.double(), modules.double()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)

@@ -375,8 +375,7 @@ def test_the_version_is_that_of_the_oracle(tool: str) -> None:
 
 
 def test_both_thops_of_a_transposed_convolution_by_hand() -> None:
-    """From 4x6x6 to 8x12x12 by 2x2 at stride 2: thop multiplies by the outputs
-    instead."""
+    """4x6x6 to 8x12x12 by 2x2 at stride 2: thop multiplies by the outputs instead."""
     layer = ("convtranspose", {"kernel": (2, 2), "width": 8, "stride": (2, 2)})
     graph = flatten(chain((4, 6, 6), layer))
     assert count(graph, "thop").total == 8 * 12 * 12 * 4 * (2 * 2)

@@ -163,8 +163,7 @@ def _nonzero(gradient: Tensor, dim: int) -> set[int]:
 
 
 def _check(network: Network, *, exact: bool) -> None:
-    """Compare covered positions with those where the gradient of any output is not
-    0."""
+    """Compare covered positions with those where some gradient is not 0."""
     graph = flatten(network)
     assume(all(abs(getattr(node.op, "factor", 1)) > 1e-3 for node in graph.nodes))
     found = _of(network)

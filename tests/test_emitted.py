@@ -1,5 +1,4 @@
-"""The quality of emitted code: formatted, typed, standalone, usable in torch's
-tools."""
+"""The quality of emitted code: format, types, independence, use in torch's tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that are counted without a network are those of the network."""
+"""Layers counted without building a network are the same as those of the network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Fate = Literal["counted", "refused", "left"]
 
 
 def fate(module: LoadedFile, memo: SharedLayers, **setting: Any) -> Fate:
-    """Compare counts with the network, if there are both; say which there is."""
+    """Compare counts with the network, if both exist; return which do."""
     params = setting.pop("params", {})
     setting["params"] = {name: as_value(module, v) for name, v in params.items()}
     found = count_layers(module, memo, **setting)

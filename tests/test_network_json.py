@@ -1,4 +1,4 @@
-"""Networks as JSON: what is written is read again, and nothing else is."""
+"""Networks as JSON: written files can be read, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
 
-# Expressions of every kind, conditions, kinds and blocks as values, claims, containers,
-# channels that come last, shared weights, outputs for training.
+# Together, they have expressions of every kind, conditions, kinds and blocks as values,
+# claims, containers, channels last, shared weights and training outputs.
 SOME = (
     "convnext_tiny",
     "deeplabv3_mobilenet_v3_large",
@@ -131,7 +131,7 @@ def first(data: dict[str, Any]) -> Any:
 
 
 def _set(path: str, value: Any) -> Callable[[Any], None]:
-    """Return what sets a field of the network, by its path."""
+    """Return a change that sets a field of the network, by its path."""
 
     def change(data: Any) -> None:
         *way, last = path.replace("[", ".[").split(".")
@@ -351,7 +351,7 @@ network Net {
 
 
 def _spoilt(value: Any, random: Random) -> Any:
-    """Return a value with one place in it changed."""
+    """Return a value with one random change."""
     if isinstance(value, dict) and value:
         key = random.choice(sorted(value))
         if random.random() < 0.1:
@@ -370,7 +370,7 @@ def _spoilt(value: Any, random: Random) -> Any:
 
 
 def test_damage_is_refused_or_a_network() -> None:
-    """What is read satisfies all that is asked of a network, and can be compiled."""
+    """If damaged JSON is accepted, the network is valid and can be compiled."""
     data = json.loads(archdsl.loads(SMALL).model_dump_json())
     random = Random(0)
     read = 0

@@ -198,8 +198,7 @@ def _known(path: Path, key: str, label: bytes | None) -> int:
 
 
 def _classes(root: Path, number: int) -> tuple[str, ...]:
-    """Return the names of the classes, from a file next to the shards if there is
-    one."""
+    """Return the names of the classes, which a file next to the shards may hold."""
     path = (root if root.is_dir() else root.parent) / CLASSES
     if not path.exists():
         return tuple(map(str, range(number)))
