@@ -70,10 +70,8 @@ def test_totals_of_vgg_with_and_without_batch_norm() -> None:
     channels = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512
     assert both.names == ("vgg16", "vgg16_bn")
     assert both.delta(1, "params") == (2 * channels, 100 * 2 * channels / 138_357_544)
-    assert both.delta(1, "buffers") == (
-        2 * channels + 13,
-        None,
-    )  # of 0
+    # A share of 0 is undefined.
+    assert both.delta(1, "buffers") == (2 * channels + 13, None)
     assert both.delta(1, "layers") == (13, 100 * 13 / 40)
     assert both.delta(1, "macs") == (0, 0.0)
     assert both.delta(1, "receptive_field") == ((0, 0), (0.0, 0.0))
