@@ -225,7 +225,7 @@ MISTAKES: list[Callable[[str, Random], str]] = [
 ]
 
 
-def spoil(text: str, random: Random) -> str:
+def mutate(text: str, random: Random) -> str:
     for _ in range(random.choice((1, 1, 2, 3))):
         text = random.choice(MISTAKES)(text, random) or "\n"
     return text
@@ -233,12 +233,12 @@ def spoil(text: str, random: Random) -> str:
 
 def mutant(case: int) -> str:
     """Return the shipped spec with mistakes that has a number."""
-    return spoil(SPECS[NAMES[case % len(NAMES)]], Random(f"mutant {case}"))
+    return mutate(SPECS[NAMES[case % len(NAMES)]], Random(f"mutant {case}"))
 
 
 def offspring(case: int) -> str:
     """Return the random spec with mistakes that has a number; two for each spec."""
-    return spoil(specimen(case // 2), Random(f"offspring {case}"))
+    return mutate(specimen(case // 2), Random(f"offspring {case}"))
 
 
 # ---- checking the results -------------------------------------------------------
@@ -296,7 +296,7 @@ def _compile(text: str) -> tuple[Network | None, int, str]:
         check_diagnostic(refuted, text)
     code = archdsl.emit(network)
     ast.parse(code)
-    source = Source("spoilt.arch", text)
+    source = Source("mutant.arch", text)
     assert format_source(Source("again", format_source(source)))
     return network, layers, code
 
@@ -304,7 +304,7 @@ def _compile(text: str) -> tuple[Network | None, int, str]:
 def _load(text: str) -> tuple[Network | None, int]:
     """Return the network of a spec, and the number of layers constructed."""
     try:
-        network = archdsl.loads(text, name="spoilt.arch")
+        network = archdsl.loads(text, name="mutant.arch")
     except archdsl.SpecError as error:
         assert error.diagnostics
         for diagnostic in error.diagnostics:
@@ -353,7 +353,7 @@ def check_diagnostic(diagnostic: Diagnostic, text: str) -> None:
     assert span is not None, f"no place: {diagnostic.message}"
     assert span.source.name
     assert 0 <= span.start <= span.end <= len(span.source.text) + 1
-    if span.source.name == "spoilt.arch":
+    if span.source.name == "mutant.arch":
         assert span.source.text == text
         assert span.start <= len(text)
         line, column = span.line, span.column

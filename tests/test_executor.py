@@ -109,7 +109,7 @@ def test_keys_of_a_layer_that_is_a_weight_stand_before_those_of_parts() -> None:
 # ---- mistakes that a comparison must notice
 # -------------------------------------------------------
 
-SPOILT = net(
+ALTERED = net(
     "a: conv 3x3 2 -> bn -> relu",
     "output @a -> edges: conv 1x1 3",
     "training output @a -> aux: conv 1x1 3",
@@ -119,18 +119,18 @@ SPOILT = net(
 )
 
 
-def spoil(old: str, new: str) -> nn.Module:
+def altered(old: str, new: str) -> nn.Module:
     """Return the network's module with a part of its text replaced."""
-    text = archdsl.emit(SPOILT)
+    text = archdsl.emit(ALTERED)
     assert text.count(old) == 1, text
-    scope: dict[str, Any] = {"__name__": "spoilt"}
+    scope: dict[str, Any] = {"__name__": "wrong"}
     exec(text.replace(old, new), scope)
     module: nn.Module = scope["Net"]()
     return module
 
 
 def test_a_right_module_has_no_differences() -> None:
-    assert not differences(SPOILT, archdsl.build(SPOILT))
+    assert not differences(ALTERED, archdsl.build(ALTERED))
 
 
 @pytest.mark.parametrize(
@@ -149,17 +149,19 @@ def test_a_right_module_has_no_differences() -> None:
         ),
     ],
 )
-def test_a_spoilt_module_has(old: str, new: str, what: str) -> None:
-    assert any(found.startswith(what) for found in differences(SPOILT, spoil(old, new)))
+def test_an_altered_module_has(old: str, new: str, what: str) -> None:
+    assert any(
+        found.startswith(what) for found in differences(ALTERED, altered(old, new))
+    )
 
 
 def test_an_output_in_another_place_is_seen() -> None:
-    module = spoil('{"output": x, "edges": edges}', '{"edges": edges, "output": x}')
-    assert any("['output" in found for found in differences(SPOILT, module))
+    module = altered('{"output": x, "edges": edges}', '{"edges": edges, "output": x}')
+    assert any("['output" in found for found in differences(ALTERED, module))
 
 
 def test_a_layer_that_runs_twice_is_seen() -> None:
-    assert differences(SPOILT, spoil("x = self.g(x)", "x = self.g(self.g(x))"))
+    assert differences(ALTERED, altered("x = self.g(x)", "x = self.g(self.g(x))"))
 
 
 def test_a_file_that_fails_or_prints_another_shape_is_seen(
@@ -170,8 +172,8 @@ def test_a_file_that_fails_or_prints_another_shape_is_seen(
     assert not running(network)
     for old, new in (("randn(1, 2", "randn(1, 3"), ("kernel_size=3", "kernel_size=2")):
         assert old in text
-        spoilt = text.replace(old, new)
-        monkeypatch.setattr(archdsl, "emit", lambda _, spoilt=spoilt: spoilt)
+        wrong = text.replace(old, new)
+        monkeypatch.setattr(archdsl, "emit", lambda _, wrong=wrong: wrong)
         assert running(network)
 
 

@@ -191,7 +191,7 @@ def test_the_command_line_says_what_is_imported(run: Run, tmp_path: Path) -> Non
     path = tmp_path / "attentive.py"
     code, out, err = run("compile", SPEC, "-o", path)
     assert (code, out) == (0, "")
-    note = "the module imports attention.ECA, attention.GeM, which must be found"
+    note = "the module imports attention.ECA, attention.GeM, which must be importable"
     assert err.startswith(note)
     code, out, err = run("compile", SPEC)
     assert (code, out) == (0, path.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ from archdsl.syntax.format import format_source
 from archdsl.syntax.parser import parse
 from tests import hostile
 from tests.conftest import ROOT
-from tests.mutations import SPECS, mutant, spoil
+from tests.mutations import SPECS, mutant, mutate
 from tests.test_cli import NET, spawn
 
 CALLS = 1500
@@ -182,7 +182,7 @@ def test_fmt_says_what_check_says(batch: int, monkeypatch: pytest.MonkeyPatch) -
     short = sorted(SPECS.values(), key=len)[:8]
     for case in range(batch, MUTANTS, BATCHES):
         random = hostile.Random(f"fmt {case}")
-        text = spoil(random.choice(short), random) if case % 7 else mutant(case)
+        text = mutate(random.choice(short), random) if case % 7 else mutant(case)
         formatted, parsed = both(text)
         assert formatted == parsed, f"case {case}:\n{text}"
 

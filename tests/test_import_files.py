@@ -170,7 +170,7 @@ MODEL = "net/models/model.json"
 CONFIG = "net/data/weights/model_weights_config.json"
 
 
-def spoilt(
+def damaged(
     program: Path,
     to: Path,
     change: Callable[[dict[str, Any]], Any],
@@ -254,7 +254,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a value before it is there": (
         set_arg(0, {"as_tensor": {"name": "linear"}}),
         MODEL,
-        "reads `linear`, which nothing gives",
+        "reads `linear`, which is not computed",
     ),
     "an argument of code": (
         set_arg(0, {"as_graph": {"name": "g"}}),
@@ -327,7 +327,7 @@ def test_bad_programs_are_refused_in_a_sentence(
     what: str, program: Path, tmp_path: Path
 ) -> None:
     change, part, message = BAD[what]
-    path = spoilt(program, tmp_path / "net.pt2", change, part)
+    path = damaged(program, tmp_path / "net.pt2", change, part)
     with pytest.raises(NotImported, match=message) as raised:
         archdsl.from_file(path)
     assert "\n" not in str(raised.value)
@@ -346,7 +346,7 @@ def test_bad_programs_are_refused_in_a_sentence(
 def test_names_of_modules_are_only_names(
     stack: str, program: Path, tmp_path: Path
 ) -> None:
-    path = spoilt(program, tmp_path / "net.pt2", set_stack(stack))
+    path = damaged(program, tmp_path / "net.pt2", set_stack(stack))
     try:
         text = archdsl.from_file(path).text
     except NotImported as error:
@@ -359,7 +359,7 @@ def test_loops_end(program: Path, tmp_path: Path) -> None:
     def change(data: dict[str, Any]) -> None:
         nodes(data).extend(nodes(data) * 5000)
 
-    path = spoilt(program, tmp_path / "net.pt2", change)
+    path = damaged(program, tmp_path / "net.pt2", change)
     with pytest.raises(NotImported, match="more than 50,000 operations"):
         archdsl.from_file(path)
 
@@ -427,7 +427,7 @@ def test_modules_that_are_torn_apart_get_a_sentence(
     def change(data: dict[str, Any]) -> None:
         nodes(data)[2]["metadata"]["nn_module_stack"] = "a,,Net"
 
-    path = spoilt(program, tmp_path / "net.pt2", change)
+    path = damaged(program, tmp_path / "net.pt2", change)
     message = "`body` names a layer, and a container of other layers"
     with pytest.raises(NotImported, match=message):
         archdsl.from_file(path)

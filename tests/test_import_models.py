@@ -328,15 +328,15 @@ def dims(*given: int) -> Callable[[Any], Any]:
 BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a cycle": (
         lambda g: g.node[0].input.__setitem__(0, "y"),
-        "`first` reads `y`, which nothing gives",
+        "`first` reads `y`, which is not computed",
     ),
     "a value from nowhere": (
         lambda g: g.node[1].input.__setitem__(0, "gone"),
-        "`second` reads `gone`, which nothing gives",
+        "`second` reads `gone`, which is not computed",
     ),
     "an output from nowhere": (
         lambda g: g.output[0].__setattr__("name", "gone"),
-        "reads `gone`, which nothing gives",
+        "reads `gone`, which is not computed",
     ),
     "an operator of another library": (
         lambda g: g.node[1].__setattr__("domain", "com.evil"),
@@ -349,8 +349,8 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an absurd input": (sizes(1, 3, 2**31, 2**31), "not a batch of maps or vectors"),
     "a negative input": (sizes(1, 3, -8, 8), "not a batch of maps or vectors"),
     "channels that differ": (sizes(1, 4, 8, 8), "`first` cannot be run"),
-    "an absurd weight": (dims(2**40, 2**40, 3, 3), "has an absurd shape"),
-    "a negative weight": (dims(-2, 3, 3, 3), "has an absurd shape"),
+    "an absurd weight": (dims(2**40, 2**40, 3, 3), "has an impossible shape"),
+    "a negative weight": (dims(-2, 3, 3, 3), "has an impossible shape"),
     "a weight beyond its bytes": (
         dims(200, 3, 3, 3),
         "does not have the size that it declares",

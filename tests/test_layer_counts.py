@@ -71,14 +71,14 @@ def test_every_shipped_network_is_counted(name: str) -> None:
             assert (found == "left") <= (preset in NEED_PATHS)
 
 
-def test_spoilt_specs_are_counted_or_not_as_they_are_networks_or_not() -> None:
+def test_specs_with_mistakes_are_counted_only_if_they_are_networks() -> None:
     memos: dict[str, SharedLayers] = {}
     counted = 0
     for case in range(300):
         name = mutations.NAMES[case % len(mutations.NAMES)]
-        text = mutations.spoil(mutations.SPECS[name], Random(f"tally {case}"))
+        text = mutations.mutate(mutations.SPECS[name], Random(f"tally {case}"))
         try:
-            module = load_text(text, "spoilt.arch")
+            module = load_text(text, "mutant.arch")
         except SpecError:
             continue
         memo = memos.setdefault(text, SharedLayers())

@@ -140,7 +140,7 @@ def test_a_rule_declares_itself(rule: type[Rule]) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
-def test_a_rule_finds_its_example_and_nothing_in_the_mended_one(
+def test_a_rule_finds_its_example_and_nothing_in_the_better_one(
     rule: type[Rule],
 ) -> None:
     assert rule.code in codes(rule.bad)
@@ -162,11 +162,11 @@ def test_case(case: Path, golden: Callable[[Path, str], None]) -> None:
     assert advice(good) == ()
 
     text = (case / "bad.arch").read_text("utf-8")
-    mended = fixed(text, case.name, unsafe=True)
-    assert not fixed(mended.text, case.name, unsafe=True).done
+    edited = fixed(text, case.name, unsafe=True)
+    assert not fixed(edited.text, case.name, unsafe=True).done
     if any(each.fix for each in found):
-        assert mended.done
-        golden(case / "fixed.arch", mended.text)
+        assert edited.done
+        golden(case / "fixed.arch", edited.text)
     else:
         assert not (case / "fixed.arch").exists()
     shown = "\n\n".join(each.diagnostic().render() for each in found)
@@ -251,15 +251,15 @@ def test_an_edit_has_to_be_right_for_all_layers_of_its_place() -> None:
         ("W0108", ("flatten -> layernorm -> linear 64 bias=false",)),
     ],
 )
-def test_savings_are_those_of_the_mended_network(
+def test_savings_are_those_of_the_fixed_network(
     code: str, statements: tuple[str, ...]
 ) -> None:
     text = net("conv 3x3 16 -> relu", *statements)
     found = advice(text, code)
-    mended = fixed(text, code, unsafe=True)
-    assert mended.done
-    assert not mended.refused
-    saved = params(text) - params(mended.text), macs(text) - macs(mended.text)
+    edited = fixed(text, code, unsafe=True)
+    assert edited.done
+    assert not edited.refused
+    saved = params(text) - params(edited.text), macs(text) - macs(edited.text)
     assert sum(each.saving.params for each in found) == saved[0]
     assert sum(each.saving.macs for each in found) == saved[1]
 
@@ -270,13 +270,13 @@ def test_savings_are_those_of_the_mended_network(
 )
 def test_stacks_see_what_the_kernel_saw(statement: str) -> None:
     text = net("conv 1x1 16", statement, size="3x33x33")
-    mended = fixed(text, "W0101", unsafe=True).text
+    edited = fixed(text, "W0101", unsafe=True).text
     if "pad=0" in statement:  # only its figures have texts
-        assert mended == text
+        assert edited == text
         assert advice(text, "W0101")
         return
     fields = [
-        archdsl.analyze(archdsl.loads(each)).receptive_field for each in (text, mended)
+        archdsl.analyze(archdsl.loads(each)).receptive_field for each in (text, edited)
     ]
     assert fields[0] == fields[1]
 
@@ -328,10 +328,10 @@ def _kernels(k: int) -> tuple[Network, archdsl.syntax.tree.File]:  # type: ignor
 
 def test_without_the_bias_the_network_computes_the_same() -> None:
     text = (CASES / "W0103" / "bad.arch").read_text("utf-8")
-    mended = fixed(text, "W0103")
-    assert not mended.refused
-    assert not advice(mended.text, "W0103")
-    old, new = built(text), built(mended.text)
+    edited = fixed(text, "W0103")
+    assert not edited.refused
+    assert not advice(edited.text, "W0103")
+    old, new = built(text), built(edited.text)
     state = old.state_dict()
     missing = state.keys() - new.state_dict().keys()
     assert missing
@@ -605,7 +605,7 @@ def test_units_that_drift_apart_are_told_where_they_are_furthest() -> None:
         (16, "conv 3x3 4 /2", "convtranspose 3x3 4 /2 pad=1 out_pad=1", None),
     ],
 )
-def test_what_is_to_be_mended(size: int, down: str, up: str, help: str | None) -> None:
+def test_what_is_to_be_fixed(size: int, down: str, up: str, help: str | None) -> None:
     join = "concat { crop { @a | } | }"
     text = net("a: conv 3x3 4", f"{down} -> {up}", join, size=f"3x{size}x{size}")
     if help is None:
@@ -844,9 +844,9 @@ def test_dropout_shifts_the_variance_by_what_is_said(p: float) -> None:
     ],
 )
 def test_without_the_layers_the_network_computes_the_same(text: str) -> None:
-    mended = fixed(text, "W0113")
-    assert mended.done
-    old, new = built(text), built(mended.text)
+    edited = fixed(text, "W0113")
+    assert edited.done
+    old, new = built(text), built(edited.text)
     assert old.state_dict().keys() == new.state_dict().keys()
     new.load_state_dict(old.state_dict())
     size = archdsl.loads(text).inputs[0].shape
@@ -1130,26 +1130,26 @@ def test_the_docstring_of_a_class_has_no_such_comment() -> None:
 
 def test_a_claim_goes_before_an_edit() -> None:
     text = net(BIASED, "expect params == 3 * 9 * 8 + 8 + 16")
-    mended = fixed(text)
-    assert mended.text == text
-    assert [each.advice.code for each in mended.refused] == ["W0103"]
-    assert "a claim of the spec would not hold (line 6: " in mended.refused[0].reason
+    edited = fixed(text)
+    assert edited.text == text
+    assert [each.advice.code for each in edited.refused] == ["W0103"]
+    assert "a claim of the spec would not hold (line 6: " in edited.refused[0].reason
 
 
 def test_an_edit_that_would_be_refused_is_not_made() -> None:
     text = net("a: conv 3x3 8 bias=true -> bn", "init @a bias=0")
-    mended = fixed(text)
-    assert mended.text == text
-    assert mended.refused[0].reason.startswith("the spec would be refused: ")
+    edited = fixed(text)
+    assert edited.text == text
+    assert edited.refused[0].reason.startswith("the spec would be refused: ")
 
 
 def test_one_refused_edit_does_not_keep_the_others() -> None:
     text = net("a: conv 3x3 8 bias=true -> bn", BIASED, "init @a bias=0")
-    mended = fixed(text)
-    assert mended.text == text.replace(
+    edited = fixed(text)
+    assert edited.text == text.replace(
         "conv 3x3 8 bias=true -> bn\n    init", "conv 3x3 8 -> bn\n    init"
     )
-    assert len(mended.done) == len(mended.refused) == 1
+    assert len(edited.done) == len(edited.refused) == 1
 
 
 def test_many_refused_edits_take_few_tries() -> None:
@@ -1162,10 +1162,10 @@ def test_many_refused_edits_take_few_tries() -> None:
         tries += 1
         return load_text(text)
 
-    mended = fix_spec(load_text(text), load, networks)
-    assert len(mended.done) == 98
-    assert [each.advice.layers for each in mended.refused] == [("a61",), ("a7",)]
-    assert mended.text.count("bias=true") == 2
+    edited = fix_spec(load_text(text), load, networks)
+    assert len(edited.done) == 98
+    assert [each.advice.layers for each in edited.refused] == [("a61",), ("a7",)]
+    assert edited.text.count("bias=true") == 2
     assert tries < 40
 
 
@@ -1221,15 +1221,15 @@ def test_comments_are_never_dropped_with_a_layer() -> None:
 
 # Additions after any layer that do not change what the network computes.
 REDUNDANT = (" -> dropout 0", " -> scale 1", " -> dropout 0 -> scale 1.0", " bias=true")
-_SPOILED = [
+_PLAIN_SPECS = [
     path.read_text("utf-8")
     for path in SHIPPED
     if path.stem in ("resnet", "densenet", "unet", "mobilenet_v2", "classifier", "dla")
 ]
 
 
-def spoiled(text: str, random: Random) -> str:
-    """Return a spec with layers that do nothing and biases that norms cancel."""
+def with_redundancies(text: str, random: Random) -> str:
+    """Insert layers that do nothing, and biases that norms cancel."""
     places = [m.end() for m in re.finditer(r"conv \dx\d [\w]+(?=\s|$)", text)]
     for at in sorted(random.sample(places, min(4, len(places))), reverse=True):
         text = text[:at] + random.choice(REDUNDANT) + text[at:]
@@ -1237,10 +1237,10 @@ def spoiled(text: str, random: Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_spoiled_specs_are_mended(seed: int) -> None:
+def test_redundant_parts_are_removed(seed: int) -> None:
     random = Random(seed)
-    plain = random.choice(_SPOILED)
-    text = spoiled(plain, random)
+    plain = random.choice(_PLAIN_SPECS)
+    text = with_redundancies(plain, random)
     try:
         before = networks(load_text(text))
     except archdsl.SpecError:

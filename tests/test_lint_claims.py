@@ -536,9 +536,9 @@ def test_logits_that_are_cut_are_alike(word: str) -> None:
 @pytest.mark.parametrize("word", ["avgpool", "maxpool"])
 def test_a_pool_of_any_size_computes_the_same(word: str) -> None:
     text = net("conv 3x3 4 -> relu", f"{word} 6x9 -> conv 1x1 4", size="3x6x9")
-    mended = fixed(text, "W0122")
-    assert f"adaptive{word} 1x1" in mended.text
-    old, new = built(text), built(mended.text)
+    edited = fixed(text, "W0122")
+    assert f"adaptive{word} 1x1" in edited.text
+    old, new = built(text), built(edited.text)
     x = torch.randn(2, 3, 6, 9)
     torch.testing.assert_close(new(x), old(x))
     assert new(torch.randn(2, 3, 12, 13)).shape == (2, 4, 1, 1)
@@ -647,11 +647,11 @@ def test_zeros_before_a_pool_win_over_negative_values() -> None:
     padded = functional.pad(torch.full((1, 1, 2, 2), -1.0), (0, 1, 0, 1))
     assert functional.max_pool2d(padded, 2, 1).max() == 0
     assert advice(text.replace("leakyrelu 0.1", "relu"), "W0124") == ()
-    mended = text.replace("    zeropad right=1 bottom=1\n", "").replace(
+    edited = text.replace("    zeropad right=1 bottom=1\n", "").replace(
         "maxpool 2x2 /1", "maxpool 2x2 /1 pad=same"
     )
-    assert advice(mended, "W0124") == ()
-    old, new = built(text).eval(), built(mended).eval()
+    assert advice(edited, "W0124") == ()
+    old, new = built(text).eval(), built(edited).eval()
     x = torch.randn(1, 3, 13, 13)
     with torch.no_grad():
         for each in (old, new):  # all inputs of the pool are negative

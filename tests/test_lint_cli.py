@@ -280,7 +280,7 @@ def test_fix_leaves_imported_files_alone(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--unsafe", "a.arch"), "--unsafe says how far --fix or --diff may go"),
+        (("--unsafe", "a.arch"), "--unsafe needs --fix or --diff"),
         (("--fix", "-D", "width=8", "a.arch"), "leave -D and --input out"),
         (("--diff", "--input", "3x8x8", "a.arch"), "leave -D and --input out"),
         (("--fix", "a.arch:eight"), "a whole file, not a preset: a.arch:eight"),

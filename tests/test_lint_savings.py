@@ -222,10 +222,10 @@ def test_what_is_saved_is_the_difference_of_two_networks(
 
 
 def _followed(before: str, code: str) -> str:
-    mended = fixed(before, code, unsafe=True)
-    assert mended.done
-    assert not mended.refused
-    return mended.text
+    edited = fixed(before, code, unsafe=True)
+    assert edited.done
+    assert not edited.refused
+    return edited.text
 
 
 def _kept(text: str) -> int:

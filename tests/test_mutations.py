@@ -45,7 +45,7 @@ def test_mistakes_are_made_and_found() -> None:
 
 def refusal(text: str) -> str:
     with pytest.raises(archdsl.SpecError) as caught:
-        archdsl.loads(text, name="spoilt.arch")
+        archdsl.loads(text, name="mutant.arch")
     (diagnostic,) = caught.value.diagnostics
     check_diagnostic(diagnostic, text)
     return diagnostic.message

@@ -350,13 +350,13 @@ network Net {
 # ---- random damage ---------------------------------------------------------------
 
 
-def _spoilt(value: Any, random: Random) -> Any:
+def _damaged(value: Any, random: Random) -> Any:
     """Return a value with one random change."""
     if isinstance(value, dict) and value:
         key = random.choice(sorted(value))
         if random.random() < 0.1:
             return {name: one for name, one in value.items() if name != key}
-        return {**value, key: _spoilt(value[key], random)}
+        return {**value, key: _damaged(value[key], random)}
     if isinstance(value, list) and value:
         place = random.randrange(len(value))
         action = random.random()
@@ -364,7 +364,7 @@ def _spoilt(value: Any, random: Random) -> Any:
             return [*value[:place], *value[place + 1 :]]
         if action < 0.2:
             return [*value[: place + 1], *value[place:]]
-        return [*value[:place], _spoilt(value[place], random), *value[place + 1 :]]
+        return [*value[:place], _damaged(value[place], random), *value[place + 1 :]]
     options = [0, 1, -1, 2**31, 1.5, "", "x", "conv", None, True, [], {}, [1, 2], "a.b"]
     return random.choice([one for one in options if one != value])
 
@@ -375,7 +375,7 @@ def test_damage_is_refused_or_a_network() -> None:
     random = Random(0)
     read = 0
     for _ in range(600):
-        text = json.dumps(_spoilt(data, random))
+        text = json.dumps(_damaged(data, random))
         try:
             network = Network.model_validate_json(text)
         except InvalidNetwork as error:

@@ -151,7 +151,7 @@ def test_the_command(run: Run) -> None:
     ("arguments", "code", "said"),
     [
         (ASK[:5], 2, "--train needs --data"),
-        ((*ASK[:3], "--data", "digits"), 2, "--data and --set are for --train"),
+        ((*ASK[:3], "--data", "digits"), 2, "--data and --set need --train"),
         ((*ASK, "-j", "2"), 2, "one point after the other"),
         ((*ASK[:3], "--train", "digts", "--data", "digits"), 2, "`digits`?"),
         ((*ASK, "--set", "epochs=0"), 1, "error[A1103]"),

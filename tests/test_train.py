@@ -226,11 +226,11 @@ CONTRADICTIONS = [
     ("[schedule]\nfactor = 0.5", "`schedule.factor` applies to step, not to cosine"),
     ("betas = [0.9, 0.9]", "`optimizer.betas` applies to adamw, not to sgd"),
     ("momentum = 0.0\nnesterov = true", "`nesterov` needs a momentum"),
-    ("[schedule]\nwarmup_epochs = 4", "as long as the run"),
+    ("[schedule]\nwarmup_epochs = 4", "fills the whole run"),
     ("[images]\npad = 1\ncrop = [0.5, 1]", "exclude each other"),
     ("[images]\ncrop = [0.7, 0.2]", "[least, largest]"),
     ("[images]\nresized_crop = [0.0, 0.2]", "[least, largest]"),
-    ("[images]\nmean = [0.5]", "only given together"),
+    ("[images]\nmean = [0.5]", "must be given together"),
     ("[images]\nmean = [0.5]\nstd = [1, 2]", "different lengths"),
 ]
 
@@ -473,7 +473,9 @@ def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     text = SMALL.replace("256", "8")
     data = load_data(str(root), (3, 16, 16), 4)
     one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
-    with pytest.raises(SpecError, match=r"images is gone; the run is saved at step 2"):
+    with pytest.raises(
+        SpecError, match=r"images is missing; the run is saved at step 2"
+    ):
         one.train()
     (tmp_path / "elsewhere").rename(root)
     again = made(tmp_path / "run", text, COLOUR, data, resume=True)
@@ -877,7 +879,7 @@ def test_wrong_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="-D classes=10"):
         load_data(str(fine), (1, 8, 8), 3)
     (tmp_path / "empty").mkdir()
-    assert "folders of two classes" in refused(tmp_path / "empty", "A1104")
+    assert "folders for two or more classes" in refused(tmp_path / "empty", "A1104")
 
 
 def test_arrays_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
@@ -1741,7 +1743,7 @@ def test_a_tracker_that_fails_does_not_end_a_run(
     assert found.err.count(said) == 2
     track(monkeypatch, "start")
     found = run(*RUN, "--log", "mlflow", "-o", "other")
-    assert (found.code, "mlflow does not start: no such" in found.err) == (1, True)
+    assert (found.code, "mlflow cannot be started: no such" in found.err) == (1, True)
     assert not Path("other").exists()
 
 

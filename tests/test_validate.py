@@ -33,8 +33,8 @@ from archdsl.ir import Network
 from archdsl.torch.functions import entries
 from tests.conftest import ROOT
 from tests.generated import specimen
+from tests.injected import KINDS, alike, inject
 from tests.oracle import EMITTED, Emitted
-from tests.spoilings import KINDS, alike, spoil
 from tests.timing import cpu_seconds
 
 MODELS = ROOT / "tests" / "golden" / "models"
@@ -453,14 +453,14 @@ def verdict(case: int, *, large: bool) -> bool:
     """
     place = case % (len(SMALL) + SPECIMENS)
     of = source(place)
-    spoilt = spoil(of.text, f"spoiling {case}")
+    wrong = inject(of.text, f"spoiling {case}")
     try:
-        compare(parse_module(spoilt.text), of.demands)
+        compare(parse_module(wrong.text), of.demands)
     except Miscompiled:
         return True
     if large or place >= len(SMALL):
-        assert alike(of.text, spoilt.text, of.network), (
-            f"spoiling {case} of {of.name} ({spoilt.kind}) is accepted:\n{spoilt.text}"
+        assert alike(of.text, wrong.text, of.network), (
+            f"spoiling {case} of {of.name} ({wrong.kind}) is accepted:\n{wrong.text}"
         )
     return False
 
@@ -480,7 +480,7 @@ def test_more_mistakes_are_refused_unless_torch_sees_none(first: int) -> None:
 
 def test_mistakes_of_each_kind_are_made() -> None:
     kinds = {
-        spoil(source(SMALL.index("googlenet")).text, f"kind {n}").kind
+        inject(source(SMALL.index("googlenet")).text, f"kind {n}").kind
         for n in range(300)
     }
     assert kinds == KINDS.keys() - {"renamed_part", "swapped_parts", "other_range"}
@@ -587,10 +587,10 @@ def test_a_difference_is_a_bug_of_ours_and_leaves_no_file(
 ) -> None:
     write = backend.write_module
 
-    def spoilt(network: Network, *how: Any) -> str:
+    def wrong(network: Network, *how: Any) -> str:
         return write(network, *how).replace("stride=2", "stride=1")
 
-    monkeypatch.setattr(backend, "write_module", spoilt)
+    monkeypatch.setattr(backend, "write_module", wrong)
     spec, out = tmp_path / "net.arch", tmp_path / "net.py"
     spec.write_text(NET)
     assert main(["compile", str(spec), "-o", str(out)]) == 70

@@ -430,8 +430,8 @@ loss.{rest...} ->
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [
-        ("a.b", "`a.b` is not a rule, which is `FROM -> TO`"),
-        ("-> a", "`-> a` is not a rule, which is `FROM -> TO`"),
+        ("a.b", "`a.b` is not a rule of the form `FROM -> TO`"),
+        ("-> a", "`-> a` is not a rule of the form `FROM -> TO`"),
         ("a.{i} -> b.{j}", "`{j}` is not in FROM"),
         ("a.{i}.{i} -> b.{i}", "`{i}` occurs twice in FROM"),
         ("a.{i}{j} -> b", "nothing separates `{j}` from the word before it"),
@@ -578,7 +578,7 @@ def test_headers_that_lie(header: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_spoilt_files_are_refused_or_compared(
+def test_damaged_files_are_refused_or_compared(
     net: archdsl.Network, state: State, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"w.{suffix}"
@@ -587,12 +587,12 @@ def test_spoilt_files_are_refused_or_compared(
     chance = random.Random(suffix)
     refused = 0
     for _ in range(150):
-        spoilt = bytearray(whole)
+        damaged = bytearray(whole)
         for _ in range(chance.choice((1, 3, 20))):
-            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         if chance.random() < 0.2:
-            del spoilt[chance.randrange(len(spoilt)) :]
-        path.write_bytes(spoilt)
+            del damaged[chance.randrange(len(damaged)) :]
+        path.write_bytes(damaged)
         try:
             found = match(net, read_weights(path))
         except SpecError as error:

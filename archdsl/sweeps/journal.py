@@ -101,7 +101,7 @@ class Journal:
 
     def _foreign(self) -> JournalError:
         return JournalError(
-            f"cannot go on from {self.path}: it is damaged, or was not written by a "
+            f"cannot continue from {self.path}: it is damaged, or was not written by a "
             "sweep"
         )
 

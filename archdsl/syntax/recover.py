@@ -71,7 +71,7 @@ def parse_all(
 def _too_long(source: Source, token: Token) -> SpecError:
     """Return the error for a text that would take seconds to parse."""
     span = Span(source, token.start_pos or 0, token.end_pos or 0)
-    message = f"the file has more than {MAX_TOKENS:,} words and signs"
+    message = f"the file has more than {MAX_TOKENS:,} words and symbols"
     return SpecError([Diagnostic("A0901", message, span)])
 
 
