@@ -521,7 +521,7 @@ def test_analyze_in_training_counts_more_and_claims_the_same(run: Run) -> None:
         (("--device", "t4", "--dtype", "bfloat16"), "t4 has no rate for bfloat16"),
         (("--show", "time"), "--show time needs a --device"),
         (("--show", "counts"), "--show counts needs a --count"),
-        (("--devices", "net.arch"), "--devices needs a --device"),
+        (("--devices", "net.arch"), "--devices needs --device"),
         (("--device", "t4", "--devices", "net.arch"), "net.arch"),
         (("--fits", "much"), "not a memory size"),
         (("--fits", "24"), "the unit is missing"),

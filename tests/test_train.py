@@ -474,7 +474,7 @@ def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     data = load_data(str(root), (3, 16, 16), 4)
     one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
     with pytest.raises(
-        SpecError, match=r"images is missing; the run is saved at step 2"
+        SpecError, match=r"is missing; the run is saved at step 2"
     ):
         one.train()
     (tmp_path / "elsewhere").rename(root)

@@ -153,7 +153,7 @@ class Shown(Watch):
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Stop after the step at the first interrupt or SIGTERM, at once at a second."""
+        """Stop after the step at a first interrupt or SIGTERM, at once at a second."""
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         # Signals that are ignored stay so: shells start background jobs in this way.
         before = {n: how for n, how in before.items() if how is not signal.SIG_IGN}
