@@ -1,4 +1,4 @@
-"""The language server: `archdsl.editor` behind the Language Server Protocol."""
+"""The language server: `archdsl.editor` by the Language Server Protocol."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Training the points of a sweep, one after the other.
 
-A pruner of Optuna stops points that fall behind the others. Each run keeps  its metrics
+A pruner of Optuna stops points that fall behind the others. Each run keeps its metrics
 and states in a folder, so an interrupted sweep continues in the middle of a run, and
 the reports of earlier runs are replayed to the pruner.
 """

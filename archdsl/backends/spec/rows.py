@@ -49,7 +49,7 @@ class InnerRows:
     bodies: list[ItemChains]
 
     def apart(self) -> InnerRows:
-        """Return the same with a case for each copy."""
+        """Return these rows with a separate case for each copy."""
         copies = sorted({copy for _, copy in self.parents})
         cases = [
             _case(

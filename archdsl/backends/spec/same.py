@@ -1,4 +1,4 @@
-"""Whether two networks are the same, wherever they stand in their specs."""
+"""Whether two networks are the same, apart from their positions in specs."""
 
 from __future__ import annotations
 
