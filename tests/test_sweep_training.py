@@ -152,7 +152,7 @@ def test_the_command(run: Run) -> None:
     [
         (ASK[:5], 2, "--train needs --data"),
         ((*ASK[:3], "--data", "digits"), 2, "--data and --set need --train"),
-        ((*ASK, "-j", "2"), 2, "one point after the other"),
+        ((*ASK, "-j", "2"), 2, "--train runs in one process"),
         ((*ASK[:3], "--train", "digts", "--data", "digits"), 2, "`digits`?"),
         ((*ASK, "--set", "epochs=0"), 1, "error[A1103]"),
         ((*ASK[:5], "--data", "nothing"), 1, "error[A1104]"),

@@ -473,9 +473,7 @@ def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     text = SMALL.replace("256", "8")
     data = load_data(str(root), (3, 16, 16), 4)
     one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
-    with pytest.raises(
-        SpecError, match=r"is missing; the run is saved at step 2"
-    ):
+    with pytest.raises(SpecError, match=r"is missing; the run is saved at step 2"):
         one.train()
     (tmp_path / "elsewhere").rename(root)
     again = made(tmp_path / "run", text, COLOUR, data, resume=True)
@@ -1472,7 +1470,7 @@ def test_two_processes_are_one(run: Run, files_of: Path) -> None:
     end(start(*shard, "--steps", "4", processes=2))
     said = end(start(*shard, "--resume", processes=2))
     assert (
-        "continuing after step 4" in said and "each process keeps only a share" in said
+        "continuing after step 4" in said and "each process only holds a share" in said
     )
     for other in ("two", "sharded"):
         a, b = weights_of("one"), weights_of(other)

@@ -172,8 +172,7 @@ def groups(network: Network) -> list[tuple[Location, Group]]:
 
 
 def each(network: Network, found: Any, **fields: Any) -> Violations:
-    """Yield networks in which one of some nodes has other fields, computed from the
-    node."""
+    """Yield networks in which one of some nodes has other, computed fields."""
     for place, node in found:
         values = {name: make(node) for name, make in fields.items()}
         yield lambda p=place, v=values: with_fields(network, p, **v)

@@ -192,7 +192,7 @@ def test_several_files_with_an_index(
     for file in ("../part-0.safetensors", "/etc/passwd", "", ".."):
         path = tmp_path / "out" / "w.index.json"
         path.write_text(json.dumps({"weight_map": {"a": file}}))
-        with pytest.raises(SpecError, match="not the name of a file beside it"):
+        with pytest.raises(SpecError, match="does not name a file in the same folder"):
             read_weights(path)
 
 
