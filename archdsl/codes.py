@@ -369,10 +369,10 @@ _SHAPES: Final = {
     ),
     "A0307": Entry(
         "two outputs of a block are one value",
-        "What reads a block or labelled braces takes each of their outputs for a value "
-        "of its own that is made inside. So the main output cannot be the input, and "
-        "no other output can be the input, the main output or another one. An "
-        "`identity` makes a value of its own.",
+        "Each output of a block or labelled braces must be a separate value that is "
+        "computed inside. So the main output cannot be the input, and no other output "
+        "can be the input, the main output or another one. An `identity` makes a "
+        "separate value.",
         _net("a: { conv 3x3 16; c: relu; output @c }", "add { | @a.c }"),
         _net("a: { conv 3x3 16; c: relu; output @c; identity }", "add { | @a.c }"),
     ),

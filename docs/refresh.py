@@ -1,28 +1,28 @@
-"""Renew what the pages show, so that no page says what the code does not do.
+"""Update the examples and tables of the documentation, so that they match the code.
 
     python docs/refresh.py           rewrite README.md and all pages of docs/
     python docs/refresh.py PAGE...   only these
 
-A page is played from top to bottom in a folder of its own:
+The blocks of a page are run from top to bottom in a temporary folder:
 
-- ```arch            a whole spec. All its networks must load, and keep their claims.
+- ```arch            a whole spec. All its networks must load, and their claims hold.
 - ```arch net.arch   the same, and a file of that name for the blocks that follow;
                      with `unchecked` only that.
 - ```arch fragment   statements of a network, whose input is 3x32x32 unless they say.
-- ```arch error A1   what must be refused with the code A1, whole or a fragment.
-- ```console         commands after `$ ` and what they print, renewed if it differs;
-                     a line `...` stands for any lines. `exit=1` says a command fails.
-- ```sh              commands, run without a look at what they print.
+- ```arch error A1   a spec or fragment that must be refused with the code A1.
+- ```console         commands after `$ ` and their output, updated if it differs;
+                     a line `...` stands for any lines. `exit=1`: a command fails.
+- ```sh              commands whose output is ignored.
 - ```python          code, run in one namespace a page. `excerpt SPEC` says instead
                      that it is emitted for SPEC, up to lines `# ...`, `file NAME` that
                      it is a file, and `kind WORD` that it is a layer kind, which the
                      commands after it know.
 
-Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes. Pictures
-in `images/story/` are those that the page's commands draw.
+Between `<!-- table: NAME -->` and `<!-- end -->` is the output of `TABLES`. Pictures
+in `images/story/` are drawn by the page's commands.
 
-`docs/story.ipynb` is made from `docs/story.md`: what stands in `<!-- notebook ... -->`
-takes the place of the commands below it.
+`docs/story.ipynb` is made from `docs/story.md`: the text in `<!-- notebook ... -->`
+replaces the commands below it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def pages() -> list[Path]:
 
 
 class Wrong(Exception):
-    """A page that says what is not so."""
+    """A page that does not match the code."""
 
 
 # ---- blocks -------------------------------------------------------------------
@@ -443,7 +443,7 @@ def functions_table() -> str:
 def types_table() -> str:
     """Return the types of parameters."""
     return _rows(
-        "type | what may be given",
+        "type | accepted values",
         [(f"`{name}`", words) for name, words in WORDS_OF_TYPES.items()],
     )
 
@@ -519,18 +519,18 @@ def rules_text() -> str:
 
 
 def limits_table() -> str:
-    """Return the sizes beyond which a spec is refused."""
+    """Return the limits on the size of specs."""
     from archdsl import limits
 
     words = {
         "MAX_FILE_BYTES": "bytes of a file",
         "MAX_NETWORK_BYTES": "bytes of a network as JSON",
-        "MAX_TOKENS": "words and signs of a file",
+        "MAX_TOKENS": "words and symbols of a file",
         "MAX_IMPORTS": "files that one spec imports",
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
         "MAX_REPEAT": "copies of a repeat, items of a range",
         "MAX_PARTS": "layers and blocks of a network, counted before they are made",
-        "MAX_FOLDERS": "folders below one that stands for its specs",
+        "MAX_FOLDERS": "folders below a folder that is given as SPEC",
         "MAX_CHECKED": "layers of all networks of a file, for `check` and `lint`; each "
         f"network counts as {limits.NETWORK_PARTS} more",
         "MAX_WRITTEN": "layers of a network that is compiled, expanded, trained or "
@@ -539,7 +539,7 @@ def limits_table() -> str:
         "MAX_SEEN": "positions of all maps, for `check --torch` to compare receptive "
         "fields",
         "MAX_RUN_MACS": "MACs of all samples of `analyze --gradients`",
-        "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
+        "MAX_DRAWN": "rows that the arrows of a picture cross; not for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",
         "MAX_BRANCHES": "branches of a merge",

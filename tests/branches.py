@@ -1,7 +1,7 @@
-"""In which order the branches of a drawn network stand, and in which they should.
+"""The order of branches in a drawing, compared with the order in the network.
 
-What should be is told by the network alone: by the order in which its layers read
-values. Where things stand is told by the engine's coordinates.
+The expected order follows from the order in which layers read values. The drawn order
+follows from the coordinates of the layout engine.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Branches:
     """The branches of a picture.
 
     Attributes:
-        meets: nodes from which arrows of branches lead to one and the same node.
-        forks: nodes that begin ways from one and the same node. Both stand in the
-            order in which the last layer where they meet reads them, or else in that
-            in which they are written.
+        meets: groups of nodes whose arrows lead to the same node.
+        forks: groups of nodes whose arrows come from the same node. Both should stand
+            in the order in which the layer where they meet reads them, or else in the
+            order of the spec.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Branches:
         *,
         downwards: bool,
     ) -> None:
-        """Look at a picture.
+        """Find the branches of a picture.
 
         Args:
-            network: that is drawn.
+            network: the network that is drawn.
             graph: the engine's JSON.
-            paths: what nodes stand for, by their ids.
-            downwards: whether branches stand below each other.
+            paths: the paths that nodes stand for, by node id.
+            downwards: whether branches are placed below each other.
         """
         self.network, self.paths = network, paths
         self.steps = [*network.root.steps()]
@@ -52,7 +52,7 @@ class Branches:
                 self.places[one["name"]] = -y if downwards else x
         self.heads: dict[str, list[str]] = {}
         self.tails: dict[str, list[str]] = {}
-        # Their ends are not at nodes, but at borders of boxes.
+        # Edges that end at the border of a box instead of at a node.
         self.bordered: set[tuple[str, str]] = set()
         for edge in graph.get("edges", ()):
             tail, head = names[edge["tail"]], names[edge["head"]]
@@ -65,7 +65,7 @@ class Branches:
         self.forks = [row for row in map(self._fork, self.heads) if len(row) > 1]
 
     def out_of_order(self) -> list[Row]:
-        """Return the paths of those that do not stand in order."""
+        """Return the paths of branches that are not in order."""
         return [
             tuple(self.paths.get(name, "") for name in row)
             for row in (*self.meets, *self.forks)
@@ -74,7 +74,7 @@ class Branches:
         ]
 
     def _tails_in_order(self, head: str) -> Row:
-        """Return those whose values a node reads, in that order."""
+        """Return the nodes that a node reads from, in the order of reading."""
         reads = self._reads(head)
         found: dict[str, int] = {}
         for tail in self.tails[head]:
@@ -98,7 +98,8 @@ class Branches:
         def first(head: str) -> int:
             if self.paths.get(head):
                 return self._first(head)
-            # The way goes on in another row or column, with what else reads the value.
+            # The chain continues in another row or column, next to other readers of the
+            # value.
             others = (
                 at
                 for at, step in enumerate(self.steps)
@@ -109,7 +110,7 @@ class Branches:
         return tuple(sorted(sorted(row, key=first), key=cmp_to_key(self._before)))
 
     def _own(self, name: str) -> list[Step]:
-        """Return the steps that a node stands for, or of a folded box the first's."""
+        """Return a node's steps; for a folded box, those of the first copy."""
         paths = self.paths.get(name, "").removeprefix("input of ").split(" and ")
         inside = tuple(f"{path}." for path in paths)
         return [
@@ -119,7 +120,7 @@ class Branches:
         ]
 
     def _reads(self, name: str) -> list[int]:
-        """Return the values that a node reads, with what flows into a block first."""
+        """Return the values that a node reads, the input of a block first."""
         own = self._own(name)
         made = {step.output for step in own}
         path = self.paths.get(name)
@@ -128,7 +129,7 @@ class Branches:
         return [value for value in values if value not in made]
 
     def _made(self, name: str) -> set[int]:
-        """Return the values that leave a node; of a triangle, what flows in there."""
+        """Return the values that a node outputs; for a triangle, its inputs."""
         path = self.paths.get(name, "")
         if not path or path.startswith("input of "):
             return {v for tail in self.tails.get(name, ()) for v in self._made(tail)}
@@ -145,7 +146,7 @@ class Branches:
         return other in seen
 
     def _before(self, one: str, other: str) -> int:
-        """Return which of two ways stands first where they meet, below 0 for one."""
+        """Compare branches by the order where they meet; below 0 if `one` is first."""
         for row in reversed(self.merges):
             first, second = (
                 next((at for at, node in enumerate(row) if self._leads(way, node)), -1)
@@ -156,7 +157,7 @@ class Branches:
         return 0
 
     def _first(self, name: str) -> int:
-        """Return where a node's first step is written; ports come last."""
+        """Return the position of a node's first step in the spec; ports come last."""
         own = self._own(name)
         return self.steps.index(own[0]) if own else len(self.steps)
 

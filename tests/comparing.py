@@ -1,4 +1,4 @@
-"""What is asked of every random spec: that all roads to its network meet."""
+"""The checks of every random spec: all ways to compute its network must agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from archdsl.syntax.loader import load_text
 from tests.executor import draw_state, execute
 from tests.manual_specs import params_of
 
-# Relative to the largest value; both roads compute in float64.
+# Relative to the largest value; both sides compute in float64.
 _TOLERANCE: Final = 1e-7
 _BATCH: Final = 2
 _DROPPING: Final = frozenset(
@@ -33,14 +33,14 @@ _DROPPING: Final = frozenset(
 
 
 def faults(text: str, *, figures: bool = True) -> list[str]:
-    """Return what is wrong with what becomes of a spec; nothing if all is well.
+    """Return what is wrong with a spec's network and module; empty if nothing is.
 
-    Both elaborations must give one network, a valid one, the module compute what the
-    network's steps do, and its file run.
+    Both elaborations must give the same network, which must be valid. Its module must
+    compute what the steps of the network do, and the emitted file must run.
 
     Args:
-        text: of the spec, which may end in values for its parameters.
-        figures: whether the analysis and the module are compared, too.
+        text: the spec, which may end in values for its parameters.
+        figures: whether the analysis and the module are compared as well.
     """
     network, plain = elaborations(text)
     with emitted_once():
@@ -48,7 +48,7 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
 
 
 def elaborations(text: str) -> tuple[Network, Network]:
-    """Return a spec's network with expressions and the one of plain numbers."""
+    """Return a spec's network with expressions, and the one with plain numbers."""
     module, params = load_text(text, "drawn.arch"), params_of(text)
     network, plain = (
         elaborate_module(module, params=params, symbolic=symbolic)
@@ -58,7 +58,7 @@ def elaborations(text: str) -> tuple[Network, Network]:
 
 
 def faults_of(network: Network, plain: Network, *, figures: bool = True) -> list[str]:
-    """Return the same of a spec's two networks, within `emitted_once`."""
+    """As `faults`, for the two networks of a spec, within `emitted_once`."""
     found = [] if skeleton(network) == skeleton(plain) else ["two elaborations differ"]
     found += [] if told(network) == told(plain) else ["what they are told differs"]
     found += map(str, [*problems(network), *problems(plain)])
@@ -72,8 +72,9 @@ def faults_of(network: Network, plain: Network, *, figures: bool = True) -> list
 
 @contextlib.contextmanager
 def emitted_once() -> Iterator[None]:
-    """Emit and validate a network once, whatever is made of its text meanwhile."""
-    # With its text, the network itself, whose number is only unique while it lives.
+    """Cache emitted texts within the context, so that each network is emitted once."""
+    # The network is kept with its text, since an `id` is only unique during its
+    # lifetime.
     known: dict[tuple[Any, ...], tuple[Network, str]] = {}
     emit = backend.emit
 
@@ -91,7 +92,7 @@ def emitted_once() -> Iterator[None]:
 
 
 def skeleton(network: Network) -> Any:
-    """Return what a network is, without the expressions that its numbers carry."""
+    """Return the contents of a network, without the expressions of its numbers."""
     ports = [
         (port.name, port.value, _plain(port.shape), port.training)
         for port in (*network.inputs, *network.outputs)
@@ -100,7 +101,7 @@ def skeleton(network: Network) -> Any:
 
 
 def _nodes(node: Step | Group) -> list[Any]:
-    """Return a node, or the parts of one that only says what test they are under."""
+    """Return a node; for a group that only records a condition, its parts."""
     if isinstance(node, Group) and node.role == "guard":
         return [part for child in node.children for part in _nodes(child)]
     return [_node(node)]
@@ -119,16 +120,16 @@ def _node(node: Step | Group) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value whose numbers remember nothing."""
+    """Return a value with plain numbers."""
     if isinstance(value, tuple):
         return tuple(_plain(part) for part in value)
     return int(value) if type(value) is not bool and isinstance(value, int) else value
 
 
 def told(network: Network) -> Any:
-    """Return what a network is with its schemes, claims and arguments of blocks.
+    """Return the contents of a network, with initialisation and claims.
 
-    Of layers, also the types of their arguments.
+    Arguments of blocks, and the types of arguments of layers, are included.
     """
     return (
         network.name,
@@ -144,7 +145,7 @@ def told(network: Network) -> Any:
 
 
 def _parts(node: Group) -> Any:
-    """Yield the steps and the groups in order; a guard is there only for its test."""
+    """Yield steps and groups in order, without groups that only record a guard."""
     for child in node.children:
         if isinstance(child, Step):
             yield (
@@ -184,7 +185,7 @@ def _shown(value: Any) -> str:
 
 
 def different_sizes(network: Network, plain: Network) -> list[str]:
-    """Return in which modes the two do not have the same smallest input."""
+    """Return the modes in which the two networks differ in their smallest input."""
     return [
         f"the smallest input in {'training' if training else 'inference'} differs"
         for training in (False, True)
@@ -197,10 +198,10 @@ def different_sizes(network: Network, plain: Network) -> list[str]:
 
 
 def differences(network: Network, module: nn.Module) -> list[str]:
-    """Return what a module does otherwise than the steps of its network.
+    """Return the differences between a module and the steps of its network.
 
-    Compared are keys and sizes of the `state_dict`; then in both modes names, order and
-    values of the outputs, gradients of inputs and parameters, and running statistics.
+    It compares keys and sizes of the `state_dict`; then, in both modes, names, order
+    and values of outputs, gradients of inputs and parameters, and running statistics.
     """
     module = module.double()
     state = draw_state(network, 0)
@@ -216,8 +217,8 @@ def differences(network: Network, module: nn.Module) -> list[str]:
         mode = "training" if training else "inference"
         if list(left) != list(right):
             found.append(f"{mode}: {[*left]}, and in the module {[*right]}")
-        # Behind a root of negative numbers, it depends on how a convolution is computed
-        # which gradients are numbers.
+        # After the root of a negative number, which gradients are NaN depends on the
+        # algorithm of a convolution.
         finite = all(
             value.isfinite().all()
             for name, value in left.items()
@@ -234,7 +235,7 @@ def differences(network: Network, module: nn.Module) -> list[str]:
 def _by_steps(
     network: Network, state: Mapping[str, Tensor], training: bool
 ) -> dict[str, Tensor | None]:
-    """Return what one pass in both directions gives, by the network's steps."""
+    """Return the results of a forward and backward pass, by the network's steps."""
     tensors = {
         key: value.clone().requires_grad_(value.is_floating_point() and _trains(key))
         for key, value in state.items()
@@ -246,7 +247,7 @@ def _by_steps(
 
 
 def _by_module(network: Network, module: nn.Module) -> dict[str, Tensor | None]:
-    """Return the same of the module."""
+    """Return the same by the module."""
     module.zero_grad()
     inputs = _inputs(network, _BATCH)
     with _chance(network, module.training):
@@ -255,7 +256,7 @@ def _by_module(network: Network, module: nn.Module) -> dict[str, Tensor | None]:
 
 
 def named_outputs(network: Network, result: Any) -> dict[str, Tensor]:
-    """Return a module's results by name, in its order, without what is not there."""
+    """Return a module's results by name, in its order, without missing ones."""
     if isinstance(result, Tensor):
         return {network.outputs[0].name: result}
     outputs: dict[str, Tensor] = result
@@ -292,22 +293,22 @@ def _trains(key: str) -> bool:
 
 
 class _SameChance(TorchFunctionMode):
-    """Draws the same for each layer that drops, in whatever order they run."""
+    """Gives every dropping layer the same random numbers, in any order."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func.__name__ == "bernoulli_" or func.__name__ in _DROPPING:
-            # That of all devices notes the stack for each that is absent.
+            # Seeding all devices would record a stack trace for each missing one.
             torch.default_generator.manual_seed(0)
         if func.__name__ in _DROPPING:
-            # Torch draws in the order in which the values lie in memory.
+            # torch draws in the memory order of the values.
             args = args[0].contiguous(), *args[1:]
         return func(*args, **(kwargs or {}))
 
 
 def _chance(network: Network, training: bool) -> contextlib.AbstractContextManager[Any]:
-    """Return a context for a pass, which costs time only if something is dropped."""
+    """Return a context for a pass; it only costs time if something is dropped."""
     drops = training and any(step.op.family == "dropout" for step in network.steps())
     return _SameChance() if drops else contextlib.nullcontext()
 
@@ -335,9 +336,9 @@ def _close(left: Tensor | None, right: Tensor | None) -> bool:
 
 
 def running(network: Network) -> list[str]:
-    """Return what is wrong with the lines that the emitted file prints when it is run.
+    """Return what is wrong with the output of the emitted file when it is run.
 
-    It may fail where the layers do, as a group norm of a single value does.
+    It may fail where the layers fail, for example at a group norm of a single value.
     """
     scope: dict[str, Any] = {"__name__": "__main__"}
     text, printed = archdsl.emit(network), io.StringIO()
@@ -365,7 +366,7 @@ def _refuses(network: Network) -> bool:
 
 
 def with_statistics(module: nn.Module) -> nn.Module:
-    """Return a module in inference, with running statistics that are not 0 and 1."""
+    """Return a module in evaluation mode, with nontrivial running statistics."""
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             nn.init.normal_(buffer, std=0.1)

@@ -17,18 +17,18 @@ from archdsl.resources import specs_dir
 from archdsl.source import Source
 from archdsl.syntax import parser
 
-# The same examples in every run, so that a change fails by its own fault alone.
+# The same examples in every run, so that a change can only fail by its own fault.
 # `--hypothesis-profile search` draws others.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("same")
 
-# pytest-xdist keeps every core busy; threads of each worker would only get in the way.
+# pytest-xdist keeps every core busy, so threads within workers would only slow it down.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
-# Under this name, a test's report carries the golden file that it has rewritten.
+# The property of a test's report that names the golden file that it has rewritten.
 _REWRITTEN = "golden"
 
 
@@ -43,14 +43,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
-    # Collect garbage as seldom as a command does.
+    # Collect garbage as rarely as the command does.
     gc.set_threshold(*COLLECTOR)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests of one preset follow one another, whichever files they are in.
+    """Run all tests of a preset one after the other, whichever files they are in.
 
-    They share what was made of it, as `tests.oracle` keeps that of few presets.
+    They share its modules, and `tests.oracle` only keeps those of a few presets.
     """
     cases = [_case(item) for item in items]
     first = {case: place for place, case in reversed([*enumerate(cases)])}
@@ -60,13 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _case(item: pytest.Item) -> str | None:
-    """Return the preset, with its options, that a test is about."""
+    """Return the preset of a test, with its options."""
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     return getattr(case, "id", None)
 
 
 def pytest_collection_finish() -> None:
-    """Never collect what stays anyway."""
+    """Keep the garbage collector from scanning objects that stay alive anyway."""
     gc.collect()
     gc.freeze()
 
@@ -88,9 +88,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep only the trees of shipped specs between runs.
 
-    The cache has room for some hundreds. Thousands of small specs would drive out
-    those that are read again and again, and each would take longer to store than to
-    parse.
+    The cache has room for some hundreds. Thousands of small specs would evict those
+    that are read repeatedly, and storing each would take longer than parsing it.
     """
     store = parser.store_tree
     monkeypatch.setattr(
@@ -111,7 +110,7 @@ def _shipped_texts() -> frozenset[str]:
 def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
     """Compare a text with a golden file, byte for byte, or rewrite the file.
 
-    To be called last, so that only what passes everything else is written.
+    Call it last, so that a file is only written if everything else passes.
     """
 
     def check(path: Path, text: str) -> None:

@@ -1,11 +1,11 @@
-"""The tools that count operations, as oracles of the conventions.
+"""Other counting tools, as references for how they count.
 
-Each takes a module and its inputs, and gives its own total for them. On the meta
-device fvcore cannot trace, and ptflops' module backend and calflops count more: what
-torch runs there in place of its kernels calls functions that they replace.
+Each takes a module and its inputs, and returns its own total. On the meta device,
+fvcore cannot trace, and ptflops' module backend and calflops count more: there, torch
+replaces kernels by Python code, which calls functions that these tools patch.
 
-They run without their dependencies: what they import besides, and do not need for
-counting (downloads, progress bars, tables), is replaced while they load.
+The tools run without their dependencies: what they import but do not need for counting
+(downloads, progress bars, tables) is replaced by stand-ins.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Refused(Exception):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a tool's prints, and warnings that are no concern of ours."""
+    """Suppress a tool's prints, and irrelevant warnings."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
@@ -89,9 +89,9 @@ def _quiet() -> Iterator[None]:
 
 
 def fvcore(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what fvcore counts of every submodule by path, the whole under ``""``.
+    """Return what fvcore counts for every submodule by path, the total under ``""``.
 
-    It traces the module in the mode that it is in.
+    It traces the module in its current mode.
     """
     with _quiet(), torch.no_grad():
         counts = tool("fvcore.nn").FlopCountAnalysis(module, inputs).by_module()
@@ -99,10 +99,10 @@ def fvcore(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
 
 
 def torchinfo(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what torchinfo counts of every layer that it lists, by path.
+    """Return what torchinfo counts for every layer that it lists, by path.
 
-    It sums the layers that have no parts; a layer used twice is listed twice. The
-    module's mode is kept, where it takes the evaluation mode by itself.
+    It sums the layers without parts; a layer used twice is listed twice. The module
+    keeps its mode; by itself, torchinfo would switch to evaluation.
     """
     mode = "train" if module.training else "eval"
     with _quiet():
@@ -120,17 +120,17 @@ def torchinfo(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
 
 
 def thop(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what thop counts of every layer by path, in evaluation mode."""
+    """Return what thop counts for every layer by path, in evaluation mode."""
     return _thop(tool("thop"), module, inputs)
 
 
-# ultralytics-thop, whose module has the name of thop's, is installed in a folder.
+# ultralytics-thop has the same module name as thop, so it has a folder of its own.
 ULTRALYTICS = Path(sys.prefix) / "ultralytics"
 
 
 @cache
 def _ultralytics() -> Any:
-    """Import it in place of thop, and put thop back."""
+    """Import ultralytics-thop instead of thop, and restore thop afterwards."""
     ours = {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "thop"}
     with (
         mock.patch.dict(sys.modules),
@@ -146,7 +146,7 @@ def _ultralytics() -> Any:
 
 
 def ultralytics_thop(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what ultralytics-thop counts of every layer, in evaluation mode."""
+    """Return what ultralytics-thop counts for every layer, in evaluation mode."""
     return _thop(_ultralytics(), module, inputs)
 
 
@@ -169,12 +169,12 @@ def _thop(
 
 
 def ptflops(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what ptflops counts in all, of ATen's operators: its default backend."""
+    """Return the total of ptflops' default backend, which counts ATen's operators."""
     return _ptflops(module, inputs, "aten")
 
 
 def ptflops_module(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what ptflops counts in all, of modules and functions."""
+    """Return the total of ptflops' backend that counts modules and functions."""
     return _ptflops(module, inputs, "pytorch")
 
 
@@ -198,9 +198,9 @@ def _ptflops(
 
 
 def calflops(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what calflops counts in every submodule by path, in evaluation mode.
+    """Return what calflops counts for every submodule by path, in evaluation mode.
 
-    As `calculate_flops` does it, but that it needs a parameter to find the device.
+    As in `calculate_flops`, which also needs a parameter to find the device.
     """
     counter = tool("calflops.calculate_pipline")
     training = module.training
@@ -244,7 +244,7 @@ COUNTERS: Mapping[str, Callable[..., dict[str, int]]] = {
 def torchvision_forms(model: str, graph: Graph) -> Callable[[Node], CallForm]:
     """Return the form in which torchvision writes each layer of a network.
 
-    It makes a module of what can be one, but for a few calls in `forward`; the lighter
+    It uses modules where possible, except for a few calls in `forward`; the lighter
     networks end in `x.mean([2, 3])`.
     """
     last = {node.op.family: node.output for node in graph.nodes}

@@ -1,9 +1,9 @@
-"""Networks computed step by step, by calls of torch's functions on tensors of weights.
+"""An interpreter of networks: it computes step by step, by torch's functions.
 
-A second road to what a network computes. The compiler writes classes, whose text
-Python then runs. Here a walk over the IR calls one function for each step, with the
-weights from a dict under their keys. Neither shares a line with the other: of the layer
-kinds, only their arguments are read.
+This is a second, independent way to compute a network. The compiler writes classes,
+whose text Python runs. The interpreter walks over the IR and calls one function for
+each step, with weights from a dict by key. They share no code: only the arguments of
+the layer kinds are read here.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Own(NamedTuple):
     Attributes:
         name: the last part of its key; empty if the layer is the weight itself.
         sizes: its sizes.
-        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``;
-            ``vector`` for one of length 1.
+        role: ``weight``; for running statistics ``mean``, ``variance`` or ``counter``;
+            for a vector of length 1, ``vector``.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Own(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One step as it is computed.
+    """The computation of one step.
 
     Attributes:
         op: the layer with its arguments.
         xs: the values that it reads.
         own: its weights and buffers, by name.
         training: the mode.
-        axis: of the channels, 1 or the last.
+        axis: the axis of the channels, 1 or the last.
     """
 
     op: Any
@@ -70,12 +70,12 @@ class Call(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What a layer kind does.
+    """What a layer kind computes.
 
     Attributes:
-        run: what it makes of the values that it reads.
-        owns: what it owns, in the order of torch's modules, for a layer, the sizes of
-            its first input and the axis of its channels.
+        run: computes the output.
+        owns: returns the weights and buffers in torch's order, given a layer, the sizes
+            of its first input and the axis of its channels.
     """
 
     run: Callable[[Call], Tensor]
@@ -88,11 +88,11 @@ class Kind(NamedTuple):
 def _padded(
     c: Call, stride: Sequence[int], value: float = 0.0
 ) -> tuple[Tensor, Sequence[int]]:
-    """Return the first value, padded by itself if that is uneven, and what is to add.
+    """Return the first value, padded here if the padding is uneven, and padding to add.
 
-    With ``same``, there are as many units as strides begin within the input, and the
-    end gets the odd one (TensorFlow, `tf.nn.convolution`, padding SAME). Without any,
-    an odd kernel keeps the size at stride 1, and an even one is not padded.
+    With ``same``, the output has ceil(size / stride) units, and an odd unit of padding
+    goes to the end (TensorFlow, `tf.nn.convolution`, padding SAME). By default, an odd
+    kernel keeps the size at stride 1, and an even one is not padded.
     """
     op = c.op
     mode = getattr(op, "pad_mode", "zeros")
@@ -130,7 +130,7 @@ def _conv(c: Call, weight: Tensor | None = None) -> Tensor:
 
 
 def _standardised(c: Call) -> Tensor:
-    """Return a convolution by filters of mean 0 and variance 1, times their gains."""
+    """Convolve with filters of mean 0 and variance 1, times their gains."""
     dims = [*range(1, c.weight.dim())]
     variance, mean = torch.var_mean(c.weight, dims, correction=0, keepdim=True)
     weight = (c.weight - mean) / (variance + c.op.eps).sqrt()
@@ -150,11 +150,11 @@ _SPECTRAL: Final = "parametrizations.weight"
 
 
 def _divided(c: Call, outputs: int = 0) -> Tensor:
-    """Return the weight over its largest singular value (Miyato et al. 2018).
+    """Return the weight divided by its largest singular value (Miyato et al. 2018).
 
     Args:
         c: the call.
-        outputs: axis of the weight whose places are the rows of the matrix.
+        outputs: the axis of the weight that becomes the rows of the matrix.
     """
     weight = c.own[f"{_SPECTRAL}.original"]
     rows = weight.movedim(outputs, 0).flatten(1)
@@ -163,7 +163,7 @@ def _divided(c: Call, outputs: int = 0) -> Tensor:
         with torch.no_grad():
             left.copy_(_unit(rows @ right))
             right.copy_(_unit(left @ rows))
-    # What comes later may change them.
+    # Cloned, as a later call may change them.
     return weight / torch.einsum("i,ij,j", left.clone(), rows, right.clone())
 
 
@@ -174,7 +174,7 @@ def _unit(vector: Tensor) -> Tensor:
 def _owns_spectral(
     owns: Callable[[Any, Sizes, int], tuple[Own, ...]], outputs: int = 0
 ) -> Callable[[Any, Sizes, int], tuple[Own, ...]]:
-    """Return what a kind owns whose weight is divided."""
+    """Return the weights and buffers of a kind with spectral norm."""
 
     def found(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
         weight, *bias = owns(op, sizes, axis)
@@ -238,7 +238,7 @@ def _layer_norm(c: Call) -> Tensor:
 
 
 def _line_up(factors: Tensor, c: Call) -> Tensor:
-    """Return one factor a channel in the shape that multiplies the first value."""
+    """Reshape one factor per channel to broadcast over the first value."""
     sizes = [1] * c.x.dim()
     sizes[c.axis] = -1
     return factors.reshape(sizes)
@@ -307,7 +307,7 @@ def _l2_pool(c: Call) -> Tensor:
     first = 2 if c.axis == 1 else 1
     dims = [*range(first, first + c.x.dim() - 2)]
     total = (c.x * c.x).sum(dims, keepdim=True)
-    # Where all is zero, torch takes the root's slope to be zero, too.
+    # Where the sum is zero, torch's gradient of the root is zero, too.
     return torch.where(total > 0, total, 1).sqrt() * (total > 0)
 
 
@@ -333,7 +333,7 @@ def _crop(c: Call) -> Tensor:
 
 
 def _continued(x: Tensor, mode: str, ends: Sequence[tuple[int, int]]) -> Tensor:
-    """Take the positions of the map that the border is continued by."""
+    """Pad a map with positions of its own."""
     for axis, (before, after) in enumerate(ends, 2):
         size = x.shape[axis]
         places = torch.arange(-before, size + after)
@@ -553,7 +553,7 @@ def keys(network: Network) -> dict[str, Own]:
 
 
 def _note_firsts(group: Group, firsts: dict[str, Sequence[str]]) -> None:
-    """Note what is registered first, by the paths of the groups that say so."""
+    """Collect the names that `register` statements list, by the path of the group."""
     if group.registered:
         firsts[group.path] = group.registered
     for child in group.children:
@@ -562,10 +562,10 @@ def _note_firsts(group: Group, firsts: dict[str, Sequence[str]]) -> None:
 
 
 def _move_ahead(tree: dict[str, Any], names: Sequence[str]) -> None:
-    """Make a part the first of its owner, as it must be made before all others."""
+    """Move a part to the front of its namespace."""
     first, *further = names
     if first not in tree:
-        return  # another call projects its shortcut
+        return  # only another call has a projection
     part = tree.pop(first)
     rest = dict(tree)
     tree.clear()
@@ -619,14 +619,14 @@ def execute(
     """Return the outputs of a network by name, the main one first.
 
     Args:
-        network: what to compute.
+        network: the network to compute.
         state: its weights and buffers by key; running statistics change in training.
-        inputs: in the order of its own.
-        training: the mode; in inference there are no outputs of the training.
+        inputs: the inputs, in the network's order.
+        training: the mode; training outputs only exist in training.
     """
     values = {p.value: x for p, x in zip(network.inputs, inputs, strict=True)}
     axes = _axes(network)
-    # What serves outputs of training alone runs last.
+    # Steps that only training outputs need run last.
     for step in sorted(network.steps(), key=lambda step: step.training):
         if training or not step.training:
             xs = [values[number] for number in step.inputs]
@@ -643,7 +643,7 @@ def execute(
 
 
 def _owned(step: Step, state: Mapping[str, Tensor], axis: int) -> dict[str, Tensor]:
-    """Return a layer's weights; those of a shared one stand under the same path."""
+    """Return a layer's weights; all uses of a shared layer have the same path."""
     owns = KINDS[step.op.word].owns(step.op, step.input_shapes[0], axis)
     return {
         own.name: state[f"{step.path}.{own.name}" if own.name else step.path]

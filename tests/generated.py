@@ -1,7 +1,7 @@
 """Random valid specs as text: all kinds, merges, taps, repeats, blocks, outputs.
 
-A spec grows statement by statement; one that archdsl refuses is left out again. What
-remains is valid, and small enough to be built and run in milliseconds.
+A spec grows statement by statement; a statement that archdsl refuses is dropped. The
+result is valid, and small enough to be built and run in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SIZES = re.compile(r"(?<![\dx])(\d)x(\d)(?![\dx])")
 
 
 class Chooser(Protocol):
-    """What decides: a seed, or hypothesis, which can shrink what it decided."""
+    """The source of choices: a seed, or hypothesis, which can shrink its choices."""
 
     def integer(self, low: int, high: int) -> int: ...
 
@@ -35,7 +35,7 @@ class Chooser(Protocol):
 
 
 class Rolled:
-    """Decides by a seed."""
+    """Choices from a seed."""
 
     def __init__(self, seed: str) -> None:
         self.random = Random(seed)
@@ -48,7 +48,7 @@ class Rolled:
 
 
 class Drawn:
-    """Decides by hypothesis; what it picks shrinks to the first option."""
+    """Choices from hypothesis; they shrink to the first option."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -75,9 +75,9 @@ def spec(
     """Return a valid spec, of maps with some spatial axes.
 
     Args:
-        choose: what decides.
-        axes: how many there are.
-        several: whether its blocks have several inputs.
+        choose: the source of choices.
+        axes: number of spatial axes.
+        several: whether blocks have several inputs.
         parted: whether labelled braces have several outputs.
     """
     return _Writer(choose, axes, several, parted).text()
@@ -85,10 +85,10 @@ def spec(
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec of a number.
+    """Return the valid spec with a number.
 
-    Each tenth has one axis, or three; in each fifth, blocks have several inputs. Each
-    third says what is registered first.
+    One in ten has one axis, one in ten has three; in one in five, blocks have several
+    inputs; one in three has `register` statements.
     """
     axes = {7: 1, 9: 3}.get(case % 10, 2)
     text = spec(Rolled(f"spec {case}"), axes, several=case % 5 == 3)
@@ -98,7 +98,7 @@ def specimen(case: int) -> str:
 
 
 def parted(case: int) -> str:
-    """Return the valid spec of a number, with braces of several outputs in most."""
+    """Return the valid spec with a number; most have braces with several outputs."""
     return spec(Rolled(f"parted {case}"), {4: 1, 9: 3}.get(case % 10, 2), parted=True)
 
 
@@ -130,7 +130,7 @@ class _Writer:
         self.parted = parted
         self.axes = axes
         self.several = several
-        # How many inputs blocks have, and those labels that are calls of them.
+        # The number of inputs of blocks, and of labels that stand for calls of them.
         self.inputs: dict[str, int] = {}
         self.blocks: list[str] = []
         self.body: list[str] = []
@@ -138,9 +138,9 @@ class _Writer:
         self.calls: list[str] = []
         self.shape: Shape = ()
         self.count = 0
-        # Whether the parts of the block that is being written are named by number.
+        # Whether the parts of the current block are named by number.
         self.seq = False
-        # Of the block that is being written: names and defaults.
+        # The names and defaults of the current block's parameters.
         self.params: list[tuple[str, str]] | None = None
 
     def text(self) -> str:
@@ -287,7 +287,7 @@ class _Writer:
         return f"{label}{{ {self._keeping()} -> {self._layer()} }}  {times}"
 
     def _times(self) -> str:
-        """Return how often a part is made, which in a block a parameter may decide."""
+        """Return a number of copies; in a block, it may be a parameter."""
         if self.params is None or self.choose.integer(0, 2) == 0:
             return f"x{self.choose.integer(1, 3)}"
         param = f"times_{len(self.params)}"
@@ -318,7 +318,7 @@ class _Writer:
         return f"{self._name('g')}: {{ {inner} }}"
 
     def _stage(self, depth: int) -> str:
-        """Write labelled braces with several outputs, and what reads them."""
+        """Write labelled braces with several outputs, and their readers."""
         before, self.labels = self.labels, list(self.labels)
         name, outputs = self._name("g"), [self._name("o")]
         outputs += [self._name("o")] * self.choose.integer(0, 1)
@@ -388,12 +388,12 @@ class _Writer:
         return f"{labelled}{again}{times}"
 
     def _feeding(self) -> str:
-        """Return a call with what flows in besides."""
+        """Return a call of a block, with its further inputs."""
         call = self.choose.pick(self.calls)
         return call + self._fed(call.partition("<")[0])
 
     def _fed(self, name: str) -> str:
-        """Return what flows into a block with several inputs; empty for others."""
+        """Return the inputs for a block with several; empty for others."""
         count = self.inputs.get(name, 1)
         if count == 1:
             return ""
@@ -402,7 +402,7 @@ class _Writer:
         return f" {{ {' | '.join(branches)} }}"
 
     def _block(self, depth: int) -> None:
-        """Write a block, and calls with values of all its parameters and with few."""
+        """Write a block, and calls that set all of its parameters, or few."""
         outer, self.labels, self.params = self.labels, [], []
         name, self.seq = self._name("unit"), self.choose.integer(0, 3) == 3
         lines: list[str] = []
@@ -424,7 +424,7 @@ class _Writer:
         params = self.params
         counts = [param for param, value in params if value.isdigit()]
         if lines and counts:
-            # A name that only a call knows.
+            # A name that depends on the call.
             line = f"end_{{{self.choose.pick(counts)}}}: {self._keeping()}"
             self.blocks.append(self._definition(name, [*lines, line]))
             if _load(self._spec([probe])) is not None:
@@ -472,7 +472,7 @@ class _Writer:
         return self._arguments(self.choose.pick(words))
 
     def _arguments(self, word: str) -> str:
-        """Return a layer with what it requires, and some more."""
+        """Return a layer with its required arguments, and some others."""
         words = [word]
         for name, field in KINDS[word].fields.items():
             required = field.default is REQUIRED
@@ -523,7 +523,7 @@ class _Writer:
 
 
 def _with_axes(text: str, axes: int) -> str:
-    """Return layers written for images with sizes for maps with other axes."""
+    """Return layers for images, rewritten for maps with one or three axes."""
     if axes == 2:
         return text
     text = text.replace("bilinear", "linear" if axes == 1 else "trilinear")

@@ -1,7 +1,7 @@
-"""Small networks made by hand, and torch modules made straight from their layers.
+"""Small networks made in code, and torch modules made directly from their layers.
 
-Neither goes through the language, the elaborator or the emitter, so that a test of
-the passes can only fail for the passes or the layers.
+Neither involves the language, the elaborator or the emitter, so tests of passes can
+only fail because of the passes or the layers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPAN = Span(Source("handmade.arch", "handmade\n"), 0, 8)
 
 
 class Sketch:
-    """A network in the making.
+    """A network under construction.
 
     Attributes:
         inputs: values of its inputs.
@@ -45,7 +45,7 @@ class Sketch:
         shortcut: bool = False,
         **arguments: Any,
     ) -> int:
-        """Add a layer, behind the last value unless told otherwise; return its value.
+        """Add a layer, after the last value by default, and return its value.
 
         Raises:
             Mismatch: if the layer does not fit.
@@ -84,7 +84,7 @@ class Sketch:
         training: Iterable[int] = (),
         expect: Iterable[tuple[str, str, Any]] = (),
     ) -> Network:
-        """Return the network; the last value is its output unless told otherwise."""
+        """Return the network; by default, the last value is its output."""
         outputs = outputs or (len(self._shapes) - 1,)
         return Network(
             name="handmade",
@@ -138,7 +138,7 @@ _SCOPE = {"nn": nn, "F": F, "torch": torch, "Tensor": Tensor}
 
 
 def make(call: TorchCall, helper: str = "") -> Any:
-    """Return what a call makes; the helper's text defines a class it may name."""
+    """Evaluate a call; the helper's text may define a class that it uses."""
     root, *names = call.name.split(".")
     args = [make(arg) if isinstance(arg, TorchCall) else arg for arg in call.args]
     owner = _defined(helper)[root] if helper else _SCOPE[root]
@@ -155,7 +155,7 @@ def _defined(helper: str) -> dict[str, Any]:
 
 
 class _Bare(nn.Module):
-    """A parameter of its owner, and the function that reads it."""
+    """A bare parameter, and the function that uses it."""
 
     def __init__(self, form: TorchForm) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ def module(form: TorchForm) -> nn.Module | None:
 
 
 def apply(form: TorchForm, *inputs: Tensor, own: Tensor | None = None) -> Any:
-    """Return what a form's function gives."""
+    """Return the result of a form's function."""
     assert form.function is not None
     names = [f"x[{n}]" for n in range(len(inputs))]
     text = form.function.replace("{*,}", ", ".join(names))
@@ -193,7 +193,7 @@ def apply(form: TorchForm, *inputs: Tensor, own: Tensor | None = None) -> Any:
 
 
 class Interpreted(nn.Module):
-    """A network run step by step, some steps in place."""
+    """A network that is run step by step, with some steps in place."""
 
     def __init__(
         self, network: Network, overwriting: frozenset[int] = frozenset()
@@ -233,10 +233,10 @@ def example(network: Network, batch: int = 1, **options: Any) -> list[Tensor]:
 
 
 def saved_bytes(owner: nn.Module, *inputs: Tensor) -> int:
-    """Return the bytes of all storages that autograd keeps of a forward pass.
+    """Return the bytes of all storages that autograd keeps for the backward pass.
 
-    The storages of the module's parameters and buffers are left out. Works on the
-    meta device, too, where nothing is computed.
+    The storages of the module's parameters and buffers do not count. This also works on
+    the meta device.
     """
     # Kept as they are found, so that no identity is used twice.
     own = [t.untyped_storage() for t in (*owner.parameters(), *owner.buffers())]

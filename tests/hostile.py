@@ -1,10 +1,9 @@
-"""Hostile calls of the command: wrong values for every option, and what has to follow.
+"""Hostile calls of the command: wrong values for every option, and the expected result.
 
-Each case is a number: it picks a command and draws options and values, the same ones in
-every run. Options are read from the commands themselves, so that a new one is tried
-without an edit. Whatever is asked, the command ends with one of its statuses, says why
-in words, prints JSON where JSON is asked for, and never calls a mistake of the user a
-bug of its own.
+Each case is a number, the seed of a command, options and values. Options are read from
+the commands themselves, so new ones are tried without an edit here. Whatever the call,
+the command must end with one of its statuses, explain itself in words, print JSON if
+--json is given, and never report a user's mistake as an internal error.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.limits import MAX_FILE_BYTES
 
 STATUSES = {0, 1, 2, 3, 4}
-# Seconds of real time after which a call hangs, on however busy a machine.
+# Seconds of wall time after which a call counts as hanging, even on a busy machine.
 PATIENCE = 120
 
 NET = """arch 1
@@ -167,7 +166,7 @@ AXES = (
 
 # ---- expressions ----------------------------------------------------------------
 
-# What may stand where a value of a kind is wanted.
+# Values of each type.
 ATOMS: dict[str, tuple[str, ...]] = {
     "number": (
         *("0", "1", "2", "3", "8", "-1", "0.5", "channels", "width", "2147483647"),
@@ -196,7 +195,7 @@ def expression(
     kind: str = "",
     atoms: dict[str, tuple[str, ...]] = ATOMS,
 ) -> str:
-    """Return an expression, most often of a kind: ``number``, ``truth`` or ``list``."""
+    """Return an expression, usually of a type: ``number``, ``truth`` or ``list``."""
     kinds = tuple(ATOMS)
     if not kind or random.randrange(12) == 0:
         kind = random.choice(kinds)
@@ -227,7 +226,7 @@ def expression(
 
 
 def _call(random: Random, kind: str, part: Callable[[str], str]) -> str:
-    """Return a call of a function, most often with the arguments that it takes."""
+    """Return a call of a function, usually with valid arguments."""
     names = LISTS if kind == "list" else tuple(n for n in FUNCTIONS if n not in LISTS)
     name = random.choice((*names, *names, *names, "nothing", "f"))
     _, least, most, _ = FUNCTIONS.get(name, (None, 1, 1, ""))
@@ -263,7 +262,7 @@ PLACES = (
 
 
 def spec(random: Random) -> str:
-    """Return a spec with expressions where any may stand."""
+    """Return a spec with expressions wherever the language allows them."""
     lines = "".join(
         f"    {place.format(expression(random, 3, kind))}\n"
         for place, kind in random.choices(PLACES, k=random.choice((1, 1, 2)))
@@ -277,11 +276,11 @@ def spec(random: Random) -> str:
 
 
 class Call(NamedTuple):
-    """What a case asks for.
+    """A call of the command.
 
     Attributes:
-        arguments: of the command.
-        stdin: what stands on standard input.
+        arguments: the arguments of the command.
+        stdin: the contents of standard input.
     """
 
     arguments: list[str]
@@ -289,7 +288,7 @@ class Call(NamedTuple):
 
 
 def call(case: int) -> Call:
-    """Return a hostile call, by its number."""
+    """Return the hostile call with a number."""
     random = Random(f"call {case}")
     if case % 4 == 3:  # expressions of the language, through a command
         name = random.choice(
@@ -307,9 +306,9 @@ def call(case: int) -> Call:
     number = min(len(known), random.choice((0, 1, 1, 2, 3)))
     for option in random.sample(known, number):
         arguments[:0] = _option(option, random)
-    if name == "list" and random.randrange(200):  # all shipped networks take seconds
+    if name == "list" and random.randrange(200):  # all networks take seconds
         arguments.append("--devices")
-    if "--torch" in arguments and random.randrange(10):  # so does building them
+    if "--torch" in arguments and random.randrange(10):  # building is slow, too
         arguments.remove("--torch")
     if random.randrange(20) == 0:
         arguments.insert(random.randrange(len(arguments) + 1), random.choice(TEXTS))
@@ -323,7 +322,7 @@ def to_text(asked: Call) -> str:
 
 
 def from_text(text: str) -> Call:
-    """Return the call of a text."""
+    """Parse a call from text."""
     arguments, stdin = json.loads(text)
     return Call(arguments, stdin.encode("latin-1"))
 
@@ -413,11 +412,11 @@ def _condition(random: Random) -> str:
     return expression(random, 3, "truth", atoms)
 
 
-# ---- what becomes of them -------------------------------------------------------
+# ---- checking the results -------------------------------------------------------
 
 
 def furnish(folder: Path) -> None:
-    """Put into a folder what the calls name."""
+    """Create the files that the calls name."""
     for name in ("net.arch", "with space.arch", "new\nline.arch", "漢字.arch"):
         (folder / name).write_text(NET, encoding="utf-8")
     for name in ("folder", "folder.arch"):
@@ -439,7 +438,7 @@ def furnish(folder: Path) -> None:
 
 
 class Hangs(BaseException):
-    """A call that takes far too long; not to be caught as a bug of ours."""
+    """A call takes far too long; a BaseException, so that archdsl does not catch it."""
 
 
 @contextmanager
@@ -457,14 +456,14 @@ def _patiently() -> Iterator[None]:
 
 
 def examine_in(folder: Path, asked: Call) -> int:
-    """Check what a call leaves behind in an empty folder; return its status."""
+    """Check a call in an empty folder, and return its status."""
     furnish(folder)
     with chdir(folder):
         return examine(asked)
 
 
 def examine(asked: Call) -> int:
-    """Check what a call leaves behind, in the current folder; return its status."""
+    """Check a call in the current folder, and return its status."""
     stdin = io.TextIOWrapper(io.BytesIO(asked.stdin), encoding="utf-8")
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")

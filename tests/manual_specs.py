@@ -1,9 +1,9 @@
 """Random valid specs, written from the manual alone: docs/language.md, docs/layers.md.
 
-The grammar is walked from the top: a file has definitions and a network, a body has
-statements, a statement is one of the forms that the manual shows. Nothing is known of
-shapes but whether a value is a map; what archdsl refuses is left out again. So this
-shares neither code nor habits with `tests.generated`.
+The generator goes from the top down: a file has definitions and a network, a body has
+statements, a statement is one of the forms in the manual. Of shapes, it only knows
+whether a value is a map; statements that archdsl refuses are dropped. It is independent
+of `tests.generated`.
 
 A spec may be followed by a comment with values for its network's parameters.
 """
@@ -119,7 +119,7 @@ _ENDS: Final = (
     "bn",
     "conv 3x3",
 )
-# Parameters by their first letter: what they may be.
+# Values of parameters, by the first letter of their names.
 _VALUES: Final = {
     "n": ("1", "0", "2", "3"),
     "w": ("4", "1", "2", "6", "8"),
@@ -164,7 +164,7 @@ _TESTS: Final = (
     "channels < {p} or {f}",
     "{n} in [1, 3]",
 )
-# Sizes of maps with two axes, as they are for maps with one and with three.
+# Sizes of maps with two axes, and their counterparts for one and three axes.
 _AXES: Final = {
     1: ((r"\b(\d)x(\d)x(\d)\b", r"\1x\3"), (r"\b(\d)x(\d)\b", r"\2")),
     2: (),
@@ -187,13 +187,13 @@ _INPUTS: Final = (
 
 
 class _Scope:
-    """What a body can name.
+    """The names that a body can use.
 
     Attributes:
-        params: of the definition around it, with their defaults.
-        labels: that taps can read.
+        params: the parameters of the definition, with their defaults.
+        labels: the labels that taps can read.
         outputs: names of the outputs besides the main one.
-        vector: whether a vector flows in.
+        vector: whether the input is a vector.
         top: whether it is the network's own body.
     """
 
@@ -218,7 +218,7 @@ class _Block(NamedTuple):
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec of a number; each third says what is registered first."""
+    """Return the valid spec with a number; one in three has `register` statements."""
     random = Random(f"manual {case}")
     text = _Writer(random, several=case % 5 == 3, outputs=case % 5 == 4).file()
     if case % 3 == 1:
@@ -227,7 +227,7 @@ def specimen(case: int) -> str:
 
 
 def params_of(text: str) -> dict[str, Any] | None:
-    """Return the values that stand behind a spec for its network's parameters."""
+    """Return the parameter values in the comment at the end of a spec."""
     _, found, values = text.rpartition("\n# with ")
     return json.loads(values) if found else None
 
@@ -270,7 +270,7 @@ class _Writer:
         return self.layer(_VECTOR_CHANGES if self.scope.vector else _ENDS)
 
     def variant(self, text: str) -> str:
-        """Return a spec with a preset, with a comment of values, or as it is."""
+        """Return a spec with a preset, with a comment of values, or unchanged."""
         names = [name for name in self.scope.params if self.chance(2)]
         drawn = {name: self.some(*self.values(name[0])) for name in names}
         given = ", ".join(f"{name} = {value}" for name, value in drawn.items())
@@ -359,7 +359,7 @@ class _Writer:
         write: Callable[[], str],
         text: Callable[[Sequence[str]], str],
     ) -> bool:
-        """Add a statement if the whole is valid with it."""
+        """Add a statement if the whole spec stays valid."""
         scope = self.scope
         params, labels = dict(scope.params), list(scope.labels)
         outputs = list(scope.outputs)
@@ -402,7 +402,7 @@ class _Writer:
     def chain(self, depth: int) -> str:
         known = len(self.scope.labels)
         parts = [self.part() for _ in range(self.some(1, 1, 2, 3))]
-        # A repeat behind a guard would be the guard's.
+        # A repeat after a guard would be read as part of the guard.
         return " -> ".join(parts) + self.copies(0 if " if " in parts[-1] else 3, known)
 
     def part(self) -> str:
@@ -422,14 +422,14 @@ class _Writer:
         return self.filled(text)
 
     def label(self, text: str, of: int) -> str:
-        """Write a label before a layer, one time of so many."""
+        """Write a label before a layer, with probability 1 / `of`."""
         if not self.chance(of):
             return text
         self.scope.labels.append(self.fresh("v"))
         return f"{self.scope.labels[-1]}: {text}"
 
     def tap(self, depth: int) -> str:
-        """Write a merge of an earlier value, with a label to chain more of them."""
+        """Write a merge with an earlier value, with a label so that more can follow."""
         if not self.scope.labels:
             return self.chain(depth)
         word = self.some("add", "add", "concat", "concat", "mul", "resize", "crop")
@@ -442,7 +442,7 @@ class _Writer:
         return self.some_copies(f"{word} {{ {' | '.join(branches)} }}", 2, 6)
 
     def again(self, depth: int) -> str:
-        """Apply an earlier part once more, alone or after other layers."""
+        """Apply an earlier part again, alone or after other layers."""
         if not self.scope.labels:
             return self.label(self.layer(), 1) + f"; same {self.scope.labels[-1]}"
         before = self.some("", "", f"{self.layer()} -> ")
@@ -456,7 +456,7 @@ class _Writer:
             known = [block for block in known if block.outputs] or known
         if not known:
             return self.chain(depth)
-        if self.chance(3):  # few have a list
+        if self.chance(3):  # rarely with a list
             known = [b for b in known if any(n[0] == "r" for n in b.params)] or known
         block = self.some(*known)
         names = [name for name in block.params if name[0] == "r" or self.chance(2)]
@@ -472,7 +472,7 @@ class _Writer:
         return self.some_copies(text, 3, 5)
 
     def read(self, label: str, text: str, outputs: Sequence[str]) -> str:
-        """Write a part with several outputs, or copies of it, and what reads them."""
+        """Write a part with several outputs, or copies of it, and their readers."""
         copies = self.some(1, 1, 1, 1, 1, 2)
         parts = [f"{label}: {text}" + ("  x2" if copies > 1 else "")]
         labels = [label] if copies == 1 else [f"{label}1", f"{label}2"]
@@ -482,7 +482,7 @@ class _Writer:
         self.scope.labels += labels
         for output in [f"{one}.{name}" for one in labels for name in outputs]:
             if self.chance(12):
-                continue  # nothing reads it, unless a later statement does
+                continue  # not read here; a later statement may read it
             self.scope.labels.append(output)
             parts.append(self.reading(output))
         return "; ".join(parts)
@@ -502,7 +502,7 @@ class _Writer:
         return found
 
     def further(self, depth: int) -> str:
-        """Write a further output of the block."""
+        """Write an additional output of the block."""
         plain = [n for n in self.scope.labels if n.isidentifier()]
         if plain and self.chance(2):
             self.scope.outputs.append(self.some(*plain))
@@ -516,7 +516,7 @@ class _Writer:
         return self.some(self.stage, *calls)(2)
 
     def stage(self, depth: int) -> str:
-        """Write labelled braces with further outputs."""
+        """Write labelled braces with additional outputs."""
         labels, around = list(self.scope.labels), list(self.scope.outputs)
         vector = self.scope.vector
         self.scope.outputs = []
@@ -529,10 +529,10 @@ class _Writer:
         return self.read(self.fresh("g"), f"{{ {inner} }}", outputs)
 
     def argument(self, name: str) -> str:
-        """Return a value for a block's parameter: another one's, or a plain one."""
+        """Return a value for a block's parameter: another parameter, or a constant."""
         own = [other for other in self.scope.params if other[0] == name[0]]
         if name[0] == "r" and self.chance(2):
-            # A list of the caller's numbers.
+            # A list of the caller's parameters.
             w, n = self.name_of("w"), self.name_of("n")
             return self.some(f"[{w}, 2]", f"range({n})", f"[{n} + 1, {w}]")
         if own and self.chance(2):
@@ -640,7 +640,7 @@ class _Writer:
     # ---- expressions
 
     def name_of(self, letter: str) -> str:
-        """Return a parameter of a kind: one that is there, or a new one."""
+        """Return an existing or new parameter with a first letter."""
         params = self.scope.params
         known = [name for name in params if name[0] == letter]
         if known and self.chance(2):
@@ -650,7 +650,7 @@ class _Writer:
         return name
 
     def values(self, letter: str) -> Sequence[str]:
-        """Return what a parameter may be; blocks are those that are there so far."""
+        """Return possible values of a parameter, of blocks those defined so far."""
         if letter != "b":
             return _VALUES[letter]
         known = ["tanh"]
@@ -668,7 +668,7 @@ class _Writer:
         return known
 
     def filled(self, text: str) -> str:
-        """Write parameters and expressions for what stands in braces."""
+        """Replace placeholders in braces by parameters and expressions."""
         for letter in ("w", "s", "k", "n", "f", "r", "p"):
             while (place := f"{{{letter}}}") in text:
                 text = text.replace(place, self.value(letter), 1)
@@ -683,17 +683,17 @@ class _Writer:
         return self.some(*_VALUES[letter])
 
     def number(self) -> str:
-        """Return how often something is repeated."""
+        """Return a number of repetitions."""
         if self.chance(5):
             return self.some("1", "2", "0")
         return self.filled(self.some(*_NUMBERS))
 
     def copies(self, of: int = 3, known: int | None = None) -> str:
-        """Write a repeat, one time of so many; labels get the number of a copy.
+        """Write a repeat, with probability 1 / `of`; labels get the number of a copy.
 
         Args:
-            of: one time of how many; never if it is 0.
-            known: how many labels stand before what is repeated, if it has any.
+            of: the inverse of the probability; 0 for never.
+            known: number of labels before the repeated part, if it has any.
         """
         if not of or not self.chance(of):
             return ""
@@ -705,7 +705,7 @@ class _Writer:
         return "  x2" if self.chance(3) else f"  x({self.number()})"
 
     def some_copies(self, text: str, label: int, of: int) -> str:
-        """Write a layer with a label and a repeat, each one time of so many."""
+        """Write a layer with a label and a repeat, each with probability 1 / `of`."""
         known = len(self.scope.labels)
         return self.label(text, label) + self.copies(of, known)
 
@@ -718,7 +718,7 @@ class _Writer:
         return self.random.choice(options)
 
     def chance(self, of: int) -> bool:
-        """Return true one time of so many."""
+        """Return true with probability 1 / `of`."""
         return self.random.randrange(of) == 0
 
     def fresh(self, stem: str) -> str:

@@ -1,7 +1,7 @@
-"""Random PyTorch modules, as people write them, to read back as specs.
+"""Random PyTorch modules in the style of hand-written ones, to import as specs.
 
-They have nested containers, modules that are run twice, functions in place of modules,
-activations used again, operations in place, and constants that are attributes.
+They have nested containers, modules that run twice, functions instead of modules,
+reused activations, in-place operations, and constants in attributes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ IMAGE: Final = (3, 8, 8)
 
 
 class Part(nn.Module):
-    """A part of a network, with the channels that it gives.
+    """A part of a network, with its number of output channels.
 
     Args:
-        random: decides what it is.
-        channels: that flow in.
-        depth: how far parts may still be nested.
+        random: the source of random choices.
+        channels: input channels.
+        depth: how deep parts may still be nested.
     """
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
@@ -36,7 +36,7 @@ class Part(nn.Module):
 
 
 class Unit(Part):
-    """A convolution with what usually follows it, some of it as functions."""
+    """A convolution with norm, activation and the like, some of them as functions."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -65,7 +65,7 @@ class Unit(Part):
 
 
 class Chain(Part):
-    """Parts in a Sequential, by number or by name, between them gaps."""
+    """Parts in a Sequential, by number or by name, with gaps between numbers."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -85,7 +85,7 @@ class Chain(Part):
 
 
 class Listed(Part):
-    """Parts of a list, of which the results are joined."""
+    """Parts in a list whose results are concatenated."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -99,7 +99,7 @@ class Listed(Part):
 
 
 class Residual(Part):
-    """A sum with the input, in place or not, with a factor that is an attribute."""
+    """A sum with the input, in place or not, with a factor from an attribute."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -121,7 +121,7 @@ class Residual(Part):
 
 
 class Gate(Part):
-    """A gate for each channel, of linear layers or convolutions."""
+    """A gate for each channel, made of linear layers or convolutions."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -139,7 +139,7 @@ class Gate(Part):
 
 
 class Twice(Part):
-    """A part that is run twice, with an activation that is used again."""
+    """A part that runs twice, with a reused activation."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -151,7 +151,7 @@ class Twice(Part):
 
 
 class Halves(Part):
-    """Channels in pieces, some of which stay as they are."""
+    """Channels split into pieces, some of which stay unchanged."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -182,7 +182,7 @@ def some(random: Random, channels: int, depth: int) -> Part:
 
 
 class Random_(Part):
-    """A network of random parts, with a classifier behind it."""
+    """A network of random parts, followed by a classifier."""
 
     def __init__(self, random: Random, channels: int, depth: int) -> None:
         super().__init__(random, channels, depth)
@@ -197,17 +197,17 @@ class Random_(Part):
 
 
 def module_of(seed: int) -> nn.Module:
-    """Return the random module of a seed, with the same weights each time."""
+    """Return the random module of a seed, with reproducible weights."""
     torch.manual_seed(seed)
     return Random_(Random(f"module {seed}"), IMAGE[0], 3)
 
 
 def structure(network: Network) -> Counter[Any]:
-    """Return what a network computes: its layers, with what each is computed from.
+    """Return what a network computes: its layers, with their inputs.
 
-    The order of the branches of sums and products does not count, nor do layers that
-    change nothing, nor whether a pool of the whole map stands apart from its flatten,
-    nor whether a sum of several is written as sums of two.
+    These differences are ignored: the order of branches in sums and products, layers
+    that change nothing, whether a global pool and its flatten are separate layers, and
+    whether a sum of several values is written as sums of two.
     """
     known: dict[int, Any] = {port.value: n for n, port in enumerate(network.inputs)}
     terms: dict[int, list[Any]] = {}
@@ -232,7 +232,7 @@ def structure(network: Network) -> Counter[Any]:
 
 
 def _said(step: Step) -> list[Any]:
-    """Return what a step is, in one way for each way to say it."""
+    """Return a step in a canonical form."""
     word, shape = step.op.word, tuple(map(int, step.shape))
     if step.op.passes(step.input_shapes, step.shape):
         return []
@@ -243,6 +243,6 @@ def _said(step: Step) -> list[Any]:
     if word in ("adaptiveavgpool", "adaptivemaxpool") and set(shape[1:]) == {1}:
         return [word[8:]]
     weights = step.path if step.op.tensors(*step.input_shapes) else ""
-    # Of a probability, an import sees 1 less it, and so fewer digits.
+    # An import computes a probability p from 1 - p, which loses digits.
     form = re.sub(r"\d+\.\d+(e-\d+)?", lambda m: f"{float(m[0]):.9g}", repr(step.form))
     return [(word, form, weights, shape)]

@@ -1,9 +1,9 @@
-"""Valid specs with random mistakes, and what has to become of them.
+"""Valid specs with random mistakes, and the expected result.
 
-Each case is a number: it picks a shipped spec and draws mistakes, the same ones in
-every run. Whatever the mistakes are, the spec is refused with messages that have
-places, or it is a network whose module has the shapes and parameters that the
-analysis gives, and runs; within two seconds either way.
+Each case is a number, the seed of a shipped spec and of mistakes in it. Whatever the
+mistakes, the spec must be refused with messages that have places, or describe a network
+whose module runs and has the shapes and parameters of the analysis. Either must happen
+within two seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SECONDS = 2.0
 MANY = 3000
 # Elements beyond which torch itself would overflow.
 LARGE = 1 << 40
-# Multiply-accumulates and elements up to which a module runs with numbers, too.
+# Modules with at most as many MACs and elements also run on real tensors.
 CHEAP = 3_000_000
 
 _TOKEN = re.compile(r'"[^"\n]*"|#[^\n]*|\w+|->|//|\*\*|[<>=!]=|\s+|.')
@@ -107,7 +107,7 @@ def replace(text: str, random: Random) -> str:
 
 
 def rename(text: str, random: Random) -> str:
-    """Let a word stand where another one stood, which is often of its kind."""
+    """Replace a word by another one, often of the same kind."""
     words = [m for m in re.finditer(r"[A-Za-z_]\w*", text)]
     if not words:
         return text
@@ -156,7 +156,7 @@ def cut(text: str, random: Random) -> str:
 
 
 def graft(text: str, random: Random) -> str:
-    """Put some lines of another spec somewhere."""
+    """Insert some lines of another spec."""
     other = random.choice(list(SPECS.values())).splitlines(keepends=True)
     at = random.randrange(len(other))
     lines = text.splitlines(keepends=True)
@@ -166,7 +166,7 @@ def graft(text: str, random: Random) -> str:
 
 
 def insert(text: str, random: Random) -> str:
-    """Put something well formed between two tokens."""
+    """Insert something well-formed between two tokens."""
     found = tokens(text)
     at = random.randrange(len(found) + 1)
     return "".join([*found[:at], f" {random.choice(TEMPLATES)} ", *found[at:]])
@@ -225,35 +225,35 @@ MISTAKES: list[Callable[[str, Random], str]] = [
 ]
 
 
-def spoil(text: str, random: Random) -> str:
+def mutate(text: str, random: Random) -> str:
     for _ in range(random.choice((1, 1, 2, 3))):
         text = random.choice(MISTAKES)(text, random) or "\n"
     return text
 
 
 def mutant(case: int) -> str:
-    """Return a shipped spec with mistakes, by its number."""
-    return spoil(SPECS[NAMES[case % len(NAMES)]], Random(f"mutant {case}"))
+    """Return the shipped spec with mistakes that has a number."""
+    return mutate(SPECS[NAMES[case % len(NAMES)]], Random(f"mutant {case}"))
 
 
 def offspring(case: int) -> str:
-    """Return a random spec with mistakes, by its number; each spec gets two such."""
-    return spoil(specimen(case // 2), Random(f"offspring {case}"))
+    """Return the random spec with mistakes that has a number; two for each spec."""
+    return mutate(specimen(case // 2), Random(f"offspring {case}"))
 
 
-# ---- what becomes of them -------------------------------------------------------
+# ---- checking the results -------------------------------------------------------
 
 Fate = Literal["refused", "sound", "built", "ran"]
 
 
 class Outcome(NamedTuple):
-    """What became of a spec.
+    """The result for a spec.
 
     Attributes:
-        fate: it was ``refused``, or is a network, which is ``sound`` but no torch
-            could hold it or it runs foreign code, or was ``built`` and run without
-            numbers, or ``ran`` with numbers, too.
-        seconds: of computing for all but torch.
+        fate: ``refused``; ``sound``, a network that is too large for torch or runs
+            foreign code; ``built``, run on the meta device only; or ``ran``, on real
+            tensors, too.
+        seconds: CPU time of everything except torch.
     """
 
     fate: Fate
@@ -261,7 +261,7 @@ class Outcome(NamedTuple):
 
 
 def examine(text: str) -> Outcome:
-    """Check that a spec is refused with reasons, or is a network that works."""
+    """Check that a spec is refused with reasons, or describes a network that works."""
     with emitted_once():
         return _examine(text)
 
@@ -276,7 +276,7 @@ def _examine(text: str) -> Outcome:
     assert seconds < limit, f"took {seconds:.2f} s for {layers} layers"
     if network is None:
         return Outcome("refused", seconds)
-    # Mistakes in what no layer reads leave the module as it was.
+    # Mistakes in unused parts do not change the module.
     key = code, tuple((port.name, port.shape) for port in network.inputs)
     if key not in _FATES:
         _FATES[key] = check_module(network)
@@ -287,7 +287,7 @@ _FATES: dict[Any, Fate] = {}
 
 
 def _compile(text: str) -> tuple[Network | None, int, str]:
-    """Return the network of a spec, how many layers had to be made, and its module."""
+    """Return the network of a spec, the number of layers made, and its module."""
     network, layers = _load(text)
     if network is None:
         return None, layers, ""
@@ -296,15 +296,15 @@ def _compile(text: str) -> tuple[Network | None, int, str]:
         check_diagnostic(refuted, text)
     code = archdsl.emit(network)
     ast.parse(code)
-    source = Source("spoilt.arch", text)
+    source = Source("mutant.arch", text)
     assert format_source(Source("again", format_source(source)))
     return network, layers, code
 
 
 def _load(text: str) -> tuple[Network | None, int]:
-    """Return the network of a spec, and how many layers had to be made."""
+    """Return the network of a spec, and the number of layers constructed."""
     try:
-        network = archdsl.loads(text, name="spoilt.arch")
+        network = archdsl.loads(text, name="mutant.arch")
     except archdsl.SpecError as error:
         assert error.diagnostics
         for diagnostic in error.diagnostics:
@@ -314,7 +314,7 @@ def _load(text: str) -> tuple[Network | None, int]:
 
 
 def check_module(network: Network) -> Fate:
-    """Check that the module runs in both modes, and is what it should be."""
+    """Check that the module runs in both modes, and agrees with the analysis."""
     shapes = [shape for s in network.steps() for shape in (s.shape, *s.input_shapes)]
     analysis = archdsl.analyze(network)
     largest = max(map(prod, shapes), default=1)
@@ -353,7 +353,7 @@ def check_diagnostic(diagnostic: Diagnostic, text: str) -> None:
     assert span is not None, f"no place: {diagnostic.message}"
     assert span.source.name
     assert 0 <= span.start <= span.end <= len(span.source.text) + 1
-    if span.source.name == "spoilt.arch":
+    if span.source.name == "mutant.arch":
         assert span.source.text == text
         assert span.start <= len(text)
         line, column = span.line, span.column

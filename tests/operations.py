@@ -1,7 +1,7 @@
-"""What torch does, by its own operators: MACs, operations by purpose, bytes moved.
+"""What torch's operators do: MACs, operations by purpose, bytes moved.
 
-The figures come from the calls that reach torch's dispatcher, so that functions count
-like modules; a formula says how many operations one call is.
+The figures come from the calls that reach torch's dispatcher, so functions count like
+modules; a formula gives the number of operations of each call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from archdsl.passes.traffic import Traffic
 
 PURPOSES = ("bias", "norm", "activation", "pool", "add", "other")
 
-# Operations of one element, by the formula of each function.
+# Operations per element, by the formula of each function.
 ACTIVATIONS: Mapping[str, int] = {
     "relu": 1,  # max(x, 0)
     "hardtanh": 2,  # min(max(x, 0), 6)
@@ -34,10 +34,11 @@ ACTIVATIONS: Mapping[str, int] = {
 
 
 class Macs(TorchDispatchMode):
-    """Counts the multiply-accumulates of what runs inside, backward passes included.
+    """Counts the MACs of everything that runs within the context, also backward.
 
-    Source: torch's own formulas, but for the weight's gradient of a grouped
-    convolution, where they take each filter to read all channels.
+    Source: torch's own formulas, except for the weight gradient of a grouped
+        convolution,
+    where torch assumes that each filter reads all channels.
 
     Attributes:
         macs: those of the whole batch.
@@ -71,11 +72,11 @@ class Macs(TorchDispatchMode):
 
 
 class Operations(Macs):
-    """Counts operations besides MACs, too, of a forward pass.
+    """Also counts operations other than MACs, in a forward pass.
 
     Attributes:
-        counts: for the whole batch, by one of `PURPOSES`; `per_batch` has those whose
-            number does not depend on its size.
+        counts: for the whole batch, by one of `PURPOSES`; `per_batch` has those that do
+            not depend on the batch size.
     """
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class Operations(Macs):
         self.counts["add" if joins else "other"] += out.numel()
 
     def _is_factor(self, tensor: Tensor) -> bool:
-        """Return whether it is a parameter or a mask, and not another branch."""
+        """Return whether a tensor is a parameter or a mask, not another branch."""
         drawn = tensor.untyped_storage()._cdata in self._noise
         return drawn or isinstance(tensor, nn.Parameter)
 
@@ -124,9 +125,9 @@ def _pool(kernel: Any, out: Tensor, *, less: int) -> dict[str, int]:
 def _batch_norm(training: bool, channels: int, out: Tensor) -> dict[str, int]:
     if not training:
         return {"norm": 2 * out.numel()}
-    # Each element: mean, difference, square, variance, scale, weight, bias. Each
-    # channel: both divisions, epsilon, root, inverse; (1 - m) * old + m * new twice;
-    # n / (n - 1) for the variance.
+    # Per element: mean, difference, square, variance, scale, weight, bias. Per channel:
+    # both divisions, epsilon, root, inverse; (1 - m) * old + m * new twice; n / (n - 1)
+    # for the variance.
     return {"norm": 7 * out.numel(), "per_batch": (5 + 2 * 3 + 1) * channels}
 
 
@@ -143,7 +144,7 @@ _FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
     "native_batch_norm": lambda x, weight, bias, mean, var, training, *rest, out: (
         _batch_norm(training, x.shape[1], out[0])
     ),
-    # As above for each element, and the five for each position.
+    # Per element as above, and the five operations per position.
     "native_layer_norm": lambda *args, out: {
         "norm": 7 * out[0].numel() + 5 * out[1].numel()
     },
@@ -152,7 +153,7 @@ _FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
     "max_pool2d_with_indices": lambda x, kernel, *rest, out: _pool(
         kernel, out[0], less=1
     ),
-    # The sums of the window, one less than it has, and a division.
+    # One sum less than the window has elements, and a division.
     "avg_pool2d": lambda x, kernel, *rest, out: _pool(kernel, out, less=0),
     "mean": lambda x, *rest, out: {"pool": x.numel()},
     "_adaptive_avg_pool2d": lambda x, *rest, out: _adaptive(x, out),
@@ -160,7 +161,7 @@ _FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
 
 
 class _Reads(TorchDispatchMode):
-    """Notes the memory that torch's operators are given, by its identity."""
+    """Records the storages that torch's operators read, by id."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,8 +181,9 @@ class _Reads(TorchDispatchMode):
 def moved_by(module: nn.Module, *inputs: Tensor) -> Traffic:
     """Return the bytes that a module of one layer reads and writes, each tensor once.
 
-    Read are those tensors that reach some operator; written are the output, the buffers
-    in training, and what autograd keeps beside inputs, output and the module's own.
+    Tensors that reach an operator count as read. The output counts as written, and so
+    do buffers in training, and what autograd keeps besides inputs, output and
+    parameters.
     """
     kept: dict[int, Any] = {}
 
@@ -195,7 +197,7 @@ def moved_by(module: nn.Module, *inputs: Tensor) -> Traffic:
         (output,) = module(*inputs)
     own = [*module.parameters(), *module.buffers()]
     shared = [x for x in inputs if _identity(x) == _identity(output)]
-    # On the meta device, some copies share memory, too, but are no views.
+    # On the meta device, some copies share memory as well, but they are not views.
     if any(x is output or output._is_view() for x in shared):
         return Traffic()
     read = [t for t in (*inputs, *own) if _identity(t) in reads.storages]

@@ -1,7 +1,7 @@
 """Random valid specs whose blocks have optional parts, and are called in several ways.
 
-What a call leaves out, or has instead, depends on flags, numbers and named values; so
-most of these networks have a class that serves calls of different code.
+Flags, numbers and named values decide what a call leaves out or replaces, so most of
+these networks have a class that serves calls with different code.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Writer:
         self.count = 0
 
     def pick(self, options: Sequence[str]) -> str:
-        """Return one of some texts, its places filled."""
+        """Return a random text, with its placeholders filled."""
         text = self.random.choice(options)
         for place, inside in (
             ("{n}", _NUMBERS),
@@ -150,7 +150,7 @@ class _Writer:
         return f"{layer} -> {self.pick(_KEEPING)} if {test}"
 
     def shortcuts(self, test: str) -> str:
-        """Return residuals of which one has its shortcut written out."""
+        """Return residuals, one of which has an explicit shortcut."""
         width, stride = self.pick(_NUMBERS), self.pick(_STRIDES)
         body = f"conv 3x3 {width} /{stride} -> {self.pick(_KEEPING)}"
         name = "downsample: seq" if self.odds(2) else ""
@@ -207,7 +207,7 @@ def _spec(blocks: str, lines: Sequence[str]) -> str:
 
 
 def loads(text: str) -> archdsl.Network | None:
-    """Return the network of a spec, or None if it is refused or runs too long."""
+    """Return the network of a spec; None if it is refused or too large to run."""
     try:
         network = archdsl.loads(text, name="drawn.arch")
     except archdsl.SpecError:
@@ -217,7 +217,7 @@ def loads(text: str) -> archdsl.Network | None:
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec of a number; each third says what is registered first."""
+    """Return the valid spec with a number; one in three has `register` statements."""
     text = _Writer(f"optional {case}").text()
     if case % 3 == 1:
         text = with_registered(text, Random(f"registered {case}"), loads)

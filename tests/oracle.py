@@ -1,8 +1,7 @@
 """torchvision as the reference of the tests, and the presets that it covers.
 
-The wheel of torchvision that goes with a CPU build of torch may bring compiled
-operators that do not load. Its models need none, but importing it does need the
-schemas of the two that its fake kernels name.
+The compiled operators of torchvision may not load with a CPU build of torch. The models
+need none of them, but importing torchvision needs the schemas of two.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def _operators_load() -> bool:
 
 
 if not _operators_load():
-    # Kept alive: the schemas go when the object does.
+    # Kept alive, as the schemas are removed together with the object.
     _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
     for _schema in _SCHEMAS:
         _LIBRARY.define(_schema)
@@ -63,34 +62,35 @@ _widths = BlockParams.from_init_params
 
 
 def _regnet_widths(**numbers: Any) -> BlockParams:
-    """Compute RegNet's widths by tensors with values, also on the meta device."""
+    """Let torchvision compute RegNet's widths on the CPU, even on the meta device."""
     with torch.device("cpu"):
         return _widths(**numbers)
 
 
-# How the names of torchvision's networks for segmentation begin.
+# Prefixes of torchvision's segmentation networks.
 SEGMENTATION = ("fcn", "deeplab", "lraspp")
 
-# Of both, the last maps of most networks have four units. The smaller one is for those
-# whose strided layers are padded: 33, 17, 9, 5, 3 and 2.
+# With either, the last maps of most networks have 2x2 units. The smaller one is for
+# networks whose strided layers are padded: 33, 17, 9, 5, 3 and 2.
 _BATCH = (2, 3, 64, 64)
 _PADDED = (2, 3, 33, 33)
 
 
 class Case(NamedTuple):
-    """A preset of ours and the model of torchvision that it describes.
+    """A preset, and the model of torchvision that it describes.
 
     Attributes:
         id: name in test reports, unique.
-        preset: of the shipped specs.
-        params: network parameters changed in ours.
+        preset: name of the preset.
+        params: parameters of the network that are changed.
         model: torchvision's name.
-        options: of torchvision's constructor.
+        options: arguments of torchvision's constructor.
         depth: weighted layers on the longest path, from the paper's title or table.
         size: height and width of the input, as published.
-        wide: the same of another, odd and not square.
-        batch: a smaller one for values, with several units before the last pooling.
-        gradients: whether they are compared, as for a network of each family.
+        wide: another size, odd and not square.
+        batch: a small input for comparing values, with several units before the last
+            pool.
+        gradients: whether gradients are compared, which is done once per family.
     """
 
     id: str
@@ -127,9 +127,9 @@ class Case(NamedTuple):
             return torchvision.models.get_model(self.model, weights=None, **options)
 
     def on_meta(self) -> Pair:
-        """Return both modules without values, which other tests share.
+        """Return both modules on the meta device, shared with other tests.
 
-        Whoever runs one sets its mode first; to change one, take `Pair.copies`.
+        Set the mode before you run one; to change one, use `Pair.copies`.
         """
         return _on_meta(self.id)
 
@@ -198,7 +198,7 @@ def _cases() -> Iterator[Case]:
 
 
 def _light_cases() -> Iterator[Case]:
-    """Yield networks whose papers count no depth: it is counted by hand here."""
+    """Yield networks whose papers give no depth; it is counted by hand here."""
     # A stem, eight modules of two, and the classifying convolution.
     yield _case("squeezenet1_0", 1 + 8 * 2 + 1)
     yield _case("squeezenet1_1", 1 + 8 * 2 + 1, gradients=False)
@@ -229,7 +229,7 @@ def _light_cases() -> Iterator[Case]:
         depth,
         size=299,
         wide=(303, 301),
-        # The head's last norm has one value a sample: of two, each would be 1 or -1.
+        # The head's last norm has one value per sample: of two, each would be 1 or -1.
         batch=(3, 3, 299, 299),
         aux_logits=True,
         init_weights=True,
@@ -250,8 +250,8 @@ def _light_cases() -> Iterator[Case]:
 
 
 def _scaled_cases() -> Iterator[Case]:
-    """Yield families that rules scale; depths are counted by hand here, too."""
-    # A stem; a first stage of four layers a unit, as nothing expands there, and of five
+    """Yield families that are scaled by rules; depths are counted by hand here, too."""
+    # A stem; four layers per unit in the first stage, which has no expansion, and five
     # in the others; a last convolution and a classifier.
     depths = (1.0, 1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)
     for number, scale in enumerate((1.0, *depths[2:])):
@@ -270,7 +270,7 @@ def _scaled_cases() -> Iterator[Case]:
         yield _case(
             f"efficientnet_v2_{size}", depth, gradients=size == "s", batch=_PADDED
         )
-    # Three layers a unit, and with squeeze and excitation five.
+    # Three layers per unit; five with squeeze and excitation.
     units = {"400mf": (16, 22), "800mf": (14, 16), "1_6gf": (27, 18), "3_2gf": (21, 25)}
     units |= {"8gf": (17, 23), "16gf": (18, 22), "32gf": (20, 23), "128gf": (27, 0)}
     for size, (y, x) in units.items():
@@ -291,7 +291,7 @@ def _scaled_cases() -> Iterator[Case]:
 
 
 def _segmentation_cases() -> Iterator[Case]:
-    """Yield networks that class each pixel; their backbones' depths lose the head."""
+    """Yield segmentation networks; their depth is the backbone's, plus the head's."""
     mobile = 1 + 2 + 14 * 3 + 8 * 2 + 1
     depths = {
         # A head of two layers; of three in a row and a classifier.
@@ -302,7 +302,7 @@ def _segmentation_cases() -> Iterator[Case]:
         "deeplabv3_mobilenet_v3_large": mobile + 4,
         "lraspp_mobilenet_v3_large": mobile + 2,
     }
-    # Deep ones with and without the auxiliary head are alike.
+    # For deep ones, cases with and without the auxiliary head would be redundant.
     once = {"fcn_resnet101": False, "deeplabv3_resnet101": True}
     for model, depth in depths.items():
         heads = (False,) if model.startswith("lraspp") else (False, True)
@@ -313,18 +313,18 @@ def _segmentation_cases() -> Iterator[Case]:
                 id=f"{model}_aux" if aux else model,
                 params={"aux": True} if aux else {},
                 size=520,
-                # Norms of the whole map need several samples.
+                # Norms after global pooling need several samples.
                 batch=(4, 3, 32, 32),
-                # Others sum some gradients in another order, and those that are zero
-                # on paper come out as rounding alone.
+                # The others sum some gradients in another order, so gradients that are
+                # mathematically zero differ by rounding.
                 gradients=model.startswith("lraspp"),
                 **({"aux_loss": True} if aux else {}),
             )
 
 
-# Those whose gradients are compared stand first: so a case has one number in both lists
-# of cases, and pytest, which goes by numbers, runs all of its tests in a row. They
-# share what was made of it.
+# Cases with gradients come first, so that a case has the same index in both lists of
+# cases. pytest sorts by index, and so runs all tests of a case in a row, which share
+# its modules.
 CASES: Mapping[str, Case] = {
     case.id: case for case in sorted(_cases(), key=lambda case: not case.gradients)
 }
@@ -338,10 +338,10 @@ class Pair(NamedTuple):
     """Our module and torchvision's on the meta device.
 
     Attributes:
-        ours: compiled from the spec.
-        theirs: of torchvision.
-        drawn: what each tensor of ours was given, by name.
-        expected: the same of theirs.
+        ours: the module compiled from the spec.
+        theirs: torchvision's module.
+        drawn: the initialisation of each of our tensors, by name.
+        expected: the same for torchvision's.
     """
 
     ours: nn.Module
@@ -350,7 +350,7 @@ class Pair(NamedTuple):
     expected: Mapping[str, Scheme]
 
     def copies(self) -> tuple[nn.Module, nn.Module]:
-        """Return both modules to be changed."""
+        """Return copies of both modules, which may be changed."""
         return deepcopy(self.ours), deepcopy(self.theirs)
 
 
@@ -367,8 +367,7 @@ def _analysed(id: str) -> Analysis:
     return archdsl.analyze(_loaded(id, None))
 
 
-# Few are kept: as many as tests of one case, or of a test with others, need. The tests
-# of a case run in a row, whichever files they are in.
+# Only two are kept, which is enough as the tests of a case run in a row.
 @lru_cache(maxsize=2)
 def _on_meta(id: str) -> Pair:
     with torch.device("meta"), InitRecorder() as recorder:
@@ -381,9 +380,9 @@ class Emitted(NamedTuple):
 
     Attributes:
         id: name of its file.
-        preset: of the shipped specs.
-        params: network parameters changed, with their values.
-        size: height and width of an input that it takes in training, too.
+        preset: name of the preset.
+        params: parameters of the network that are changed.
+        size: height and width of an input that also works in training.
         tools: whether torch's tools are run on it, which takes long.
     """
 
@@ -423,22 +422,22 @@ EMITTED: Mapping[str, Emitted] = {
 
 @contextmanager
 def meta() -> Iterator[None]:
-    """Make what is made on the meta device, where batch norm then takes no time."""
+    """Create tensors on the meta device, with a fast batch norm."""
     with quick_batch_norm(), torch.device("meta"):
         yield
 
 
 @contextmanager
 def quick_batch_norm() -> Iterator[None]:
-    """Let batch norm take no time on the meta device, and for tensors without values.
+    """Make batch norm fast on the meta device, and for fake tensors.
 
-    Torch computes the shapes of its outputs there by some forty operations in Python,
-    which take most of the time of a network that has one behind every convolution.
-    tests/test_torchvision.py holds what stands in for them against them.
+    There, torch computes the shapes of its outputs by some forty operations in Python,
+    which take most of the time of a network with a norm after every convolution.
+    tests/test_torchvision.py compares the replacement with the original.
     """
     library = torch.library.Library("aten", "IMPL")
     library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
-    # What torch's counter of operations takes it apart into.
+    # The operator that torch's counter decomposes it into.
     library.impl("_native_batch_norm_legit", _shapes_of_batch_norm, "Meta")
     library.impl(
         "_native_batch_norm_legit_no_training",
@@ -465,7 +464,7 @@ def _shapes_of_batch_norm(
     channels = x.shape[1]
     for own in (weight, bias, mean, var):
         assert own is None or own.shape == (channels,)
-    # Kernels keep the statistics of half precision in 32 bits.
+    # For half precision, kernels keep the statistics in 32 bits.
     dtype = torch.promote_types(x.dtype, torch.float32)
     statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
     return torch.empty_like(x), *statistics
@@ -482,9 +481,9 @@ def _shapes_of_its_gradients(
 
 
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return the MACs of every submodule by path, those of the whole under ``""``.
+    """Return the MACs of every submodule by path, the total under ``""``.
 
-    Source: torch's own counter, which counts two operations for each.
+    Source: torch's own counter, which counts two operations per MAC.
     """
     # The counter's tree of modules is rooted at the class's name.
     root = type(module).__name__
@@ -501,7 +500,7 @@ def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
 
 @contextmanager
 def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Note the shape, without the batch, that each submodule gives meanwhile."""
+    """Record the output shapes of submodules, without the batch, within the context."""
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = []
     for path, part in module.named_modules():
@@ -520,10 +519,10 @@ def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
 
 
 def fill(module: nn.Module) -> None:
-    """Give a module made on the meta device values that tell its tensors apart.
+    """Give a module from the meta device values that differ between tensors.
 
-    Activations neither vanish nor explode, and no tensor is left at a value, such
-    as one or zero, under which a mistake could hide.
+    Activations neither vanish nor explode, and no tensor keeps a value, such as one or
+    zero, that could hide a mistake.
     """
     module.to_empty(device="cpu")
     place = 0
@@ -544,15 +543,15 @@ def fill(module: nn.Module) -> None:
 
 @cache
 def _drawn(dtype: torch.dtype) -> Tensor:
-    """Return values between -1 and 1, a prime number of them, as no tensor has."""
+    """Return values in -1 to 1; their number is a prime that no tensor's size has."""
     generator = torch.Generator().manual_seed(0)
     return torch.empty(1_048_583, dtype=dtype).uniform_(-1, 1, generator=generator)
 
 
 def _write_drawn(values: Tensor, place: int) -> None:
-    """Copy drawn values from a place on, and again from the first behind the last.
+    """Copy values from an offset on, and cyclically again from the first one.
 
-    Drawing a hundred million takes a second, copying them a tenth of that.
+    Drawing a hundred million numbers takes a second, copying them a tenth of that.
     """
     drawn, done = _drawn(values.dtype), 0
     while done < len(values):
@@ -563,7 +562,7 @@ def _write_drawn(values: Tensor, place: int) -> None:
 
 
 def no_dropout(module: nn.Module) -> list[float]:
-    """Set every dropout to 0, and return what the rates were."""
+    """Set every dropout to 0, and return the old rates."""
     dropouts = [m for m in module.modules() if isinstance(m, nn.Dropout)]
     rates = [m.p for m in dropouts]
     for m in dropouts:
@@ -574,7 +573,7 @@ def no_dropout(module: nn.Module) -> list[float]:
 
 
 def stochastic_depths(module: nn.Module) -> list[Any]:
-    """Return the modules that leave out a unit, torchvision's or emitted."""
+    """Return the modules of stochastic depth, torchvision's or emitted."""
     return [m for m in module.modules() if type(m).__name__ == "StochasticDepth"]
 
 
@@ -605,22 +604,22 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 class InitRecorder(TorchDispatchMode):
-    """Notes what is written into each tensor while modules are made.
+    """Records how each tensor is initialised while modules are made.
 
-    On the meta device this costs nothing, and tells schemes apart exactly, not up to
-    sampling error.
+    On the meta device, this costs nothing, and distinguishes schemes exactly instead of
+    up to sampling error.
     """
 
     _NAMES: ClassVar = {"normal_": "normal", "uniform_": "uniform", "fill_": "fill"}
 
     def __init__(self) -> None:
         super().__init__()
-        # Kept with its tensor, whose number is only unique while it lives.
+        # The tensor is kept as well, since an `id` is only unique during its lifetime.
         self._last: dict[int, tuple[Tensor, Scheme]] = {}
 
     def __enter__(self) -> InitRecorder:
         super().__enter__()
-        # Sampling by rejection does nothing on the meta device.
+        # Rejection sampling has no effect on the meta device.
         self._patch = mock.patch.object(
             nn.init, "_no_grad_trunc_normal_", self._trunc_normal
         )
@@ -641,7 +640,7 @@ class InitRecorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name == "zero_":
             self._note(args[0], "fill", 0.0)
-            return args[0]  # there are no values to be changed
+            return args[0]  # there are no values to change
         if name in self._NAMES:
             self._note(args[0], self._NAMES[name], *args[1:])
             return args[0]
@@ -652,7 +651,7 @@ class InitRecorder(TorchDispatchMode):
     def _trunc_normal(
         self, tensor: Tensor, mean: float, std: float, a: float, b: float, **_: Any
     ) -> Tensor:
-        # Of 10^9 samples, two lie beyond six deviations: the bounds cut nothing.
+        # Bounds beyond six deviations have no effect: two in 10^9 samples exceed them.
         free = a < mean - 6 * std and b > mean + 6 * std
         name, bounds = ("normal", ()) if free else ("trunc_normal", (a, b))
         self._note(tensor, name, mean, std, *bounds)
@@ -662,9 +661,9 @@ class InitRecorder(TorchDispatchMode):
         self._last[id(tensor)] = tensor, (name, tuple(float(n) for n in numbers))
 
     def schemes(self, module: nn.Module) -> dict[str, Scheme]:
-        """Return what was written last into each tensor of a module.
+        """Return the last initialisation of each tensor of a module.
 
-        Nothing is written into a tensor that was made with its values.
+        A tensor that was created with its values has none.
         """
         named = chain(module.named_parameters(), module.named_buffers())
         made: tuple[None, Scheme] = None, ("made", ())

@@ -1,6 +1,7 @@
-"""The shipped presets, each loaded and compiled once in a worker, for several files.
+"""The shipped presets, each loaded and compiled once per worker.
 
-Nobody changes a network, so all may share it. Together they take some 100 MB.
+Networks are never changed, so all tests can share them. Together they take about 100
+MB.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draws `register` statements for a spec: what comes first in the `state_dict`."""
+"""Random `register` statements, which decide what comes first in the `state_dict`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _MOST: Final = 3
 def with_registered(
     text: str, random: Random, loads: Callable[[str], archdsl.Network | None]
 ) -> str:
-    """Return a spec in which some bodies say what is registered first.
+    """Add `register` statements to some bodies of a spec.
 
     Args:
         text: a valid spec.
-        random: what decides.
-        loads: returns the network of a spec, None if it is refused.
+        random: the source of random choices.
+        loads: returns the network of a spec; None if it is refused.
     """
     network = loads(text)
     assert network is not None
     bodies = _bodies(text, network)
-    # From the last one on, so that the places of the others stay what they are.
+    # Backwards, so that the positions of the others stay valid.
     for start in sorted(bodies, reverse=True):
         names = sorted(bodies[start])
         if len(names) < 2 or random.randrange(3) == 0:
@@ -46,7 +46,7 @@ def _quoted(name: str) -> str:
 
 
 def _bodies(text: str, network: archdsl.Network) -> dict[int, set[str]]:
-    """Return the names of the parts in each body that owns some, by its place."""
+    """Return the names of parts in each namespace, by the position of its body."""
     places = {
         definition.span.start: definition.body.span.start
         for definition in parse(Source("drawn.arch", text)).definitions()
@@ -66,7 +66,7 @@ def _bodies(text: str, network: archdsl.Network) -> dict[int, set[str]]:
 
 
 def _definition_of(group: Group) -> int:
-    """Return the place of a block's or network's name; -1 if it is in the library."""
+    """Return the position of a definition's name; -1 if it is in the library."""
     if group.role == "network":
         return group.span.start
     origin, _, place = group.origin.rpartition(":")
@@ -82,7 +82,7 @@ def _groups(group: Group) -> Iterator[Group]:
 
 
 def _named(children: Sequence[Step | Group]) -> Iterator[Step | Group]:
-    """Yield the parts with tensors that a body names."""
+    """Yield the named parts of a body that have tensors."""
     for child in children:
         if isinstance(child, Group) and child.role not in _OWNERS:
             yield from _named(child.children)

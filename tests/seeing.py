@@ -13,8 +13,8 @@ from archdsl.ir.graph import flatten
 from tests.handmade import Interpreted, Sketch
 from tests.strategies import KINDS
 
-# Kinds whose gradient is not nonzero wherever the output depends on the input: only
-# winners pass it, or terms of opposite sign may cancel.
+# Kinds whose gradient can be zero although the output depends on the input: only the
+# winner passes it, or terms of opposite sign cancel.
 BLIND = {
     "adaptivemaxpool",
     "globalmaxpool",
@@ -27,7 +27,7 @@ BLIND = {
     "softmax",
     "spatialsoftmax",
 }
-# The others, those of one input, and of these the ones that slide a window.
+# The other kinds; those with one input; and among these, those with a window.
 CLEAR = tuple(word for word in KINDS if word not in BLIND)
 ALONE = tuple(word for word in CLEAR if KINDS[word].arity == 1)
 WINDOWED = tuple(
@@ -38,9 +38,9 @@ WINDOWED = tuple(
 
 
 def seeing(network: Network) -> Interpreted:
-    """Return the network in float64, each unit with a gradient for all that it sees.
+    """Return the network in float64, with a nonzero gradient wherever units depend.
 
-    All values stay positive, for ReLUs, and about 1, for sigmoids.
+    All values stay positive, because of ReLUs, and about 1, because of sigmoids.
     """
     module = Interpreted(network)
     brighten(module)
@@ -48,7 +48,7 @@ def seeing(network: Network) -> Interpreted:
 
 
 def brighten(module: nn.Module) -> None:
-    """Give a module weights and pools that pass a gradient to all that is seen."""
+    """Give a module weights and pools that pass gradients to all visible positions."""
     module.double().eval()
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
@@ -64,7 +64,7 @@ def brighten(module: nn.Module) -> None:
 
 
 class _Averaging(nn.Module):
-    """An average in place of a maximum, over the same windows."""
+    """An average instead of a maximum, over the same windows."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class _Averaging(nn.Module):
 
 
 def thin(network: Network, height: int, width: int) -> Network:
-    """Return the windows and joins of a network, at another size and of few channels.
+    """Reduce a network to its windows and merges, at another size, with few channels.
 
-    Layers that act on each position alone are left out, and so is all from the first
-    vector on.
+    Layers that act on single positions are left out, and so is everything from the
+    first vector on.
     """
     graph = flatten(network)
     sketch = Sketch((1, height, width))

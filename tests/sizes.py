@@ -1,6 +1,6 @@
-"""How large a random network may grow, so that it runs in milliseconds.
+"""A limit on the size of random networks, so that they run in milliseconds.
 
-A few merges in a few calls of a block multiply channels without end.
+A few merges in a few calls of a block can multiply channels enormously.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ MOST_PRODUCTS: Final = 50_000_000
 
 
 def runs_quickly(network: archdsl.Network) -> bool:
-    """Return whether a network's tensors are small, and the work on them is."""
+    """Return whether a network has small tensors and little work."""
     elements = products = 0
     for step in network.steps():
-        # As plain numbers: the expressions of their sums could grow too long.
+        # As plain numbers, since expressions of their sums could become too long.
         weights = sum(t.elements for t in step.op.tensors(*step.input_shapes))
         elements += weights + prod(map(int, step.shape))
         products += weights * prod(map(int, sizes(step.shape)))

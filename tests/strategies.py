@@ -24,7 +24,7 @@ def _shapes(axes: int) -> st.SearchStrategy[Shape]:
     """Return shapes of maps with some axes, of vectors, and maps with channels last."""
     sizes = [st.integers(1, 12 if axes < 3 else 6)] * axes
     maps = st.tuples(_CHANNELS, *sizes)
-    # Twice, as most kinds take nothing else.
+    # Maps twice, as most kinds take nothing else.
     last = st.tuples(*sizes, _CHANNELS).map(Last)
     return st.one_of(maps, maps, st.tuples(_CHANNELS), last)
 
@@ -74,7 +74,7 @@ def _inputs(draw: st.DrawFn, word: str, axes: int) -> tuple[Shape, ...]:
 
 
 def _relatives(shape: Shape) -> list[Shape]:
-    """Return shapes that a merge might take beside one: of one unit or channel."""
+    """Return shapes that a merge might accept next to one: with one unit or channel."""
     if len(shape) == 1 or isinstance(shape, Last):
         return [shape]
     return [shape, (shape[0], *[1] * (len(shape) - 1)), (1, *shape[1:])]
@@ -82,14 +82,14 @@ def _relatives(shape: Shape) -> list[Shape]:
 
 @st.composite
 def layers_with_inputs(draw: st.DrawFn, word: str) -> tuple[Layer, tuple[Shape, ...]]:
-    """Return layers of a kind with shapes that they may or may not fit."""
+    """Return layers of a kind with input shapes that may or may not fit."""
     axes = draw(AXES)
     other = draw(st.sampled_from((axes, axes, axes, 2)))
     return draw(layers(word, axes)), draw(_inputs(word, other))
 
 
 def _alike(one: Shape, other: Shape) -> bool:
-    """Return whether a merge might take both."""
+    """Return whether a merge might accept both."""
     same_kind = type(one) is type(other) and len(one) == len(other)
     return same_kind and (sizes(one) == sizes(other) or max(sizes(other)) == 1)
 
@@ -103,7 +103,7 @@ def sketches(
     most: int = 8,
     axes: st.SearchStrategy[int] = AXES,
 ) -> Sketch:
-    """Return a network of up to that many layers of some kinds, joined at random."""
+    """Return a network of a few layers of some kinds, connected at random."""
     along = len(start) - 1 if start else draw(axes)
     sketch = Sketch(start or draw(_shapes(along)))
     values = [0]

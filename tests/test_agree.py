@@ -1,4 +1,4 @@
-"""`archdsl check --torch`: that it would notice what it is there to notice."""
+"""`archdsl check --torch` finds the differences that it is meant to find."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def differences(found: Agreement) -> set[tuple[str, str]]:
 def against(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]
 ) -> set[tuple[str, str]]:
-    """Return what differs once the built module is changed."""
+    """Return the differences after the built module is changed."""
     real = package.build
 
     def build(network: archdsl.Network, **options: Any) -> nn.Module:
@@ -67,7 +67,7 @@ def test_nothing_differs() -> None:
     found = agree(archdsl.loads(SPEC))
     assert not found.differences and not found.skipped
     counted = found.compared
-    # Fourteen layers: two activations, a sum, a pool, a join and a head among them.
+    # Fourteen layers, among them two activations, a sum, a pool, a merge and a head.
     assert counted["output shape (train)"] == counted["receptive field"] + 2
     assert counted["output shape (eval)"] < counted["output shape (train)"]
     assert counted["saved bytes"] == 1
@@ -94,7 +94,7 @@ def test_another_activation_in_place_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def change(module: Any) -> None:
-        # It keeps its input, where a relu keeps its output.
+        # silu keeps its input for the backward pass, relu its output.
         module.bn1 = nn.Sequential(module.bn1, nn.SiLU())
 
     found = against(monkeypatch, change)
@@ -120,13 +120,13 @@ def test_what_a_module_raises_is_a_difference(monkeypatch: pytest.MonkeyPatch) -
     assert ("inference", "") in against(monkeypatch, change)
 
 
-# ---- what units see, against gradients ------------------------------------------
+# ---- receptive fields, against gradients ------------------------------------------
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     sketches(
-        # What `reshape` reads is not followed, as channels become positions.
+        # `reshape` is not followed, since channels become positions.
         tuple(sorted(KINDS.keys() - BLIND - {"difference", "reshape"})),
         start=(2, 9, 8),
         most=6,
@@ -135,7 +135,7 @@ def test_what_a_module_raises_is_a_difference(monkeypatch: pytest.MonkeyPatch) -
 def test_dependencies_are_those_of_gradients(sketch: Sketch) -> None:
     network = sketch.network()
     if any(abs(getattr(step.op, "factor", 1)) < 1e-3 for step in network.steps()):
-        return  # no gradient passes through a factor of next to nothing
+        return  # a factor of almost 0 passes no gradient
     module = seeing(network)
     image = torch.rand(1, 2, 9, 8, dtype=torch.float64).add(0.5).requires_grad_()
     values = module.values(image)
@@ -227,7 +227,7 @@ def test_without_torch(
 
 
 def test_every_kind_of_layer_is_seen_through() -> None:
-    """A new kind's functions are to be added to those that are known."""
+    """The functions of a new kind have to be added to the known ones."""
     assert kind("relu6") is not None
     for word in ("relu6", "hardswish", "lrn", "softmax", "layernorm", "groupnorm 2"):
         text = f"arch 1\nnetwork N {{\n    input 4x6x6\n    conv 3x3 -> {word}\n}}\n"

@@ -1,4 +1,4 @@
-"""Where joined branches look, against hand calculation and gradients."""
+"""Where merged branches look, against hand calculations and gradients."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_a_pool_beside_a_convolution_looks_between_pixels() -> None:
     sketch.add("add", pooled, strided)
     (found,) = _of(sketch.network()).values()
     assert found.layer == "add4"
-    # The first 2x2 window's middle is at 0.5, the first 3x3 window's at 0.
+    # The centre of the first 2x2 window is at 0.5, that of the first 3x3 window at 0.
     assert found.offset == (0.5, 0.5)
     assert [branch.layer for branch in found.branches] == ["avgpool2", "conv3"]
     assert found.branches[0].centre == (0.5, 0.5)
     assert found.branches[1].centre == (0, 0)
-    # The last ones' are 3 and 4 steps of 2 on.
+    # The centres of the last windows are 3 and 4 steps of 2 further on.
     assert found.branches[0].last == (6.5, 8.5)
     assert found.branches[1].last == (6, 8)
 
@@ -65,13 +65,13 @@ def test_padding_at_one_end_shifts_one_axis() -> None:
 def test_maps_of_other_jumps_drift_apart() -> None:
     sketch = Sketch((1, 9, 9))
     half = sketch.add("conv", 0, kernel=(3, 3), stride=(2, 2))
-    # With the corners aligned, 9 units of 5 lie half a step, so one pixel, apart.
+    # With aligned corners, 9 units made from 5 are half a step, i.e. one pixel, apart.
     exact = sketch.add("upsample", half, size=(9, 9), mode="bilinear", align=True)
     aligned = sketch.add("add", exact, 0)
     smaller = sketch.add("conv", 0, kernel=(3, 3), stride=(2, 2))
     cut = sketch.add("conv", smaller, kernel=(2, 2))
     assert sketch.shape(cut) == (1, 4, 4)
-    # Of the 4 units at 1, 3, 5 and 7, 9 lie 6 / 8 of a pixel apart, from 1 to 7.
+    # From 4 units at 1, 3, 5 and 7 follow 9 units from 1 to 7, 6 / 8 of a pixel apart.
     drifting = sketch.add("upsample", cut, size=(9, 9), mode="bilinear", align=True)
     last = sketch.add("add", drifting, aligned)
     found = _of(sketch.network(last))
@@ -84,8 +84,8 @@ def test_maps_of_other_jumps_drift_apart() -> None:
 def test_repeated_units_are_aligned_with_pools_and_not_with_strides() -> None:
     for kind, offset in (("avgpool", 0), ("conv", 0.5)):
         sketch = Sketch((1, 8, 8))
-        # Both halves of a repeated unit look at the middle of two pixels; the half
-        # that a strided convolution makes looks at the first of them.
+        # Both copies of an upsampled unit look at the middle of two pixels; a unit of a
+        # strided convolution looks at the first of them.
         kernel = (2, 2) if kind == "avgpool" else (3, 3)
         half = sketch.add(kind, 0, kernel=kernel, stride=(2, 2))
         double = sketch.add("upsample", half)
@@ -129,12 +129,12 @@ def test_figures_are_plain_data() -> None:
 
 # ---- shipped -------------------------------------------------------------------
 
-# DLA's shortcuts are 2x2 pools beside 3x3 convolutions of stride 2: half a step of the
-# map that is halved, of 2, 4, 8 and 16 pixels. FPN repeats each unit of a map whose
-# first unit looks at pixel 0: of both halves the middle is half of its own finer step
-# before that, at -8 pixels for the last map, and 4 and 2 more further down. HRNet does
-# the same at many levels. The U-Net whose input 16 does not divide crops the larger map
-# in the middle, while its pools have dropped what is at the end.
+# DLA: shortcuts are 2x2 pools next to 3x3 convolutions of stride 2, which differ by
+# half a step of the halved map, where a step is 2, 4, 8 or 16 pixels. FPN: a map whose
+# first unit looks at pixel 0 is upsampled by repetition; its copies are centred half a
+# finer step earlier, at -8 pixels for the last map, then 4 and 2 more. HRNet does the
+# same at many levels. U-Net, for an input that 16 does not divide: the larger map is
+# cropped in the middle, but the pools dropped positions at the end only.
 MISALIGNED = {
     "dla34": ("stage3.left.add1", 1),
     "hrnet_w18": ("stage2.0.add1", 2),
@@ -171,7 +171,7 @@ def test_a_padded_unet_is_aligned_where_16_divides_its_input() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_offsets_are_those_of_gradients(data: st.DataObject) -> None:
-    # Two branches of windows, the larger result cropped to the other one's size.
+    # Two branches of windows; the larger result is cropped to the size of the other.
     sketch = Sketch((1, 40, 40))
     strides = data.draw(st.lists(st.integers(1, 2), min_size=1, max_size=3))
     ends = []
@@ -200,7 +200,8 @@ def test_offsets_are_those_of_gradients(data: st.DataObject) -> None:
     middles = []
     for end in ends:
         axis = known[end].axes[0]
-        # A field that is cut off, or starts or ends with a hole, shows less of itself.
+        # The gradient shows less of a field that is cut off, or begins or ends with a
+        # hole.
         assume(axis.low <= axis.first + unit * axis.jump)
         assume(axis.last + unit * axis.jump <= axis.high)
         seen = values[end][0, :, unit, unit].sum()

@@ -32,7 +32,7 @@ def _googlenet() -> Analysis:
 
 
 def test_totals_by_hand() -> None:
-    # LeCun et al. 1998, figure 2, with all maps connected and pooling by maxima.
+    # LeCun et al. 1998, figure 2, with all maps connected and max pooling.
     analysis = analyze(
         chain(
             (1, 32, 32),
@@ -53,7 +53,7 @@ def test_totals_by_hand() -> None:
     assert analysis.params == sum(weights) + 6 + 16 + 120 + 10
     assert analysis.trainable == analysis.params and analysis.buffers == 0
     assert analysis.macs == conv1 * 25 + conv2 * 150 + 120 * 400 + 10 * 120
-    # Biases, one operation a tanh, three comparisons a maximum.
+    # Biases, one operation per tanh, three comparisons per maximum.
     others = 2 * conv1 + 2 * conv2 + 2 * 120 + 10 + 3 * (6 * 14 * 14 + 16 * 5 * 5)
     assert analysis.flops == 2 * analysis.macs + others
     assert analysis.depth == 4
@@ -110,7 +110,7 @@ def test_depth_is_along_the_longest_path() -> None:
     sketch = Sketch((4, 8, 8))
     one = sketch.add("conv", 0, kernel=(1, 1))
     two = sketch.add("conv", sketch.add("relu", one), kernel=(1, 1))
-    sketch.add("conv", 0, kernel=(1, 1))  # a branch that nobody waits for
+    sketch.add("conv", 0, kernel=(1, 1))  # a branch that nothing reads
     sketch.add("add", two, one)
     assert depth(flatten(sketch.network())) == 2
 
@@ -328,7 +328,7 @@ def test_json_holds_plain_numbers() -> None:
     check(analyze(CASES["resnet50"].load()).as_dict())
 
 
-# ---- a layer that is there twice -------------------------------------------------
+# ---- a layer that is used twice -------------------------------------------------
 
 TWICE = """arch 1
 
@@ -365,7 +365,7 @@ def _seconds(network: archdsl.Network) -> float:
 
 
 def test_googlenet_is_analysed_in_milliseconds() -> None:
-    # 3 ms where this was written; other tests share the processor.
+    # It took 3 ms when this was written; other tests share the processor.
     assert _seconds(CASES["googlenet"].load()) < 0.03
 
 

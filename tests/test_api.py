@@ -1,4 +1,4 @@
-"""The package as functions."""
+"""The functions of the package."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_every_function_is_typed_and_documented() -> None:
         assert function.__doc__, name
 
 
-# ---- what a SPEC names --------------------------------------------------------
+# ---- what a SPEC can be --------------------------------------------------------
 
 
 def test_a_path(folder: Path) -> None:

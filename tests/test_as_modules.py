@@ -1,4 +1,4 @@
-"""`compile --modules`: activations that hooks, and libraries made of hooks, can see."""
+"""`compile --modules`: hooks, and libraries that use them, see activations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import archdsl
 from archdsl.cli import main
 from tests.comparing import with_statistics
 
-# Of each family that calls functions, in torchvision's form of its layers.
+# One of each family that calls functions.
 PRESETS = [
     "resnet18",
     "googlenet",
@@ -35,7 +35,7 @@ KINDS: dict[str, type[nn.Module]] = {
 
 
 def both(name: str) -> tuple[archdsl.Network, nn.Module, nn.Module]:
-    """Return a network, and both forms of it with the same weights."""
+    """Return a network, and both forms of its module with the same weights."""
     network = archdsl.load(name, input="3x64x64")
     torch.manual_seed(0)
     plain = with_statistics(archdsl.build(network)).eval()
@@ -61,7 +61,7 @@ def test_layers_are_modules_and_compute_the_same(name: str) -> None:
 
 
 def test_hooks_see_each_activation_before_and_after() -> None:
-    """What a hook keeps stays as it was, as no layer overwrites its input."""
+    """A tensor kept by a hook does not change, since no layer overwrites its input."""
     _, _, modules = both("resnet18")
     kept: list[tuple[Tensor, Tensor]] = []
     for module in modules.modules():
@@ -79,8 +79,10 @@ def test_hooks_see_each_activation_before_and_after() -> None:
 
 
 class _Guided(torch.autograd.Function):
-    """relu, whose gradient is only passed on where both it and the input are positive
-    (Springenberg et al. 2014, section 3.4)."""
+    """relu that only passes positive gradients on, where the input is positive.
+
+    Source: Springenberg et al. 2014, section 3.4.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class _Guided(torch.autograd.Function):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_guided_backpropagation_by_captum(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sees the modules, as the rule itself does; in functions it sees nothing."""
+    """With modules, it equals the rule itself; with functions, it has no effect."""
     _, plain, modules = both("resnet18")
     plain, modules = plain.double(), modules.double()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
@@ -108,7 +110,7 @@ def test_guided_backpropagation_by_captum(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_deeplift_by_captum_adds_up() -> None:
-    """The contributions of all inputs are the difference of the outputs."""
+    """The contributions of all inputs sum to the difference of the outputs."""
     _, _, modules = both("resnet18")
     modules = modules.double()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""Branches that are weighed against each other, held against modules written by hand.
+"""Branches weighted by attention, compared with modules written by hand.
 
-The modules have the structure that timm's `SelectiveKernel`, `SplitAttn` and
-`GlobalContext` have, so that their tensors bear the same names, in the same order.
+The modules have the structure of timm's `SelectiveKernel`, `SplitAttn` and
+`GlobalContext`, so that their tensors have the same names in the same order.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ContextMlp(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """The sum of weighted positions is a product of matrices, as timm has it."""
+    """The sum of weighted positions is a matrix product, as in timm."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Maps with one and three spatial axes: networks, messages and what sounds causal."""
+"""Maps with one and three spatial axes: networks, messages, causal convolutions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from archdsl.layer import Mismatch, kind
 from tests.oracle import torchvision
 
 VIDEO = {
-    # Billions of MACs, as torchvision publishes them with its weights.
+    # Billions of MACs, as published by torchvision with its weights.
     "r3d_18": 40.697,
     "mc3_18": 43.343,
     "r2plus1d_18": 40.519,
     "s3d": 17.979,
 }
-# The smallest videos, as frames x height x width, whose sides are odd where possible.
+# The smallest videos, as frames x height x width, with odd sides where possible.
 SMALL = {"s3d": (15, 209, 212)}
 
 
@@ -88,7 +88,7 @@ def test_padding_on_the_left_makes_convolutions_causal() -> None:
 def test_a_first_unit_that_sees_only_the_past() -> None:
     field = archdsl.analyze(archdsl.loads(CAUSAL)).receptive_field
     assert field is not None
-    # 1 + 2 * 2 + 2 positions, the last of them its own.
+    # 1 + 2 * 2 + 2 positions, the last of which is the unit's own.
     assert (field.size, field.interval) == ((7,), ((-6, 0),))
 
 

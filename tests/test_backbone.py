@@ -1,4 +1,4 @@
-"""Backbones: the features on the way are those of the whole network, key by key."""
+"""Backbones: their features and keys are those of the whole network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archdsl.cli import main, status
 from tests import presets
 from tests.comparing import with_statistics
 
-# The modules whose outputs are tapped, as torch's hooks name them.
+# The modules whose outputs are tapped, by their names in torch.
 TAPS = {
     "resnet50": ("layer2", "layer3", "layer4"),
     "resnet18": ("layer2.0", "layer3"),
@@ -28,7 +28,7 @@ SIZE = 64
 
 
 def seen(module: nn.Module, taps: tuple[str, ...], x: Tensor) -> list[Tensor]:
-    """Return what submodules give, by torch's own hooks."""
+    """Return the outputs of submodules, by torch's hooks."""
     found: dict[str, Tensor] = {}
     for path in taps:
         module.get_submodule(path).register_forward_hook(
@@ -49,7 +49,7 @@ def test_features_are_those_of_the_whole(name: str) -> None:
     part = archdsl.build(cut).eval()
     state = whole.state_dict()
     kept = part.state_dict().keys()
-    # Unused parts are gone, and all others have their keys, in the same order.
+    # Unused parts are gone, and all others keep their keys, in the same order.
     assert kept < state.keys()
     assert [*kept] == [key for key in state if key in kept]
     part.load_state_dict({key: state[key] for key in kept}, strict=True)
@@ -63,7 +63,7 @@ def test_features_are_those_of_the_whole(name: str) -> None:
 
 
 STRIDES = {
-    # As timm's features_only gives them, for what it calls out_indices.
+    # As in timm, with features_only and out_indices.
     "resnet50": {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"},
     "densenet121": {4: "features_denseblock1", 8: "features_denseblock2"},
     "regnet_y_400mf": {8: "trunk_output_block2", 16: "trunk_output_block3"},
@@ -106,7 +106,7 @@ def test_a_network_without_its_head_has_the_classes_of_the_whole(name: str) -> N
 
 @pytest.mark.parametrize("name", archdsl.list_models()[::5])
 def test_presets_can_be_cut_anywhere_or_say_why_not(name: str) -> None:
-    """Also in the middle of blocks. What is emitted is proven."""
+    """They can be cut in the middle of blocks as well; emitted text is validated."""
     network = archdsl.load(name)
     paths = [step.path for step in network.steps() if not step.training]
     taps = (paths[len(paths) // 3], paths[len(paths) * 2 // 3])

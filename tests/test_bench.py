@@ -1,4 +1,4 @@
-"""`archdsl bench`: contestants take turns, and compute the same."""
+"""`archdsl bench`: engines take turns, and compute the same."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_contestants_take_turns_until_time_is_up() -> None:
     both = [lambda: call("a", 0.06), lambda: call("b", 0.12)]
     *_, (a, b) = measure_times(both, 0)
     assert len(a.rounds) == len(b.rounds) == 5
-    assert a.calls == b.calls == 1  # each takes longer than a round has to
-    # After two calls each to warm up, and one to see how long they take.
+    assert a.calls == b.calls == 1  # one call is longer than a round must be
+    # Two calls each to warm up, one to measure their time, then five rounds.
     assert order == list("aabb" + "ab" + "ab" * 5)
     assert 0.06 <= a.median < 0.1 and b.median >= 0.12
     low, high = b.quartiles
@@ -103,7 +103,7 @@ def test_engines_and_foreign_modules_compute_the_same(
     ]
     for one in found.values():
         assert one["difference"] < 1e-5 and one["seconds"] > 0
-    # It got the network's weights, so that it is the same to the bit.
+    # It got the network's weights, so its outputs are bit-identical.
     assert found["others:same, eager"]["difference"] == 0
 
 

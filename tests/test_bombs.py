@@ -1,7 +1,7 @@
-"""Specs that ask for too much, or reach for what is not theirs: refused at once.
+"""Specs that would take too much time or memory, or read foreign files, are refused.
 
-Each runs in a process of its own under a limit of memory, and its time and memory are
-measured. The time is the processor's, so that a busy machine fails no test.
+Each runs in its own process with a memory limit; its CPU time and memory are measured.
+CPU time is used so that a busy machine fails no test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FULL = MAX_FILE_BYTES - 100
 MANY = MAX_TOKENS - 100
 MIB = 1 << 20
 MOST_RESIDENT = 500 * MIB
-# A process that asks for more has lost its head; libraries map some 300 MiB.
+# The limit of address space; libraries already map about 300 MiB.
 MOST_MAPPED = 1200 * MIB
 PATIENCE = 60
 
@@ -42,9 +42,9 @@ class Ended(NamedTuple):
 
     Attributes:
         status: its exit status.
-        stderr: what it said.
-        seconds: of the processor's time that it took.
-        resident: bytes of memory at its peak.
+        stderr: its stderr.
+        seconds: its CPU time.
+        resident: its peak memory, in bytes.
     """
 
     status: int
@@ -53,8 +53,8 @@ class Ended(NamedTuple):
     resident: int
 
 
-# Forks for each command, so that all share one start. It is not the process that runs
-# the tests: a process counts the memory of the one that it is forked from as its own.
+# A server that forks for each command, so that all share one start-up. The tests' own
+# process cannot be forked: a child's memory would include the parent's.
 STARTER = """
 import contextlib, gc, io, json, os, resource, sys, traceback
 import archdsl.cli
@@ -103,7 +103,7 @@ def starter() -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _ended() -> Iterator[None]:
-    """End that process behind the last command."""
+    """End the server after the last command."""
     yield
     if starter.cache_info().currsize:
         with starter():  # closes its standard input, and waits
@@ -129,23 +129,23 @@ def run(folder: Path, *arguments: str, stdin: Path | None = None) -> Ended:
 
 
 def check(ended: Ended, *codes: str) -> None:
-    """Check that a spec was refused with one of some codes, soon and cheaply."""
+    """Check that a spec was refused with one of these codes, quickly and cheaply."""
     assert "Traceback" not in ended.stderr
     assert ended.status == (4 if codes[0].startswith("A09") else 1), ended.stderr
     assert any(ended.stderr.startswith(f"error[{code}]: ") for code in codes), (
         ended.stderr
     )
     assert len(ended.stderr) < 100_000
-    # A process of its own varies more than what the slowness is measured by.
+    # The time of a process varies more than the measure of slowness.
     assert ended.seconds < SECONDS or ended.seconds < 1.5 * SECONDS * slowness()
     assert ended.resident < MOST_RESIDENT
 
 
 def refuse(folder: Path, text: str | bytes, *codes: str) -> Ended:
-    """Check that a text is refused, by the command that expands all of it."""
+    """Check that a text is refused by a command that expands all of it."""
     data = text.encode() if isinstance(text, str) else text
     (folder / "net.arch").write_bytes(data)
-    # A machine that does other things, too, may slow one of them down.
+    # Tried again if other processes slowed the first run down.
     tries = [run(folder, "check", "net.arch")]
     while tries[-1].seconds > SECONDS and len(tries) < 3:
         tries.append(run(folder, "check", "net.arch"))
@@ -154,11 +154,11 @@ def refuse(folder: Path, text: str | bytes, *codes: str) -> Ended:
     return best
 
 
-# ---- layers without end ---------------------------------------------------------
+# ---- too many layers ---------------------------------------------------------
 
 
 def blocks(depth: int, body: str, last: str = "relu") -> str:
-    """Return blocks b0, b1 and so on; `$` in the body is the block before."""
+    """Return blocks b0, b1 and so on; `$` in the body stands for the block before."""
     chain = [f"block b0 {{ {last} }}"]
     chain += [
         f"block b{i} {{ {body.replace('$', f'b{i - 1}')} }}" for i in range(1, depth)
@@ -176,7 +176,7 @@ def numbered(depth: int, body: str) -> str:
 
 
 def loops(body: str) -> str:
-    """Return a loop of 10,000 rounds in another one."""
+    """Return a loop of 10,000 rounds within another one."""
     return f"for a in range(9999) {{ for b in range(9999) {{ {body} }} }}"
 
 
@@ -218,11 +218,11 @@ def test_layers(case: str, tmp_path: Path) -> None:
     refuse(tmp_path, *LAYERS[case])
 
 
-# ---- expressions without end ----------------------------------------------------
+# ---- exploding expressions ----------------------------------------------------
 
 
 def rules(first: str, rule: str, count: int) -> list[str]:
-    """Return values v0, v1 and so on; `$` in the rule is the one before."""
+    """Return values v0, v1 and so on; `$` in the rule stands for the value before."""
     after = [f"v{i} = {rule.replace('$', f'v{i - 1}')}" for i in range(1, count)]
     return [f"v0 = {first}", *after]
 
@@ -318,7 +318,7 @@ def test_expressions(case: str, tmp_path: Path) -> None:
     refuse(tmp_path, *EXPRESSIONS[case])
 
 
-# ---- text without end -----------------------------------------------------------
+# ---- too much text -----------------------------------------------------------
 
 TEXTS: dict[str, tuple[str | bytes, str]] = {
     "parentheses": (net(f"conv 1x1 {'(' * DEEP}1{')' * DEEP}"), "A0902"),
@@ -362,7 +362,7 @@ def test_texts(case: str, tmp_path: Path) -> None:
 
 
 def test_many_blocks_in_a_row(tmp_path: Path) -> None:
-    """Names that lead to one another in a long line are followed without recursion."""
+    """Long chains of references between names are followed without recursion."""
     count = 4_000
     chain = [f"block b{i} {{ b{i - 1} }}" for i in range(count, 0, -1)]
     refuse(
@@ -371,7 +371,7 @@ def test_many_blocks_in_a_row(tmp_path: Path) -> None:
 
 
 def test_a_full_file(tmp_path: Path) -> None:
-    """As many letters as a file can have, most of them in comments, are read."""
+    """A file of the maximum size, most of it comments, is read."""
     line = "# A comment that takes some room but says nothing at all about layers.\n"
     body = f"{line * 30}relu\n"
     (tmp_path / "net.arch").write_text(net(body * (FULL // len(body))))
@@ -578,7 +578,7 @@ def test_options(options: list[str], tmp_path: Path) -> None:
     ids=lambda command: command[0],
 )
 def test_commands_on_a_large_network(command: list[str], tmp_path: Path) -> None:
-    """What is just within the limits is still dealt with, if not at once."""
+    """A network just within the limits is still handled."""
     text = net("{ conv 1x1 8 -> bn -> relu } x1500")
     (tmp_path / "net.arch").write_text(text)
     ended = run(tmp_path, *command)

@@ -1,9 +1,9 @@
-"""Broken specs, each with what is said about it.
+"""Broken specs, each with the expected errors.
 
-A case is `NAME.arch` beside `NAME.expected`. The latter begins with what is pinned by
-hand: optionally the command line after `$ archdsl`, then a line for each error with
-its code, its place, and a part of its hint (`-` if it has none). After an empty line
-follows the whole of stderr, which `--update-golden` rewrites.
+A case is `NAME.arch` with `NAME.expected`. The latter begins with a part written by
+hand: optionally the command line after `$ archdsl`, then for each error a line with its
+code, its place and a part of its hint (`-` if it has none). After an empty line, the
+complete stderr follows, which `--update-golden` rewrites.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BROKEN = ROOT / "tests" / "broken"
 CASES = sorted(path.with_suffix("") for path in BROKEN.glob("*/*.arch"))
 FEWEST = 75
 COMMAND = "$ archdsl "
-# Of a size that nobody wants to read: test_bombs.py and test_growth.py have these;
+# Their specs are too large to read: test_bombs.py and test_growth.py generate them.
 # test_agree.py has A0701, test_counts.py A0703, and test_pictures.py A0801 and A0802.
 ELSEWHERE = frozenset(
     {"A0701", "A0703", "A0801", "A0802", "A0901", "A0905", "A0908", "A0909", "A0910"}
@@ -35,7 +35,7 @@ ELSEWHERE = frozenset(
 
 
 class Case(NamedTuple):
-    """What a case pins."""
+    """The part of a case that is written by hand."""
 
     command: list[str]
     errors: list[list[str]]
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 def read(path: Path) -> Case:
-    """Read the pinned part of a case."""
+    """Read the part of a case that is written by hand."""
     header = path.with_suffix(".expected").read_text("utf-8").partition("\n\n")[0]
     lines = header.splitlines()
     command = ["check", f"{path.name}.arch"]

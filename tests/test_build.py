@@ -1,4 +1,4 @@
-"""Networks made in code: the same as those of a spec, and valid or refused."""
+"""Networks made in code: equal to those of specs, and valid or refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def small() -> archdsl.Network:
 
 
 def essence(step: Step) -> tuple[Any, ...]:
-    """Return all of a step but where it stands in the text."""
+    """Return everything about a step except its place in the text."""
     mode = step.shared, step.training
     return step.path, step.op.word, step.form, step.inputs, step.shape, mode
 

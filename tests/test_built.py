@@ -41,8 +41,8 @@ network Net {
     globalavgpool
 }
 """
-# One of each family of torchvision, and a network that is nothing but a loop, each with
-# the size of an input that is small.
+# One of each family of torchvision, and a network that consists of a loop only, each
+# with a small input size.
 PRESETS = {
     "alexnet": 63,
     "convnext_tiny": 32,
@@ -168,7 +168,7 @@ def test_few_texts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @lru_cache(maxsize=1)
 def filled(preset: str) -> nn.Module:
-    """Return a preset's module with values; drawing them all takes long."""
+    """Return a preset's module with values; cached, as drawing them takes long."""
     with torch.device("meta"):
         module = presets.built(preset)
     fill(module)
@@ -189,7 +189,7 @@ def _channels(preset: str) -> int:
     return int(presets.network(preset).inputs[0].shape[0])
 
 
-# A body for each helper that is emitted as a class; labels make modules of functions.
+# A body for each helper that is emitted as a class; labels turn functions into modules.
 HELPERS = {
     "StochasticDepth": "residual { conv 1x1 4 -> stochasticdepth 0.5 }",
     "StochasticDepth of vectors": """flatten

@@ -1,7 +1,7 @@
-"""Small specs whose modules once computed something else, or did not run at all.
+"""Small specs whose modules were once wrong, or did not run at all.
 
-How often each layer runs is counted by hooks, and its multiply-accumulates from the
-shapes that pass; what is right was counted by hand from the spec.
+Hooks count how often each layer runs, and its MACs from the shapes that pass; the
+expected numbers were counted by hand from the spec.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Case(NamedTuple):
     """A spec, and what its module does.
 
     Attributes:
-        name: of the file.
-        runs: how often each layer with weights runs, by its path.
-        macs: multiply-accumulates of all of these runs.
-        params: given from outside.
+        name: name of the file.
+        runs: how often each layer with weights runs, by path.
+        macs: MACs of all of these runs.
+        params: values of the network's parameters.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case(NamedTuple):
     params: dict[str, object]
 
 
-# A 3x3 convolution of c channels to as many at n positions: 9 c c n.
+# A 3x3 convolution from c to c channels at n positions: 9 c c n.
 MAP = 9 * 3 * 3 * 64
 MAPS = 9 * 3 * 3 * 77
 CASES_OF_RUNS = [
@@ -85,7 +85,7 @@ CASES_OF_RUNS = [
 
 
 def counted(module: nn.Module, x: Tensor) -> tuple[dict[str, int], int]:
-    """Return how often each layer with weights ran, and the products that it took."""
+    """Return how often each layer with weights ran, and its MACs."""
     runs: Counter[str] = Counter()
     macs = 0
 
@@ -142,7 +142,7 @@ def test_calls_of_one_layer_run_in_the_order_of_the_spec() -> None:
     module = archdsl.build(archdsl.load(CASES / "order_of_calls.arch")).train()
     drawn = []
     module.l2.register_forward_pre_hook(lambda _, args: drawn.append(args[0].detach()))
-    x = torch.rand(4, 2, 8, 8) - 2.0  # nothing of it passes the relu
+    x = torch.rand(4, 2, 8, 8) - 2.0  # all negative, so relu gives 0
     module(x)
     assert torch.equal(drawn[0], x)
     assert not drawn[1].any()
@@ -151,7 +151,7 @@ def test_calls_of_one_layer_run_in_the_order_of_the_spec() -> None:
         mean = 0.5 * mean + 0.5 * value.mean((0, 2, 3))
     assert len(drawn) == 4
     assert torch.allclose(module.l2.running_mean, mean)
-    # The auxiliary head reads a relu, the main path a tanh; it runs after that.
+    # The auxiliary head reads a relu, the main path a tanh; the head runs later.
     assert float(drawn[3].min()) >= 0.0 > float(drawn[2].min())
 
 
@@ -182,7 +182,7 @@ def test_a_training_output_that_stands_first_is_not_the_main_one() -> None:
 
 
 def test_numbers_alone_decide_nothing_in_a_constructor() -> None:
-    """In the network itself, it is known whether a residual is projected."""
+    """In the network's own body, it is known whether a residual is projected."""
     network = archdsl.loads(
         "arch 1\n\nnetwork Net {\n    input 4x9x5\n"
         "    residual { conv 3x3 32 -> bn } -> relu\n"

@@ -1,4 +1,4 @@
-"""What units see, by hand, by sets of positions and by gradients; the time it takes."""
+"""Receptive fields, by hand, by sets of positions and by gradients; and their time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from tests.timing import cpu_seconds
 
 CASES = Path(__file__).parent / "cases"
 
-# Ten times the size may take this many times the time; its square would take 100.
+# Ten times the size may take this many times as long; quadratic time would be 100.
 TEN_TIMES = 30.0
 
 DECODERS = (
@@ -97,7 +97,7 @@ def test_behind_a_global_branch_the_whole_input_is_seen(
     path = CASES / "field_behind_global_branch.arch"
     field = _of(archdsl.load(path))
     assert field.whole and field.exact
-    # Two 3x3 kernels, were the norm to keep its statistics.
+    # Two 3x3 kernels, if the norm used fixed statistics.
     assert field.local == field.local_smallest == (5, 5)
     assert main(["check", str(path)]) == 1
     assert "the whole input" in capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_the_units_of_the_published_unet() -> None:
         assert all(seen)
         assert Counter(b - a + 1 for a, b in filter(None, seen)) == {188: 100, 204: 288}
         assert seen[0] == (0, 187)
-        # It has no padding, so that nothing outside of the 572 is seen.
+        # It has no padding, so nothing outside of the 572 positions is seen.
         assert seen[-1] == (384, 571)
     report = _of(archdsl.load("unet"))
     assert (report.smallest, report.size) == ((188, 188), (204, 204))
@@ -130,7 +130,7 @@ def test_the_units_of_the_published_unet() -> None:
 
 
 def test_the_unet_by_gradient() -> None:
-    # All along one axis; the other one is as short as the network takes.
+    # Everything along one axis; the other is as short as the network accepts.
     network = thin(archdsl.load("unet"), 572, 188)
     module = seeing(network)
     graph, value, field = _main(network)
@@ -154,13 +154,14 @@ def test_parts_of_the_channels_see_what_these_see() -> None:
     found = {node.step.path: known[node.output] for node in graph.nodes}
     sizes_ = {path: field.size[0] for path, field in found.items()}
     assert (sizes_["both.concat1"], sizes_["mixed"]) == (7, 7)
-    # Channels 0 and 1 are of the 3x3, 2 to 5 of the 5x5.
+    # Channels 0 and 1 come from the 3x3, 2 to 5 from the 5x5.
     assert (sizes_["narrow"], sizes_["wide"], sizes_["bn1"]) == (3, 5, 5)
     # A 7x7, then 2x2, and then 3x3 at stride 2: 7 + 1 + 2 * 2.
     assert (sizes_["each"], sizes_["last"]) == (12, 12)
     # In two groups of four, shuffled: channels 0, 4, 1 and 5.
     assert sizes_["first"] == 5
-    # A dense convolution mixes all; of a vector, it is not followed what is where.
+    # A dense convolution mixes all channels; within a vector, positions are not
+    # followed.
     assert (sizes_["dense"], sizes_["part"]) == (7, 7)
     inexact = {path for path, field in found.items() if not field.exact}
     assert inexact == {"bound", "linear1"}
@@ -200,11 +201,11 @@ See = Callable[[int, int, int], set[int]]
 
 
 def _sets(graph: Graph, *, padded: bool) -> See:
-    """Return what gives the positions that a unit of a value sees along an axis.
+    """Return a function that gives the positions that a unit sees along an axis.
 
     Args:
         graph: the network.
-        padded: whether units beyond a map's ends see as they would if it went on.
+        padded: whether units beyond a map's ends see as if the map continued.
     """
     makers = {node.output: node for node in graph.nodes}
     visible = fields(graph)
@@ -219,7 +220,7 @@ def _sets(graph: Graph, *, padded: bool) -> See:
         window = node.op.window(node.input_shapes, node.shape)
         assert window is not None
         if value not in visible:
-            return set()  # what sees nothing along one axis sees nothing along others
+            return set()  # blind along one axis means blind along all
         kernel, stride, pad, dilation, up = (part[axis] for part in window)
         taps = [unit * stride - pad + dilation * tap for tap in range(kernel)]
         read = node.inputs[: node.op.sources]
@@ -282,7 +283,7 @@ def test_sets_of_positions_are_those_of_gradients(sketch: Sketch) -> None:
     rows, columns = sizes(graph.shapes[value])
     some = [n for n in range(columns) if within(value, 1, n)]
     for unit in range(rows):
-        # Of a column that sees something, or else nothing is seen at all.
+        # In a column that sees something; otherwise nothing is seen at all.
         across = some[len(some) // 2] if some else 0
         wanted = _hull(within(value, 0, unit)) if some else None
         if made.requires_grad:
@@ -318,7 +319,7 @@ def test_a_window_over_units_by_turns(
 
 
 def test_sizes_that_do_not_divide_are_exact_unit_by_unit() -> None:
-    # Periods of 13 x 29 x 61 units would be longer than the map.
+    # The period would be 13 x 29 x 61 units, longer than the map.
     sketch = Sketch((1, 7, 7))
     for size in (13, 29, 61):
         sketch.add("upsample", size=(size, size), mode="bilinear")
@@ -334,8 +335,8 @@ def test_sizes_that_do_not_divide_are_exact_unit_by_unit() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_what_lies_beyond_a_table_widens_nothing(seed: int) -> None:
-    # Aligned corners have periods of one less than the units there are, and a window
-    # at the edge reads beyond them.
+    # With aligned corners, the period is the number of units less one, and a window at
+    # the edge reads beyond it.
     drawn = random.Random(seed)
     sketch = Sketch((1, drawn.randint(5, 8), 7))
     for _ in range(4):
@@ -351,7 +352,7 @@ def test_what_lies_beyond_a_table_widens_nothing(seed: int) -> None:
 
 
 def test_sizes_that_do_not_divide_take_no_time() -> None:
-    # Each resizing multiplies the period, which would be of 10^20 units.
+    # Each resize multiplies the period, to 10^20 units in the end.
     body = "".join(
         f"upsample size={n}x{n}\nconv 3x3\nresize {{ maxpool 3x3 /2 | @a }}\n"
         for n in (83, 89, 97, 101, 103, 107, 109, 113, 127, 131)
@@ -366,7 +367,7 @@ def test_sizes_that_do_not_divide_take_no_time() -> None:
 )
 @pytest.mark.parametrize(("before", "after"), [(14, 46), (7, 13), (40, 26), (5, 64)])
 def test_resized_maps_agree_unit_by_unit(before: int, after: int, options: str) -> None:
-    # The first pair is one where torch takes another unit by rounding.
+    # For the first pair, torch selects another unit because of rounding.
     text = f"""arch 1
 
 network Net {{
@@ -387,7 +388,7 @@ network Net {{
 @pytest.mark.parametrize(
     ("name", "local"),
     [
-        # By hand, as in test_receptive.py, of the body beside the gates.
+        # By hand, as in test_receptive.py: the field of the body, without the gates.
         ("efficientnet_b0", 851),
         ("regnet_y_400mf", None),
         ("mobilenet_v3_large", None),
@@ -404,7 +405,7 @@ def test_networks_with_gates_see_the_whole_input(name: str, local: int | None) -
 
 
 class _Gated(nn.Module):
-    """A body of two 3x3 kernels at stride 2, a gate, and a 3x3 kernel behind it."""
+    """A body of two 3x3 kernels at stride 2, a gate, and a 3x3 kernel after it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -601,7 +602,7 @@ def _ladder(n: int) -> Sketch:
 
 
 def _nested(n: int) -> Sketch:
-    """Return sums of one in the other: the last one joins the ends of all."""
+    """Return nested sums; the last one merges the ends of all."""
     sketch = Sketch((3, 64, 64))
     values = [sketch.add("conv", kernel=(3, 3), stride=(2, 2), width=4)]
     for _ in range(n // 2):
@@ -613,7 +614,7 @@ def _nested(n: int) -> Sketch:
 
 
 def _decoder(n: int) -> Sketch:
-    """Return sums whose units see by turns, and some that jump apart."""
+    """Return sums of units that alternate in what they see, with larger strides."""
     sketch = Sketch((3, 16, 16))
     narrow = sketch.add("conv", kernel=(3, 3), stride=(2, 2), width=4)
     value = sketch.add("convtranspose", narrow, kernel=(2, 2), stride=(2, 2))
@@ -647,7 +648,7 @@ def _passes(graph: Graph) -> None:
 
 
 def _peak(action: Callable[[], object]) -> int:
-    """Return the most bytes that an action takes."""
+    """Return the peak memory of an action, in bytes."""
     tracemalloc.start()
     try:
         action()

@@ -1,7 +1,7 @@
-"""Small inputs that went wrong once, each with what is right.
+"""Small specs that once went wrong, each with the right result.
 
-Every case is a file of tests/cases, and a function that says what holds for it. What is
-refused is pinned in tests/broken.
+Every case is a file of tests/cases, and a function that checks it. Refused specs are in
+tests/broken.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def guard_channels(network: Network) -> None:
 
 def bias_before_distant_norm(network: Network) -> None:
     assert words(network) == ["conv", "relu", "bn"]
-    # What the relu reads is not centred: 2 x 3 x 3 weights and a bias, eight times.
+    # The norm does not cancel the biases: 2 x 3 x 3 weights and a bias, eight times.
     assert params(network) == 8 * (18 + 1) + 2 * 8
 
 
 def braces_in_seq(network: Network) -> None:
-    # Each part of a Sequential is one module, so the braces own its number.
+    # Each part of a Sequential is one module, so the braces have the number.
     assert [step.path for step in network.steps()] == [
         "features.0",
         "features.1",
@@ -76,7 +76,7 @@ def braces_in_seq(network: Network) -> None:
 
 
 def dotted_keys(network: Network) -> None:
-    # The keys of 2017, each container's together.
+    # The keys of 2017, grouped by container.
     parts = {"norm": (64, 128), "conv": (128, 32)}
     state = archdsl.build(network).state_dict()
     weights = {name: len(t) for name, t in state.items() if name.endswith("weight")}
@@ -88,7 +88,7 @@ def dotted_keys(network: Network) -> None:
 
 
 def parts_of_containers(network: Network) -> None:
-    # What flows in, the image, and two units of 8 channels.
+    # The input, the image, and two units of 8 channels.
     concat = next(step for step in network.steps() if step.op.word == "concat")
     assert [shape[0] for shape in concat.input_shapes] == [4, 3, 8, 8]
     module = archdsl.build(network)
@@ -97,7 +97,7 @@ def parts_of_containers(network: Network) -> None:
     parameters = dict(module.named_parameters())
     for name, weight in parameters.items():
         if ".conv1.weight" in name or name == "mid.last.weight":
-            # Some 200 draws or more, but for 32 of the last one.
+            # About 200 draws or more; 32 for the last one.
             assert 0.3 < float(weight.detach().std()) < 0.7
     assert parameters["mid.last.bias"].unique().tolist() == [1]
     assert parameters["other.0.weight"].unique().tolist() == [0]
@@ -138,7 +138,7 @@ def aggregation(network: Network) -> None:
         if step.path.startswith("seq") and step.op.word == "conv"
     ]
     assert kernels == [(1, 1), (3, 3), (5, 5)]
-    # Counted without the graph, it is the same.
+    # Counting without the graph gives the same.
     module = load_file(CASES / "aggregation.arch")
     params = {"layers": 4}
     uses = count_layers(module, SharedLayers(), params=params)
@@ -168,14 +168,15 @@ def test_case(name: str) -> None:
     assert not agree(network).differences
 
 
-# ---- `channels`: what flows in, wherever it stands -------------------------------
+# ---- `channels`: the input channels, wherever it is used
+# -------------------------------
 
 UNIT = """
 block wide { conv 1x1 8 }
 block scaled<n> { scale n }
 block handed<body: block> { body }
 """
-# Each makes 8 channels of 2, and reads `channels` behind that: a scale by it is left.
+# Each makes 8 channels from 2, and then uses `channels`, which scales by it show.
 PLACES = {
     "guard": ("conv 1x1 8 -> scale channels if channels == 8",),
     "guard on the next line": ("conv 1x1 8", "scale channels if channels == 8"),
@@ -241,7 +242,7 @@ def test_channels_are_those_that_flow_in(place: str) -> None:
 
 
 def _used(lines: tuple[str, ...]) -> str:
-    """Return the blocks that some lines call, as others would be unused."""
+    """Return the blocks that some lines call; others would be unused."""
     blocks = [b for b in UNIT.splitlines() if b]
     return "\n".join(b for b in blocks if b.split()[1].split("<")[0] in " ".join(lines))
 
@@ -253,7 +254,7 @@ block normed { bn -> relu }
 block narrow { conv 3x3 4 }
 block handing<body: block> { body -> bn }
 """
-# What stands behind `conv 3x3 4` in a network, and whether that has a bias then.
+# What follows `conv 3x3 4` in a network, and whether the conv has a bias then.
 BEHIND: dict[str, tuple[tuple[str, ...], bool]] = {
     "chain": (("conv 3x3 4 -> bn",), False),
     "next line": (("conv 3x3 4", "bn"), False),
@@ -317,7 +318,7 @@ def _has_bias(step: Step) -> bool:
 
 
 class _Place(NamedTuple):
-    """A step, the block it stands in, and the copies of repeats that it stands in."""
+    """A step, with the block and the copies of repeats that contain it."""
 
     step: Step
     block: int
@@ -336,7 +337,7 @@ def _places(group: Group, block: int = 0, copies: tuple[int, ...] = ()) -> Itera
 
 
 def _expected(network: Network) -> dict[str, bool]:
-    """Return which layers have a bias, by path, read off the finished network."""
+    """Return which layers should have a bias, by path, from the finished network."""
     places = list(_places(network.root))
     outputs = {port.value for port in network.outputs}
     found: dict[str, bool] = {}
@@ -367,7 +368,8 @@ def test_biases_of_random_specs(first: int) -> None:
         assert found == _expected(network), f"specimen {case}:\n{text}"
 
 
-# ---- shared layers on another rank -----------------------------------------------
+# ---- shared layers on inputs of another rank
+# -----------------------------------------------
 
 # Kinds with what they need, on a map and then on a vector of its channels.
 ONCE_MORE = {
@@ -399,7 +401,7 @@ def test_a_shared_layer_takes_a_vector_where_torch_does(layer: str) -> None:
     assert not agree(net(*lines, size="4x9x5")).differences
 
 
-# ---- what others call a kind -----------------------------------------------------
+# ---- other names of kinds -----------------------------------------------------
 
 
 def test_other_names_mean_one_kind_each() -> None:
@@ -420,7 +422,7 @@ def test_other_names_are_told_the_word(word: str, kind: str) -> None:
     assert [d.help for d in refused.value.diagnostics] == [f"did you mean `{kind}`?"]
 
 
-# ---- sizes of the input that fit -------------------------------------------------
+# ---- input sizes that fit -------------------------------------------------
 
 
 def unet(levels: int, size: str) -> str:
@@ -550,7 +552,7 @@ def _written(place: str, statement: str) -> str:
 
 
 def _told(network: Network) -> object:
-    """Return all that a statement can change."""
+    """Return everything that a statement can change."""
     return (
         [(s.path, s.op, s.inputs) for s in network.steps()],
         (network.inputs, network.outputs, network.initializers),

@@ -1,4 +1,4 @@
-"""The `archdsl` command: what it prints where, and its exit status."""
+"""The `archdsl` command: its output, and its exit status."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TOO_MANY = NET.replace("maxpool", "relu x1000000000\n    maxpool")
 
 
 class Result(NamedTuple):
-    """What a run of the command left behind."""
+    """The result of a run of the command."""
 
     code: int
     out: str
@@ -107,7 +107,7 @@ def spawn(
 
 
 def on_a_terminal(*arguments: str | Path, env: Mapping[str, str]) -> str:
-    """Return what the command prints where stdout and stderr are a terminal."""
+    """Return the command's output if stdout and stderr are a terminal."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "archdsl", *map(str, arguments)],
@@ -121,7 +121,7 @@ def on_a_terminal(*arguments: str | Path, env: Mapping[str, str]) -> str:
     while True:
         try:
             data = os.read(parent, 65536)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # raised on Linux when the other end is closed
             break
         if not data:
             break
@@ -157,7 +157,7 @@ def test_help_has_examples(run: Run, command: str) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
     assert re.search(rf"Examples?:\n    archdsl {command}", out)
-    # Every example is one that the command takes.
+    # The command accepts every example.
     for line in re.findall(r"^    (archdsl .*)", out, re.M):
         options = set(re.findall(r" (--?[a-zA-Z]+)", line.partition(" | ")[0]))
         assert options <= set(
@@ -352,7 +352,8 @@ def test_analyze_prints_layers_and_totals(run: Run, folder: Path) -> None:
     head, table, totals, memory = (part.splitlines() for part in out.split("\n\n"))
     assert head == ["net: 3x16x16 -> 10"]
     rows = [re.split(r"  +", line.strip()) for line in table]
-    # conv: 8 x 3 x 3 x 3 weights, each used at 16 x 16 places; its bias is absorbed.
+    # conv: 8 x 3 x 3 x 3 weights, each used at 16 x 16 positions; no bias before a
+    # norm.
     assert rows == [
         ["layer", "kind", "output", "params", "MACs", "receptive field"],
         ["stem", "unit", "8x16x16", "232", "55,296"],
@@ -406,7 +407,7 @@ network two {
 """
     out = run("analyze", "-", stdin=text).out
     assert out.startswith("two: left 3x8x8, right 1x8x8 -> 16x8x8\n")
-    # What a unit sees is said of the first input, on which `b` does not depend.
+    # Receptive fields are about the first input, on which `b` does not depend.
     assert re.search(r"^b +conv 3x3 8 .* -$", out, re.M)
 
 
@@ -437,7 +438,7 @@ def test_analyze_takes_parameters_and_an_input(run: Run, folder: Path) -> None:
     write(folder / "net.arch")
     options = ["-D", "classes=5", "-D", "width=4", "--input", "1x8x8"]
     code, out, _ = run("analyze", "net.arch", "--json", *options)
-    assert code == 0  # the claims are about the network as the spec has it
+    assert code == 0  # claims are about the network without options
     facts = json.loads(out)
     assert (facts["input"], facts["output"]) == ([1, 8, 8], [5])
     assert facts["layers"][0]["output"] == [4, 8, 8]
@@ -488,7 +489,7 @@ def test_analyze_shows_the_tables_that_are_asked_for(run: Run, folder: Path) -> 
         assert len(headers) == 1 and column in headers[0], name
     out = run("analyze", "net.arch", "--show", "paths", "--show", "costs").out
     assert 0 < out.index("shortest") < out.index("FLOPs/byte")
-    # Without a tool and a device there is nothing to show of theirs.
+    # Without a tool and a device, their tables are left out.
     out = run("analyze", "net.arch", "--show", "all").out
     assert sum(line.startswith("layer ") for line in out.splitlines()) == len(columns)
 
@@ -498,7 +499,7 @@ def test_analyze_shows_what_its_options_ask_about(run: Run, folder: Path) -> Non
     out = run("analyze", "net.arch", "--count", "fvcore", "--device", "t4").out
     assert "fvcore, MACs" in out and "time at least" in out
     assert "receptive field" not in out
-    # Each parameter and its gradient take four bytes, so not one sample fits.
+    # Parameters and gradients take four bytes each, so not even one sample fits.
     out = run("analyze", "net.arch", "--fits", "40 kB").out
     assert re.search(r"^  training +0  ", out, re.M)
     fits = run("analyze", "net.arch", "--fits", "1GiB", "--json").json["fits"]
@@ -520,7 +521,7 @@ def test_analyze_in_training_counts_more_and_claims_the_same(run: Run) -> None:
         (("--device", "t4", "--dtype", "bfloat16"), "t4 has no rate for bfloat16"),
         (("--show", "time"), "--show time needs a --device"),
         (("--show", "counts"), "--show counts needs a --count"),
-        (("--devices", "net.arch"), "--devices needs a --device"),
+        (("--devices", "net.arch"), "--devices needs --device"),
         (("--device", "t4", "--devices", "net.arch"), "net.arch"),
         (("--fits", "much"), "not a memory size"),
         (("--fits", "24"), "the unit is missing"),

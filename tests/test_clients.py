@@ -1,6 +1,6 @@
-"""Emitted modules under the tools and libraries that people use them with.
+"""Emitted modules in tools and libraries that people use with them.
 
-One small network goes through all of them: residuals, squeeze and excitation, branches,
+One small network is used for all: it has residuals, squeeze and excitation, branches,
 several activations and dropout.
 """
 
@@ -307,7 +307,7 @@ def test_a_step_of_accelerate() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_map_of_torchcam(module: nn.Module) -> None:
     methods = pytest.importorskip("torchcam.methods")
-    # Its own form of the map, for a head that is one linear layer on pooled channels.
+    # CAM's original form, for a head that is one linear layer on pooled channels.
     with methods.GradCAM(module, target_layer="stage.1") as cam:
         outputs = module(images(1))
         (found,) = cam(3, outputs)
@@ -344,7 +344,7 @@ def test_the_graph_in_tensorboard(shared: nn.Module, tmp_path: Path) -> None:
 
 
 def _worker(rank: int, folder: str) -> None:
-    """Train a step by DDP and by FSDP2 on half of the images each."""
+    """Train a step by DDP and by FSDP2, each process on half of the images."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
@@ -359,7 +359,7 @@ def _worker(rank: int, folder: str) -> None:
     own = images(4)[rank::2]
     found = {}
     for kind in ("ddp", "fsdp"):
-        # Norms use the statistics that they have, as those of half a batch differ.
+        # Norms use running statistics, as those of half a batch would differ.
         module = made().eval()
         run: nn.Module = module
         if kind == "ddp":

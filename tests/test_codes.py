@@ -13,8 +13,8 @@ from archdsl.cli import main
 from archdsl.codes import CODES, SECTIONS, Entry
 from tests.conftest import ROOT
 
-# Nobody wants to read a spec of this size, or 65 files; test_bombs.py has them. All
-# shipped kinds can be counted; test_counts.py has one that cannot.
+# These would need a huge spec, or 65 files; test_bombs.py has them. All shipped kinds
+# can be counted; test_counts.py has one that cannot.
 WITHOUT_EXAMPLE = {
     "A0901",
     "A0905",
@@ -26,7 +26,7 @@ WITHOUT_EXAMPLE = {
     "A1002",
     "A0911",
 }
-WITHOUT_EXAMPLE |= {f"A110{n}" for n in range(1, 8)}  # of files that are no specs
+WITHOUT_EXAMPLE |= {f"A110{n}" for n in range(1, 8)}  # about files other than specs
 SHOWN = {code: entry for code, entry in CODES.items() if code not in WITHOUT_EXAMPLE}
 ENCODING = {"A0005": "latin-1"}
 
@@ -37,7 +37,7 @@ def said(text: str) -> list[str]:
 
 
 def run(path: Path, command: str) -> int:
-    """Run a command on a spec: the entry's own, or one that loads all networks."""
+    """Run a command on a spec: the entry's command, or one that loads all networks."""
     if command:
         return main([str(path) if a == path.name else a for a in _split(path, command)])
     return main(["analyze", str(path)]) or main(["check", str(path)])

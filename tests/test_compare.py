@@ -1,7 +1,6 @@
 """`compare`: totals side by side, layers by path, and keys of checkpoints.
 
-Counts are worked out by hand beside each; keys are those that torch's own
-`load_state_dict` names.
+Counts are calculated by hand; keys are those that torch's `load_state_dict` reports.
 """
 
 from __future__ import annotations
@@ -71,7 +70,8 @@ def test_totals_of_vgg_with_and_without_batch_norm() -> None:
     channels = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512
     assert both.names == ("vgg16", "vgg16_bn")
     assert both.delta(1, "params") == (2 * channels, 100 * 2 * channels / 138_357_544)
-    assert both.delta(1, "buffers") == (2 * channels + 13, None)  # of nothing
+    # A share of 0 is undefined.
+    assert both.delta(1, "buffers") == (2 * channels + 13, None)
     assert both.delta(1, "layers") == (13, 100 * 13 / 40)
     assert both.delta(1, "macs") == (0, 0.0)
     assert both.delta(1, "receptive_field") == ((0, 0), (0.0, 0.0))
@@ -153,7 +153,7 @@ def test_resnet34_has_eight_blocks_more() -> None:
     assert (len(found.added), len(found.keys.missing)) == (8 * 7, 8 * 12)
     assert found.removed == found.changed == found.moved == ()
     assert found.keys.unexpected == found.keys.reshaped == ()
-    # What follows a stage reads its new last block: 3 first convolutions, 3
+    # What follows a stage reads from its new last block: 3 first convolutions, 3
     # projections and the pool.
     assert len(found.rewired) == 7
     assert found.rewired[0] == (
@@ -192,7 +192,7 @@ def test_the_published_googlenet() -> None:
     assert [run.name for run in found.added] == ["lrn1", "lrn2", *pools]
     # 3 convolutions in the stem, 6 in each of 9 modules, 1 in each of 2 heads.
     convs = 3 + 9 * 6 + 2
-    # With their norms go the adaptive pools of the heads.
+    # Removed with their norms: the adaptive pools of the heads.
     assert len(found.removed) == convs + 2
     assert {run.op.word for run in found.removed} == {"bn", "adaptiveavgpool"}
     changed = {c.name: c for c in found.changed}
@@ -214,8 +214,8 @@ def test_the_published_googlenet() -> None:
     [
         ("3x3 8", "5x5 8", [("kernel", (3, 3), (5, 5))]),
         ("3x3 8", "3x3 8 pad=0", [("pad", None, (0, 0))]),
-        ("3x3 8", "3x3 8 pad=1", []),  # which it has by rule
-        ("3x3 8", "3x3 8 bias=false", []),  # as the norm behind it has it
+        ("3x3 8", "3x3 8 pad=1", []),  # its default by rule
+        ("3x3 8", "3x3 8 bias=false", []),  # the default before a norm
     ],
 )
 def test_arguments(old: str, new: str, expected: list[NetworkDifference]) -> None:
@@ -333,7 +333,7 @@ def module_of(spec: str) -> torch.nn.Module:
 def loaded_by_torch(
     state: Mapping[str, Any], module: torch.nn.Module
 ) -> tuple[set[str], set[str], set[str]]:
-    """Return the keys that torch finds missing, unexpected and of another size."""
+    """Return the keys that torch reports as missing, unexpected or of another size."""
     try:
         module.load_state_dict(state, strict=False, assign=True)
         reshaped = set()
@@ -367,7 +367,7 @@ def test_keys_are_those_that_torch_names(first: str, second: str) -> None:
     own = set(module.state_dict())
     assert set(keys.missing) == own - set(state)
     missing, unexpected, reshaped = loaded_by_torch(state, module)
-    # torch starts the counters of norms at 0 where a checkpoint lacks them.
+    # torch starts counters of norms at 0 if a checkpoint lacks them.
     counted = {key for key in keys.missing if key.endswith(".num_batches_tracked")}
     assert missing == set(keys.missing) - counted
     assert unexpected == set(keys.unexpected)

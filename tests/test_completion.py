@@ -1,4 +1,4 @@
-"""What the shell offers, by the very calls that its script makes."""
+"""Shell completions, by the calls that the completion script makes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRESETS = "preset small = n<8>\ndefault preset wide = n<16>\n"
 
 
 def offered(line: str) -> list[str]:
-    """Return what zsh is told for a line that ends where the cursor is."""
+    """Return zsh's completions for a line that ends at the cursor."""
     words = line.split(" ")
     done = subprocess.run(
         [sys.executable, "-m", "archdsl"],

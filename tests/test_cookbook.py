@@ -1,4 +1,4 @@
-"""The cookbook: its specs are built and trained, and what it says to watch is so."""
+"""The cookbook: its specs are built and trained, and its advice is checked."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_pattern_is_canonical_and_trains(title: str) -> None:
         assert sum(p.numel() for p in module.parameters()) == facts.params
 
 
-# ---- what it says to watch ---------------------------------------------------------
+# ---- its advice ---------------------------------------------------------
 
 
 def test_global_pooling_gives_no_map() -> None:

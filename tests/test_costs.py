@@ -1,4 +1,4 @@
-"""Operations by purpose, backward MACs and bytes moved, against what torch does."""
+"""Operations by purpose, backward MACs and bytes moved, against torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_operations_are_those_that_torch_runs(case: Case) -> None:
     theirs = case.on_meta().theirs
     with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
-        # In inference, a network of each family is enough.
+        # In inference, one network per family is enough.
         for training in (False, True) if case.gradients else (True,):
             with operations.Operations() as counter:
                 output = theirs.train(training)(x)
@@ -98,7 +98,7 @@ def test_modules_move_what_their_hooks_see(name: str, training: bool) -> None:
         for node in flatten(case.load()).run(training)
     }
     shared = found.keys() & expected.keys()
-    assert len(shared) > len(expected) * 0.6  # the others are functions for us
+    assert len(shared) > len(expected) * 0.6  # in our modules, the others are functions
     assert {n: found[n] for n in shared} == {n: expected[n] for n in shared}
 
 
@@ -133,7 +133,7 @@ def _moved(leaf: nn.Module, x: Tensor, output: Tensor) -> Traffic:
         statistics = 2 * 4 * leaf.num_features
         read += statistics
         if leaf.training:
-            # Those of the batch for the backward pass, the running ones, a counter.
+            # The batch's statistics for the backward pass, the running ones, a counter.
             written += 2 * statistics + 8
             read += 8
     if leaf.training and isinstance(leaf, nn.MaxPool2d):
@@ -149,7 +149,7 @@ def _moved(leaf: nn.Module, x: Tensor, output: Tensor) -> Traffic:
 
 
 def assert_sums(graph: Graph, found: Costs) -> None:
-    """Check that a network's figures are the sums of its layers'."""
+    """Check that a network's figures are the sums over its layers."""
     rows = [
         row
         for row, node in zip(found.layers, graph.nodes, strict=True)
@@ -176,7 +176,7 @@ def assert_sums_in_both_modes(graph: Graph) -> None:
         assert_sums(graph, costs(graph, batch=3, dtype="bfloat16", training=training))
 
 
-# Those with a model of torchvision's are looked at together with that.
+# Presets with a model in torchvision are checked together with that.
 @pytest.mark.parametrize("name", sorted(shipped_presets().keys() - CASES.keys()))
 def test_totals_are_sums_of_the_layers(name: str) -> None:
     assert_sums_in_both_modes(flatten(presets.network(name)))
@@ -235,7 +235,7 @@ def test_no_gradient_to_what_only_lends_its_shape() -> None:
     last = sketch.add("conv", resized, kernel=(1, 1), width=2)
     weights = 64 * 3 * 2
     assert backward_macs(flatten(sketch.network())) == (0, 0, weights)
-    # That the size's own gradient is needed elsewhere does not change the others.
+    # That `size` gets a gradient from elsewhere does not change the other figures.
     sketch.add("add", last, size)
     assert backward_macs(flatten(sketch.network())) == (9 * weights, 0, weights, 0)
 
@@ -308,8 +308,8 @@ def test_what_operations_are_for(
 
 
 def test_batch_norm_in_training_by_hand() -> None:
-    # 3 x 4 x 4 elements of 7; of each channel the statistics of the batch take 5, their
-    # running ones 7; a counter.
+    # 7 for each of 3 x 4 x 4 elements; per channel 5 for the batch's statistics and 7
+    # for the running ones; a counter.
     found = _layer("bn").operations(((3, 4, 4),), (3, 4, 4), training=True)
     assert found == Operations(norm=7 * 48, per_batch=3 * 12 + 1)
     graph = flatten(chain((3, 4, 4), "bn"))
@@ -388,7 +388,7 @@ def test_operands_are_read_once() -> None:
     sketch.add("resize", 0, twice)
     one, other = flatten(sketch.network()).nodes
     assert traffic(one) == Traffic(48 * 4, 48 * 4)
-    # Of the second branch, only the size is read.
+    # Only the size of the second branch is read.
     assert traffic(other) == Traffic(48 * 4, 48 * 4)
 
 

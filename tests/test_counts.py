@@ -1,7 +1,7 @@
-"""What other tools count: predicted, and by the tools themselves, to the unit.
+"""The counts of other tools: our prediction equals the tool's own total exactly.
 
-Here on a network of each family, small; `benchmarks/bench_accuracy.py` compares all of
-them at their published sizes.
+The tests use a small network of each family; `benchmarks/bench_accuracy.py` compares
+all networks at their published sizes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.oracle import CASES, Case, macs_of
 from tests.strategies import sketches
 from tests.test_ops_emitted import PROBES, Probe, built, input_of, network_of
 
-# A network of each family that counts something of its own.
+# One network of each family in which something special is counted.
 FAMILIES = (
     "alexnet",
     "vgg11_bn",
@@ -49,7 +49,7 @@ FAMILIES = (
     "efficientnet_b0",
     "convnext_tiny",
 )
-# The others take a module to evaluation mode.
+# The other tools switch a module to evaluation mode.
 KEEP_THE_MODE = ("fvcore", "torchinfo")
 
 every_family = pytest.mark.parametrize(
@@ -63,17 +63,17 @@ def small(case: Case) -> archdsl.Network:
 
 
 def filled(module: nn.Module) -> nn.Module:
-    """Give a module made on the meta device memory: the values do not matter."""
+    """Allocate a module from the meta device; the values do not matter."""
     return module.to_empty(device="cpu").eval()
 
 
 def totals(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
-    """Return what each tool counts in all."""
+    """Return the total of each tool."""
     return {tool: run(module, *inputs)[""] for tool, run in COUNTERS.items()}
 
 
 def predicted(graph: Graph, **options: Any) -> dict[str, int]:
-    """Return what each tool would count in all."""
+    """Return the predicted total of each tool."""
     return {tool: count(graph, tool, **options).total for tool in COUNTERS}
 
 
@@ -109,7 +109,7 @@ def test_macs_at_the_published_size(id: str) -> None:
 
 
 def test_of_auxiliary_heads() -> None:
-    """They run in training, and only for the tools that leave the mode alone."""
+    """They only count for the tools that leave a module in training mode."""
     case = CASES["googlenet"]
     graph = flatten(small(case))
     with torch.device("meta"):
@@ -127,7 +127,7 @@ def test_of_auxiliary_heads() -> None:
 @pytest.mark.parametrize("tool", ["fvcore", "torchinfo", "thop", "calflops"])
 @pytest.mark.parametrize("id", ["googlenet_no_aux", "densenet121", "convnext_tiny"])
 def test_of_each_layer(id: str, tool: str) -> None:
-    """A tool that reports each module gives those that we predict."""
+    """The per-module figures of a tool equal the predicted ones."""
     case = CASES[id]
     network = small(case)
     graph = flatten(network)
@@ -137,7 +137,7 @@ def test_of_each_layer(id: str, tool: str) -> None:
     found = COUNTERS[tool](filled(module), torch.zeros(1, *case.batch[1:]))
     rows = list(zip(graph.nodes, count(graph, tool).layers, strict=True))
     modules = {n.step.path: c for n, c in rows if n.output not in called}
-    # torchinfo lists no module that has parts, as that of a global pool has.
+    # torchinfo does not list modules with parts, such as that of a global pool.
     compared = modules.keys() & found.keys()
     assert len(compared) > 0.9 * len(modules)
     assert {p: modules[p] for p in compared} == {p: found[p] for p in compared}
@@ -145,7 +145,7 @@ def test_of_each_layer(id: str, tool: str) -> None:
 
 @pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
 def test_of_every_kind_in_every_form(probe: Probe) -> None:
-    """As a function, in a sequence of modules, and with its arguments from a block."""
+    """As a function, in a Sequential, and with arguments from a block."""
     found = totals(built(probe).eval(), torch.rand(1, *input_of(probe.sort)))
     assert predicted(flatten(network_of(probe))) == found
 
@@ -161,15 +161,15 @@ def test_what_calflops_fails_at_is_not_counted() -> None:
 
 
 def _refuses(tool: str, graph: Graph, training: bool) -> bool:
-    """Return whether a tool, or torch, does not take a module."""
+    """Return whether a tool, or torch, does not accept a module."""
     for node in graph.nodes:
         arguments, sizes = vars(node.op), node.input_shapes[0][1:]
         word = node.op.word
-        # torch takes no statistics of one number.
+        # torch refuses statistics of a single number.
         if word == "bn" and training and set(sizes) <= {1}:
             return True
-        # Handmade modules get two factors or sizes. Of two factors calflops takes a
-        # power, and of one size it counts other than of two.
+        # Handmade modules get two factors or sizes. calflops raises two factors to a
+        # power, and counts one size differently from two.
         if tool == "calflops" and word == "upsample":
             size = arguments["size"]
             return size is None or len(set(size)) == 1
@@ -179,7 +179,7 @@ def _refuses(tool: str, graph: Graph, training: bool) -> bool:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sketches(), st.booleans())
 def test_of_random_networks(sketch: Sketch, training: bool) -> None:
-    # A value that nothing reads is not in fvcore's trace; a spec cannot have one.
+    # fvcore's trace lacks values that nothing reads, which a spec cannot have.
     steps = list(sketch.network().steps())
     read = {value for step in steps for value in step.inputs}
     ends = [step.output for step in steps if step.output not in read]
@@ -198,7 +198,7 @@ def test_of_random_networks(sketch: Sketch, training: bool) -> None:
 
 
 def _runs(module: nn.Module, inputs: list[Tensor]) -> bool:
-    """Return whether torch takes it: instance norm wants more than one position."""
+    """Return whether torch runs it: instance norm needs more than one position."""
     try:
         with torch.no_grad():
             module(*inputs)
@@ -217,7 +217,7 @@ def test_of_weights_used_twice() -> None:
 
 
 def test_of_a_bias_over_positions() -> None:
-    """ptflops loses a bias where the map is permuted and no more."""
+    """ptflops loses a bias if the map is only permuted."""
     last, first = ("permute", {"channels": "last"}), ("permute", {"channels": "first"})
     linear = ("linear", {"width": 5})
     for layers in (
@@ -247,7 +247,7 @@ network Foreign {
 
 
 def test_of_foreign_layers() -> None:
-    """What a class does inside is not known: the MACs that the spec declares count."""
+    """The inside of a class is unknown, so the MACs declared in the spec count."""
     graph = flatten(archdsl.loads(FOREIGN))
     declared = 3 * 4 * 64
     expected = {tool: declared for tool in TOOLS} | {"calflops": 2 * declared}
@@ -256,7 +256,7 @@ def test_of_foreign_layers() -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_specs()))
 def test_which_layers_are_functions(name: str) -> None:
-    """All others are found as submodules, under their paths."""
+    """All other layers are submodules, at their paths."""
     network = presets.network(name)
     with torch.device("meta"):
         modules = dict(presets.built(name).named_modules())
@@ -278,7 +278,7 @@ network Net {
 
 
 def test_what_reads_a_parameter_is_a_module() -> None:
-    """And a function in a network that has forgotten its parameters."""
+    """In a network whose numbers have no expressions, it is a function."""
     symbolic = archdsl.loads(PARAMETER_OF_A_BLOCK)
     plain = archdsl.loads(PARAMETER_OF_A_BLOCK, symbolic=False)
     assert not functions(symbolic)
@@ -289,7 +289,7 @@ def test_what_reads_a_parameter_is_a_module() -> None:
 
 
 class Product(Layer):
-    """A merge that no convention has heard of."""
+    """A merge that no counting convention knows."""
 
     word = "product"
     family = "merge"
@@ -311,7 +311,7 @@ class Product(nn.Module):
     def multiplied(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.einsum("ncij,ncjk->ncik", x.relu(), y)
 """
-# What is called, and the tools that look at nothing of the sort.
+# The tools that do not look at functions.
 MODULES_ALONE = {"mac", "torchinfo", "thop"}
 UNHEARD: dict[str, tuple[TorchForm, set[str]]] = {
     "torch.matmul": (TorchForm(None, "torch.matmul({0}, {1})"), MODULES_ALONE),
@@ -375,7 +375,7 @@ def test_the_version_is_that_of_the_oracle(tool: str) -> None:
 
 
 def test_both_thops_of_a_transposed_convolution_by_hand() -> None:
-    """Of 4x6x6 to 8x12x12 by 2x2 at stride 2: thop multiplies the outputs instead."""
+    """4x6x6 to 8x12x12 by 2x2 at stride 2: thop multiplies by the outputs instead."""
     layer = ("convtranspose", {"kernel": (2, 2), "width": 8, "stride": (2, 2)})
     graph = flatten(chain((4, 6, 6), layer))
     assert count(graph, "thop").total == 8 * 12 * 12 * 4 * (2 * 2)
@@ -384,7 +384,7 @@ def test_both_thops_of_a_transposed_convolution_by_hand() -> None:
 
 
 def test_padding_at_a_stride() -> None:
-    """A class of its own pads, and then calls what the tools know."""
+    """A helper class pads, and then calls a function that the tools know."""
     network = archdsl.loads(
         "arch 1\nnetwork N {\n    input 3x9x8\n    conv 3x3 4 /2 pad=same\n"
         "    maxpool 2x2 /1 pad=same -> conv 4x4 2 /3 pad=same groups=2\n}\n"
@@ -399,7 +399,7 @@ def test_no_such_tool() -> None:
 
 
 def test_the_page_about_them(capsys: pytest.CaptureFixture[str]) -> None:
-    """It has the tools' own totals of the emitted module, and of torchvision's."""
+    """It has the tools' own totals for the emitted module and for torchvision's."""
     assert main(["explain", "counts"]) == 0
     page = capsys.readouterr().out
     assert all(len(line) <= 100 for line in page.splitlines())

@@ -1,4 +1,4 @@
-"""What layers leave out of their input, against gradients."""
+"""Positions of the input that layers do not read, against gradients."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_size_that_is_no_multiple_loses_its_last_rows() -> None:
     found = _rows(("maxpool", {"kernel": (2, 2)}), rows=9)
     assert found.covered == (8, 64)
     assert found.dropped == (((8, 8),), ())
-    # By as many as the whole network lets go.
+    # As many as the whole network drops.
     network = _rows(*[("maxpool", {"kernel": (2, 1), "stride": (2, 1)})] * 3, rows=15)
     assert network.dropped == (((8, 14),), ())
 
@@ -114,11 +114,11 @@ def test_only_the_size_of_a_second_branch_is_read() -> None:
 
 
 def test_the_shipped_networks_that_lose_pixels() -> None:
-    # 11x11 /4 and 7x7 /2 without padding, on 224 rows: the last one is not reached.
+    # 11x11 /4 and 7x7 /2 without padding, on 224 rows: the last row is not read.
     for name in ("nin", "squeezenet1_0"):
         found = _of(archdsl.load(name))
         assert found.dropped == (((223, 223),),) * 2, name
-    # Projections of 1x1 /2 read a quarter, and the 3x3 beside them all.
+    # 1x1 /2 projections read a quarter; the 3x3 in the other branch read everything.
     graph = flatten(archdsl.load("resnet50"))
     found = _of(graph.network)
     shares = {n.step.path: found.layers[n.output].share for n in graph.nodes[:-3]}
@@ -163,7 +163,7 @@ def _nonzero(gradient: Tensor, dim: int) -> set[int]:
 
 
 def _check(network: Network, *, exact: bool) -> None:
-    """Compare what is covered with where the gradient of all outputs is not zero."""
+    """Compare covered positions with those where some gradient is not 0."""
     graph = flatten(network)
     assume(all(abs(getattr(node.op, "factor", 1)) > 1e-3 for node in graph.nodes))
     found = _of(network)
@@ -174,7 +174,7 @@ def _check(network: Network, *, exact: bool) -> None:
     output = values[graph.outputs(training=False)[0]]
     if not output.requires_grad:
         return
-    # Those of each layer's output that the network's output depends on, too.
+    # Also, for each layer's output, the positions that the network's output depends on.
     wanted = [image, *(values[node.output] for node in graph.nodes)]
     gradients = torch.autograd.grad(
         output.sum(), wanted, allow_unused=True, materialize_grads=True
@@ -188,7 +188,7 @@ def _check(network: Network, *, exact: bool) -> None:
     for node, gradient in zip(graph.nodes, gradients[1:], strict=True):
         alone = sum(value is values[node.output] for value in values.values()) == 1
         if len(node.shape) != 3 or node.output not in found.layers or not alone:
-            continue  # some layers hand on their input itself
+            continue  # some layers return their input itself
         first = 1 if isinstance(node.shape, Last) else 2
         for axis, used in enumerate(found.layers[node.output].used):
             seen = _nonzero(gradient, axis + first)

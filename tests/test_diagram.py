@@ -1,4 +1,4 @@
-"""Diagrams: what is drawn and folded, that names stay text, and the files written."""
+"""Diagrams: what is drawn and folded, names that look like markup, and files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ network small {
 
 
 class Drawn(NamedTuple):
-    """What dot text says, read back by graphviz itself."""
+    """The contents of dot text, parsed by graphviz."""
 
     labels: dict[str, str]
     boxes: list[str]
@@ -92,7 +92,7 @@ def read(source: str) -> Drawn:
         for a, b, key in graph.edges(keys=True)
         if a not in keys
     ]
-    # What fans out inside a box at a triangle comes from what leads there.
+    # Arrows from a triangle inside a box continue the arrows that lead to it.
     fans = {n for n in labels if graph.get_node(n).attr["shape"] == "invtriangle"}
     into = {b: a for a, b, _ in found if b in fans}
 
@@ -104,7 +104,7 @@ def read(source: str) -> Drawn:
     return Drawn(labels, [b for b in boxes if b], edges, {n[4:] for n in keys})
 
 
-# All blocks open, and nothing but names in them.
+# All blocks are open, and boxes only show names.
 OPEN = Options(depth=ALL, detail="names")
 
 
@@ -276,7 +276,7 @@ def test_edges_leave_a_fold_with_the_last_copys_shape() -> None:
     drawn = draw(network("dense<layers = 5, growth = 2>\nconv 1x1 1"))
     concat, conv = drawn.node("concat"), drawn.node("conv1: conv 1x1 1")
     assert (concat, conv, "14x16x16") in drawn.edges
-    # Nothing leads from the drawn copy back into itself.
+    # No edge leads from the drawn copy back into itself.
     assert all(int(a[1:]) < int(b[1:]) for a, b, _ in drawn.edges)
 
 
@@ -630,7 +630,7 @@ def test_white_text_is_readable(family: str) -> None:
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 @pytest.mark.parametrize("vision", VISION)
 def test_fills_differ(vision: str, palette: Palette) -> None:
-    """A difference of 2.3 is just noticeable (Mahy et al. 1994); boxes are apart."""
+    """A difference of 2.3 is just noticeable (Mahy et al. 1994); more is required."""
     seen = {}
     for family, fill in palette.fills.items():
         rgb = linear(fill)

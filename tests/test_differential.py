@@ -1,9 +1,9 @@
-"""Random valid specs: what the analysis says, and what the built module does.
+"""Random valid specs: the analysis must agree with the built module.
 
-`agree` compares shapes, wiring, parameters, multiply-accumulates, saved bytes and
-receptive fields; see tests/test_agree.py for what it would notice. `faults` also holds
-the module against an executor of the network's steps; see tests/test_executor.py. The
-longer hunt is `python scripts/soak.py specs`.
+`agree` compares shapes, wiring, parameters, MACs, saved bytes and receptive fields;
+tests/test_agree.py shows what it notices. `faults` also compares the module with an
+interpreter of the network's steps; see tests/test_executor.py. `python scripts/soak.py
+specs` tries more specs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def test_drawn_specs(text: str) -> None:
     check(text)
 
 
-# ---- what was found -------------------------------------------------------------
+# ---- specs that once failed
+# -------------------------------------------------------------
 
 
 def net(*statements: str, input: str = "2x8x8", before: str = "") -> archdsl.Network:
@@ -113,7 +114,7 @@ def test_what_is_written_in_place_is_what_the_analysis_says(block: bool) -> None
 
 
 def test_a_branch_sees_no_further_than_its_own_last_unit() -> None:
-    # The pool drops the last row, which no path sees any more.
+    # The pool drops the last row, which no path sees.
     network = net("avgpool 4x2", "residual { conv 5x5 3 }", input="4x5x12")
     field = archdsl.analyze(network).receptive_field
     assert field is not None and field.visible[0] == 4

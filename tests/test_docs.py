@@ -1,4 +1,4 @@
-"""The pages: what they show is what the code does, and what they link to exists."""
+"""The documentation: its examples match the code, and its links work."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_the_changelog_has_this_version() -> None:
     assert re.search(rf"^## \[?{re.escape(archdsl.__version__)}\b", text, re.M)
 
 
-# ---- figures, counted once more -------------------------------------------------
+# ---- figures, counted by hand -------------------------------------------------
 
 
 def facts_of(preset: str, **params: object) -> Analysis:
@@ -243,7 +243,7 @@ def facts_of(preset: str, **params: object) -> Analysis:
 
 
 def convs(*sizes: tuple[int, int, int]) -> int:
-    """Return the parameters of convolutions: inputs a unit, kernel size, width."""
+    """Return the parameters of convolutions: inputs per unit, kernel size, width."""
     return sum((inputs * k * k + 1) * width for inputs, k, width in sizes)
 
 
@@ -267,7 +267,7 @@ def first_strided(layers: str) -> Analysis:
 
 
 def counted_by_hand() -> dict[str, int]:
-    """Return what `docs/figures.md` says beside its generated table."""
+    """Return the figures that `docs/figures.md` has besides its generated table."""
     return {
         "60,965,224": alexnet(second=48, fourth=192, fifth=192),
         "62,378,344": alexnet(second=96, fourth=384, fifth=384),
@@ -378,7 +378,7 @@ def test_the_depths_that_figures_explains() -> None:
 def test_the_json_guide_has_every_key() -> None:
     page = (ROOT / "docs/guides/json.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([\w.\[\]]+(?:\.\*)?)` \|", page, re.M))
-    # Networks that between them have all that can be null.
+    # Together, these networks have every key that can be null.
     keys = {"errors"}
     for name in ("googlenet", "vgg19", "dla", "siamese"):
         facts = archdsl.analyze(
@@ -395,7 +395,7 @@ def test_the_json_guide_has_every_key() -> None:
 
 
 def _keys(value: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the keys of JSON, once for all items of a list."""
+    """Yield the keys of JSON; those of list items once."""
     if isinstance(value, dict):
         for key, part in value.items():
             name = f"{prefix}.{key}" if prefix else key

@@ -1,4 +1,4 @@
-"""The shapes in the docstrings of emitted classes, compared with those that pass."""
+"""The shapes in docstrings of emitted classes, compared with those of a run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SOME = (
 
 
 def wrong(network: archdsl.Network, text: str) -> list[str]:
-    """Return the classes whose docstring says something else than a run."""
+    """Return the classes whose docstring differs from a run."""
     names: dict[str, Any] = {"__name__": "emitted"}
-    exec(compile(text, "emitted", "exec"), names)  # its own, as the classes are changed
+    exec(compile(text, "emitted", "exec"), names)  # a copy, to change the classes
     kinds = [
         kind
         for kind in names.values()
@@ -50,7 +50,7 @@ def wrong(network: archdsl.Network, text: str) -> list[str]:
 
 
 def _arguments(kinds: Sequence[type[nn.Module]]) -> dict[nn.Module, dict[str, Any]]:
-    """Let classes note the arguments of each instance."""
+    """Let classes record the arguments of each instance."""
     given: dict[nn.Module, dict[str, Any]] = {}
     for kind in kinds:
         init, signature = kind.__init__, inspect.signature(kind.__init__)

@@ -1,4 +1,4 @@
-"""What an editor asks: answers hold on whole, wrong and unfinished texts."""
+"""Answers for editors, on complete, wrong and unfinished texts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def document(folder: Path) -> Document:
 
 
 def at(document: Document, around: str, word: str = "") -> int:
-    """Return the place of a word in the one piece of text that is like this."""
+    """Return the offset of a word within a unique piece of the text."""
     assert document.text.count(around) == 1, around
     start = document.text.index(around)
     return start + around.index(word or around)
@@ -159,7 +159,7 @@ def test_the_language_is_defined_nowhere(document: Document) -> None:
 
 
 def test_layers_show_shapes_and_costs(document: Document) -> None:
-    """The numbers are those of the analysis, which does not share the sums."""
+    """The numbers are those of the analysis, which computes them by other code."""
     network = document.attempt.network
     assert network is not None
     rows = {row.name: row for row in archdsl.analyze(network).layers}
@@ -232,7 +232,7 @@ def test_the_rest_is_known_beside_a_syntax_error(document: Document) -> None:
 
 @pytest.mark.parametrize("step", [1, 5])
 def test_every_beginning_of_a_text_has_answers(folder: Path, step: int) -> None:
-    """While one types at the end, or deletes in the middle, nothing fails."""
+    """Typing at the end, or deleting in the middle, never fails."""
     whole = SPEC if step == 5 else (SPEC[:420])
     document = Document("", folder / "net.arch")
     for end in range(0, len(whole), step):
@@ -257,7 +257,7 @@ block unit<width, act: kind = relu> { conv 1x1 width -> act }
 
 
 def offered(text: str, before: str = BEFORE) -> dict[str, Completion]:
-    """Return what is offered at the bar in a text."""
+    """Return the completions at the `|` in a text."""
     start = len(before) + text.index("^")
     found = Document(before + text.replace("^", "")).completions(start)
     return {each.text: each for each in found}
@@ -378,11 +378,11 @@ def test_every_completion_of_layers_is_a_layer() -> None:
 
 @pytest.mark.parametrize("name", ["resnet", "googlenet", "densenet", "dla"])
 def test_every_word_of_a_shipped_spec(name: str) -> None:
-    """Each name leads to a place with that name; each layer has something to say."""
+    """Each name has a definition with that name; each layer has a hover text."""
     path = specs_dir() / f"{name}.arch"
     document = Document(path.read_text(encoding="utf-8"), path)
     assert document.diagnostics == []
-    # Neither comments nor labels, nor the kinds that `init` means.
+    # Without comments, labels, and the kinds in `init` statements.
     code = re.sub(r"#.*|\w+:|init \w+", lambda m: " " * len(m[0]), document.text)
     followed = 0
     for word in re.finditer(r"[A-Za-z_]\w*", code):
@@ -434,7 +434,7 @@ def test_lines_and_columns(document: Document) -> None:
 def test_answers_come_while_one_types() -> None:
     """After an edit of ResNet's spec, in at most twice the time to load it.
 
-    That is less than 20 ms on a processor that nothing else uses.
+    That is less than 20 ms on an idle processor.
     """
     path = specs_dir() / "resnet.arch"
     document = Document(path.read_text(encoding="utf-8"), path)
@@ -448,12 +448,12 @@ def test_answers_come_while_one_types() -> None:
     )
     taken: list[list[float]] = [[] for _ in questions]
     plain = []
-    # In turn, so that what else runs here slows all of them.
+    # In turn, so that other processes slow all of them down.
     with small_heap():
         for spaces in range(8):
             text = document.text.replace("7x7", "7x7" + " " * spaces)
             plain.append(once(partial(archdsl.loads, text, symbolic=False)))
             for ask, seconds in zip(questions, taken, strict=True):
-                edited = document.edited(text)  # which reads nothing yet
+                edited = document.edited(text)  # still lazy
                 seconds.append(once(partial(ask, edited)))
     assert all(min(seconds) < 2 * min(plain) for seconds in taken)

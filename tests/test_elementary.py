@@ -1,4 +1,4 @@
-"""Roots, squares, means and trained summands, and the norms that are made of them."""
+"""Roots, squares, means and trained biases, and the norms that are made of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RootMeanSquare(nn.Module):
 
 
 class Response(nn.Module):
-    """As in timm's `GlobalResponseNorm`, the channels first or last."""
+    """As in timm's `GlobalResponseNorm`, with channels first or last."""
 
     def __init__(self, width: int, last: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Emitted modules hold up as code: tidy, typed, standalone, fit for torch's tools."""
+"""The quality of emitted code: format, types, independence, use in torch's tools."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from tests.executor import keys
 from tests.oracle import EMITTED, Emitted, fill, quick_batch_norm, tensors
 
 BIN = Path(sys.executable).parent
-# Classes, functions and tables of torchvision's source that make up each network;
-# the handling of downloaded weights is left out where it has a function of its own.
+# Classes, functions and tables of torchvision's source that make up each network,
+# without separate functions for downloading weights.
 TORCHVISION_CODE = {
     "vgg19": ("vgg", ["VGG", "make_layers", "cfgs", "_vgg", "vgg19"]),
     "googlenet": (
@@ -111,7 +111,7 @@ every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.
 under_tools = pytest.mark.parametrize(
     "emitted", [e for e in EMITTED.values() if e.tools], ids=lambda e: e.id
 )
-# These take longer, and depend on the kinds of layers more than on their number.
+# Slower tests, which depend on the kinds of layers more than on their number.
 one_of_each_family = pytest.mark.parametrize(
     "emitted", [EMITTED[name] for name in FAMILIES], ids=FAMILIES
 )
@@ -139,7 +139,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Return what a command prints, once it has succeeded in silence otherwise."""
+    """Return a command's stdout; it must succeed, with an empty stderr."""
     done = subprocess.run(
         command,
         env=os.environ | environment,
@@ -160,7 +160,7 @@ def run(*command: str | Path, **environment: str) -> str:
 def test_ruff(files: dict[str, Path], config: str) -> None:
     options = ["--no-cache", config]
     run(BIN / "ruff", "format", "--check", *options, *files.values())
-    # Where torch may be imported is a rule of the project, not of good code.
+    # TID is a rule of this project: where torch may be imported.
     run(BIN / "ruff", "check", "--ignore=TID", *options, *files.values())
 
 
@@ -299,7 +299,7 @@ network Net {
 
 def test_numbers_that_say_nothing_are_given_by_name() -> None:
     text = archdsl.emit(archdsl.loads(NAMED))
-    # Few numbers, and variables called as the arguments, are clear as they are.
+    # Few numbers, and variables named like the arguments, are clear without names.
     for call in (
         "Many(3, kernel=3, expand=8, width=16)",
         "Many(16, kernel=5, expand=12, width=16)",
@@ -323,13 +323,13 @@ def definitions(source: str) -> dict[str, str]:
             name = ast.unparse(node.target)
         else:
             continue
-        # The decorators stand above the line of the definition.
+        # Decorators come before the line of the definition.
         found[name] = "".join(lines[node.lineno - 1 : node.end_lineno])
     return found
 
 
 def count_code(source: str) -> int:
-    """Return the number of lines that hold code: no comment, docstring, decorator."""
+    """Return the number of lines of code, without comments, docstrings, decorators."""
     blank = {
         tokenize.COMMENT,
         tokenize.NL,
@@ -376,7 +376,7 @@ def test_run_in_a_process_of_its_own(files: dict[str, Path]) -> None:
 
 
 def module_of(emitted: Emitted) -> nn.Module:
-    """Return the emitted module with values under which activations stay sane."""
+    """Return the emitted module with values that keep activations in range."""
     python = modules.module_of(text_of(emitted), network_of(emitted).name)
     with torch.device("meta"):
         module: nn.Module = modules.network_class(python)()
@@ -390,14 +390,14 @@ def batch(emitted: Emitted) -> Tensor:
 
 
 def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
-    """Return outputs whose dropout does not depend on what ran before."""
+    """Return outputs with dropout from a fixed seed."""
     torch.manual_seed(0)
     return tensors(module(x))
 
 
 @pytest.fixture
 def without_values() -> Iterator[None]:
-    """Let the tools, which run a module without values first, pass over batch norm."""
+    """Make batch norm fast in tools, which first run a module on fake tensors."""
     with quick_batch_norm():
         yield
 
@@ -444,7 +444,7 @@ def test_autocast(emitted: Emitted) -> None:
 def one_process_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    # The loopback device is there even without a network.
+    # The loopback device exists even without a network.
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     store = dist.FileStore(str(tmp_path / "store"), 1)
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
@@ -459,7 +459,7 @@ def test_distributed(emitted: Emitted) -> None:
     parallel = DistributedDataParallel(module)
     outputs = tensors(parallel(batch(emitted)))
     sum(output.square().mean() for output in outputs.values()).backward()
-    # Parameters that the loss does not reach are only complained about here.
+    # The second call reports parameters that the loss did not reach.
     parallel(batch(emitted))
     assert all(p.grad is not None for p in module.parameters())
 

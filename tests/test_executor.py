@@ -1,9 +1,9 @@
-"""Whether modules compute what the steps of their networks do, and what would be seen.
+"""Modules compute what the steps of their networks do, and mistakes would be noticed.
 
-`tests.executor` computes a network step by step; `tests.comparing` holds a module
-against it. Five hundred specs come from `tests.manual_specs`, which knows the language
-from its manual alone; tests/test_differential.py tries those of `tests.generated`.
-The longer hunts are `python scripts/soak.py manual` and `python scripts/soak.py specs`.
+`tests.executor` computes a network step by step; `tests.comparing` compares a module
+with it. Five hundred specs come from `tests.manual_specs`, which only knows the manual;
+tests/test_differential.py uses those of `tests.generated`. `python scripts/soak.py
+manual` and `python scripts/soak.py specs` try more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.manual_specs import specimen
 
 CASES = 500
 BATCH = 50
-# One in so many is compared with its analysis, too, which takes as long again.
+# One in this many is also compared with its analysis, which doubles the time.
 FIGURES = 20
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -68,7 +68,7 @@ def run(network: archdsl.Network, **state: Any) -> torch.Tensor:
 
 
 def test_padding_the_end_more_by_hand() -> None:
-    # Sums of each value and the one to its right, and nothing to the right of the last.
+    # Sums of each value and the one to its right, where 0 follows the last.
     network = net("conv 1x2 1 pad=same bias=false", input="1x1x3")
     sums = run(network, conv1_weight=[[[[1.0, 1.0]]]])
     assert sums.flatten().tolist() == [1, 3, 2]
@@ -85,8 +85,8 @@ def test_a_cropped_middle_by_hand() -> None:
 
 
 def test_statistics_move_with_each_use_by_hand() -> None:
-    # A mean of 1 at a momentum of 0.5: 0, then 1/2; the norm's own output has mean 0,
-    # so the second use halves it.
+    # With momentum 0.5, a mean of 1 takes the running mean from 0 to 1/2; the norm's
+    # own output has mean 0, so the second use halves it.
     network = net("n: bn momentum=0.5", "same n", input="1x2x2")
     state = executor.draw_state(network, 0)
     state["n.weight"], state["n.bias"] = torch.ones(1), torch.zeros(1)
@@ -106,9 +106,10 @@ def test_keys_of_a_layer_that_is_a_weight_stand_before_those_of_parts() -> None:
     assert found == order == list(archdsl.build(network).state_dict())
 
 
-# ---- what a comparison sees -------------------------------------------------------
+# ---- mistakes that a comparison must notice
+# -------------------------------------------------------
 
-SPOILT = net(
+ALTERED = net(
     "a: conv 3x3 2 -> bn -> relu",
     "output @a -> edges: conv 1x1 3",
     "training output @a -> aux: conv 1x1 3",
@@ -118,18 +119,18 @@ SPOILT = net(
 )
 
 
-def spoil(old: str, new: str) -> nn.Module:
+def altered(old: str, new: str) -> nn.Module:
     """Return the network's module with a part of its text replaced."""
-    text = archdsl.emit(SPOILT)
+    text = archdsl.emit(ALTERED)
     assert text.count(old) == 1, text
-    scope: dict[str, Any] = {"__name__": "spoilt"}
+    scope: dict[str, Any] = {"__name__": "wrong"}
     exec(text.replace(old, new), scope)
     module: nn.Module = scope["Net"]()
     return module
 
 
 def test_a_right_module_has_no_differences() -> None:
-    assert not differences(SPOILT, archdsl.build(SPOILT))
+    assert not differences(ALTERED, archdsl.build(ALTERED))
 
 
 @pytest.mark.parametrize(
@@ -148,17 +149,19 @@ def test_a_right_module_has_no_differences() -> None:
         ),
     ],
 )
-def test_a_spoilt_module_has(old: str, new: str, what: str) -> None:
-    assert any(found.startswith(what) for found in differences(SPOILT, spoil(old, new)))
+def test_an_altered_module_has(old: str, new: str, what: str) -> None:
+    assert any(
+        found.startswith(what) for found in differences(ALTERED, altered(old, new))
+    )
 
 
 def test_an_output_in_another_place_is_seen() -> None:
-    module = spoil('{"output": x, "edges": edges}', '{"edges": edges, "output": x}')
-    assert any("['output" in found for found in differences(SPOILT, module))
+    module = altered('{"output": x, "edges": edges}', '{"edges": edges, "output": x}')
+    assert any("['output" in found for found in differences(ALTERED, module))
 
 
 def test_a_layer_that_runs_twice_is_seen() -> None:
-    assert differences(SPOILT, spoil("x = self.g(x)", "x = self.g(self.g(x))"))
+    assert differences(ALTERED, altered("x = self.g(x)", "x = self.g(self.g(x))"))
 
 
 def test_a_file_that_fails_or_prints_another_shape_is_seen(
@@ -169,8 +172,8 @@ def test_a_file_that_fails_or_prints_another_shape_is_seen(
     assert not running(network)
     for old, new in (("randn(1, 2", "randn(1, 3"), ("kernel_size=3", "kernel_size=2")):
         assert old in text
-        spoilt = text.replace(old, new)
-        monkeypatch.setattr(archdsl, "emit", lambda _, spoilt=spoilt: spoilt)
+        wrong = text.replace(old, new)
+        monkeypatch.setattr(archdsl, "emit", lambda _, wrong=wrong: wrong)
         assert running(network)
 
 

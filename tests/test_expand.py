@@ -1,4 +1,4 @@
-"""Specs with everything written out describe the networks that they come from."""
+"""Expanded specs describe the networks that they come from."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ SOME = (
     "two_inputs",
 )
 CASES = ROOT / "tests" / "cases"
-# The tests of these blocks on the channels that flow in cannot be told from the calls.
+# These blocks test their input channels, which cannot be recovered from the calls.
 _BY_VALUE = {"optional_of_empty_block"}
-# Where all units of a stage have one squeeze, the original has a class of its own for
-# it, and here it is an argument.
+# If all units of a stage have the same squeeze, the original has a class for it; the
+# expanded spec has an argument.
 _AS_ARGUMENTS = {name for name in shipped_presets() if name.startswith("regnet_y_")}
-# All units with a stride have the same here, so it is a number and not an argument.
+# All units with a stride have the same one, so it is a constant, not an argument.
 _AS_NUMBERS = {"mc3_18"}
-# Items of a list have no name in the original, and that of a parameter here.
+# Items of a list have no name in the original; here they have a parameter's name.
 _OF_LISTS = {"lists_of_the_caller"}
 
 
@@ -230,11 +230,11 @@ def test_parameters_from_outside_are_written() -> None:
     network = archdsl.load("resnet18", classes=7, input="1x64x64")
     text = check(network)
     assert "classes = 7" in text and "input 1x64x64" in text
-    assert "expect" not in text  # claims are about the network as it was
+    assert "expect" not in text  # claims are about the original network
 
 
 def test_plain_numbers_are_enough() -> None:
-    """The figures' network carries no expressions; its values are the same."""
+    """The network for figures has no expressions, but the same values."""
     network = archdsl.load("mobilenet_v2", symbolic=False)
     again = archdsl.loads(archdsl.expand(network), symbolic=False)
     assert skeleton(again) == skeleton(network)
@@ -301,7 +301,7 @@ def test_what_has_no_words_is_refused(run: Run, folder: Path) -> None:
     assert (code, out) == (1, "") and "error[A0506]: no spec describes Twice" in err
 
 
-# ---- the comparison that every text must pass ------------------------------------
+# ---- the comparison of networks ------------------------------------
 
 
 def _first(network: Network, word: str) -> Step:

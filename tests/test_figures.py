@@ -1,4 +1,4 @@
-"""The list of figures, and sweeps that compute them only where something changed."""
+"""The list of figures, and sweeps that only compute what has changed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_setting_has_its_defaults_once() -> None:
 
 
 def plain(module: LoadedFile, chosen: Mapping[str, Any]) -> PointRow:
-    """Return a row as a plain loop over `load` and `analyze` computes it."""
+    """Return a row as computed by `load` and `analyze`."""
     params = {n: v for n, v in chosen.items() if n not in ("preset", "input")}
     try:
         network = elaborate_module(
@@ -151,7 +151,7 @@ def test_incremental_figures_are_those_of_the_plain_road(name: str) -> None:
         other = next(others(given[param.name]), None)
         if other is None or other == given[param.name]:
             continue
-        # The first value comes again: then everything is known.
+        # When the first value comes again, everything is cached.
         values = [given[param.name], other]
         rows = evaluator(module, {param.name: values}, first)
         for point in (*range(len(values)), 0):
@@ -198,9 +198,7 @@ network net<width = 8, classes = 10, kernel = 3x3, drop = 0.1> {
 
 
 def test_only_what_changed_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Depth follows the wiring; fields follow windows, and channels where some go
-    their own way.
-    """
+    """Depth depends on connections; fields on windows, and sometimes on channels."""
     from archdsl.sweeps import figure_cache
 
     calls: list[str] = []
@@ -232,7 +230,7 @@ def test_only_what_changed_is_computed_again(monkeypatch: pytest.MonkeyPatch) ->
     assert count(straight, kernel=["3x3", "5x5", "3x3"][:2]) == (1, 2)
     # One attempt without channels, then one with the channels of each width.
     assert count(NET, width=[8, 12, 16]) == (1, 4)
-    # What chunk makes of the channels does not depend on what is behind it.
+    # The effect of chunk on channels does not depend on later layers.
     assert count(NET, drop=[0.1, 0.2]) == (1, 3)
 
 

@@ -36,7 +36,7 @@ def write(name: str, text: str) -> None:
 
 # ---- SARIF ------------------------------------------------------------------------
 
-# The part of the standard that is used, by its section 3, closed to anything else.
+# The part of the standard that is used (section 3); other keys are not allowed.
 TEXT = {
     "type": "object",
     "properties": {"text": {"type": "string", "minLength": 1}},
@@ -271,7 +271,7 @@ def test_an_empty_folder_is_a_mistake(run: Run, folder: Path, command: str) -> N
     code, out, err = run(command, "empty")
     assert (code, out) == (1, "")
     assert "A0501" in err and "no .arch file in the folder empty" in err
-    # A shipped network wins over a folder of its name.
+    # A shipped network takes precedence over a folder of the same name.
     Path("vgg").mkdir()
     if command == "check":
         assert "8 networks" in run("check", "vgg").out
@@ -279,7 +279,7 @@ def test_an_empty_folder_is_a_mistake(run: Run, folder: Path, command: str) -> N
 
 # ---- pre-commit ---------------------------------------------------------------------
 
-# The keys that a manifest needs, and the others of these hooks, as pre-commit says.
+# The keys that pre-commit requires, and further keys of these hooks.
 HOOK = closed(
     {
         "id": {"type": "string", "pattern": "^archdsl-[a-z]+$"},
@@ -308,7 +308,7 @@ def test_the_hooks_are_what_pre_commit_takes() -> None:
 def test_a_hook_runs_on_the_files_of_a_commit(
     hook: dict[str, str], folder: Path
 ) -> None:
-    """pre-commit runs the entry with the files; a change or a status but 0 fails."""
+    """pre-commit runs the entry with the files; a change or a nonzero status fails."""
     program, *arguments = shlex.split(hook["entry"])
     assert program == "archdsl"
     good, bad = "good.arch", "bad.arch"
@@ -321,7 +321,8 @@ def test_a_hook_runs_on_the_files_of_a_commit(
     assert done.returncode == 1 or Path(bad).read_text() != before
 
 
-# ---- a slip -------------------------------------------------------------------------
+# ---- a typing mistake
+# -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["check", "lint", "fmt"])

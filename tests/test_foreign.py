@@ -1,4 +1,4 @@
-"""Layers of the reader's own: an `op` from the spec to a trained module."""
+"""Foreign layers: an `op`, from the spec to a trained module."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class DeformConv2d(nn.Conv2d):
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Let the example's module be found, and forgotten afterwards."""
+    """Make the example's module importable during a test."""
     monkeypatch.syspath_prepend(str(FOLDER))
     yield SPEC
     sys.modules.pop("attention", None)
@@ -94,7 +94,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make two modules that have a class of one name."""
+    """Make two modules that have a class of the same name."""
     names = ("mine_first", "mine_second")
     for name in names:
         (tmp_path / f"{name}.py").write_text(MINE)
@@ -105,7 +105,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def disagreements(network: archdsl.Network, module: nn.Module) -> list[str]:
-    """Return the layers whose parameters or shapes are not what the spec says."""
+    """Return the layers whose parameters or shapes differ from the spec."""
     facts = archdsl.analyze(network)
     parts = dict(module.named_modules())
     shapes: dict[str, tuple[int, ...]] = {}
@@ -218,7 +218,7 @@ def test_the_command_line_says_what_is_imported(run: Run, tmp_path: Path) -> Non
     path = tmp_path / "attentive.py"
     code, out, err = run("compile", SPEC, "-o", path)
     assert (code, out) == (0, "")
-    note = "the module imports attention.ECA, attention.GeM, which must be found"
+    note = "the module imports attention.ECA, attention.GeM, which must be importable"
     assert err.startswith(note)
     code, out, err = run("compile", SPEC)
     assert (code, out) == (0, path.read_text(encoding="utf-8"))
@@ -358,9 +358,9 @@ network Net {
 """
     network = archdsl.loads(text)
     module = archdsl.build(network, allow_foreign=True)
-    module(torch.randn(2, 3, 8, 8)).sum().backward()  # torch says if it is
+    module(torch.randn(2, 3, 8, 8)).sum().backward()  # torch raises if it is wrong
     without = archdsl.analyze(archdsl.loads(text.replace(" -> squash", "")))
-    # Both ends of each: 4 x 8 x 8 numbers of 4 bytes each, but the second relu's
+    # Input and output of each: 4 x 8 x 8 numbers of 4 bytes; but the second relu's
     # output was kept before.
     more = archdsl.analyze(network).memory.saved_bytes - without.memory.saved_bytes
     assert more == 3 * 4 * 64 * 4
@@ -702,7 +702,7 @@ network n {
 
 
 def _shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return the guide's blocks by name, and put its class where Python finds it."""
+    """Return the guide's code blocks by name, and make its class importable."""
     blocks = list(refresh.blocks(GUIDE.read_text(encoding="utf-8")))
     shown = {block.words[-1]: block.text for block in blocks if block.words}
     (folder / "weightnorm.py").write_text(shown["weightnorm.py"])
@@ -734,7 +734,7 @@ def test_wrong_buffers_of_an_op_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = _shown(tmp_path, monkeypatch)
-    # Spectral norm of the same class, whose vectors are buffers.
+    # The same class with spectral norm, whose vectors are buffers.
     text = shown["weightnorm.py"].replace("weight_norm", "spectral_norm")
     (tmp_path / "spectralnorm.py").write_text(text)
     spec = shown["flow.arch"].replace("weightnorm.", "spectralnorm.")

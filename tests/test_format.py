@@ -26,7 +26,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def formatted(text: str) -> str:
-    """Format a text, and check what holds for every text."""
+    """Format a text, and check the properties that hold for every text."""
     result = format_source(Source("", text))
     assert content(parse(Source("", result))) == content(parse(Source("", text)))
     assert format_source(Source("", result)) == result
@@ -44,7 +44,7 @@ def comments(text: str) -> list[str]:
 
 
 def in_body(text: str) -> str:
-    """Return how the statements of a network are laid out, without its indentation."""
+    """Return the layout of a network's statements, without indentation."""
     result = formatted(f"network n {{\n{text}\n}}\n")
     head, *lines, last = result.splitlines()
     assert (head, last) == ("network n {", "}")
@@ -210,7 +210,7 @@ def test_lists_that_do_not_fit() -> None:
     rows = [f"[mbconv, {n}, 3x3, 1, 320, 1]" for n in range(4)]
     lines = "".join(f"    {row},\n" for row in rows)
     assert in_body(f"rows = [{', '.join(rows)}]") == f"rows = [\n{lines}]"
-    # Here no comma may stand behind the last.
+    # No trailing comma is allowed here.
     index = f"some_list[{' + '.join(['value'] * 12)}]"
     assert in_body(f"y = {index}").endswith("value\n]")
     loop = f"[{' + '.join(['value'] * 20)} for a, b in pairs]"

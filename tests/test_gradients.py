@@ -1,4 +1,4 @@
-"""Gradients at initialisation: norms against hand calculations and differences."""
+"""Gradient norms at initialisation, against hand calculations and differences."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ network net {
 
 @pytest.fixture
 def doubles() -> Iterator[None]:
-    """Draw in 64 bits, as the runs do."""
+    """Draw in float64, as the runs do."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -51,7 +51,7 @@ def drawn(network: Network, seed: int, batch: int) -> tuple[nn.Module, Tensor, T
     torch.manual_seed(seed)
     module = archdsl.build(network).train()
     images = torch.randn(batch, *network.inputs[0].shape)
-    # Nothing in these networks draws while it runs.
+    # No layer of these networks draws random numbers in a run.
     labels = torch.randint(network.outputs[0].shape[0], (batch,))
     return module, images, labels
 
@@ -62,7 +62,7 @@ def test_a_single_layers_gradient_by_hand() -> None:
     found = gradient_norms(network, batch=4, seeds=[7])
     module, images, labels = drawn(network, 7, 4)
     weight, bias = [p.detach() for p in module.parameters()]
-    # The derivative by the logits is softmax - one-hot, over the samples.
+    # The derivative by the logits is (softmax - one-hot) / samples.
     logits = images @ weight.T + bias
     slopes = (logits.softmax(1) - torch.eye(3, dtype=torch.float64)[labels]) / 4
     assert by_layer(found)["fc"] == pytest.approx(float((slopes.T @ images).norm()))
@@ -77,14 +77,14 @@ def residual() -> Gradients:
 
 @pytest.mark.usefixtures("doubles")
 def test_the_norms_are_the_slopes_of_the_loss(residual: Gradients) -> None:
-    """Along its gradient a function rises by the gradient's norm."""
+    """The slope of a function along its gradient is the norm of the gradient."""
     module, images, labels = drawn(archdsl.load("residual20"), 3, 4)
 
     def loss() -> Tensor:
         return F.cross_entropy(module(images), labels)
 
     norms = by_layer(residual)
-    step = 1e-7  # so that hardly any relu switches
+    step = 1e-7  # so small that hardly any relu changes sides
     for path in ("conv1", "stage2.0.downsample.0", "stage2.1.conv2", "fc"):
         weight = module.get_parameter(f"{path}.weight")
         (slope,) = torch.autograd.grad(loss(), weight)
@@ -221,7 +221,7 @@ def test_without_torch_the_command_says_what_to_install(
 def test_a_broken_torch_is_told_in_its_own_words(
     kind: str, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """As where a shared library is missing, which has no name of a module."""
+    """For example, if a shared library is missing; the error then names no module."""
     said = "libtorch_cpu.so: cannot open shared object file"
     (tmp_path / "torch").mkdir()
     text = f"raise {kind}({said!r})\n"

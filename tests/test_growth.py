@@ -1,6 +1,6 @@
-"""Files at their largest: no command's time grows with their square, or it refuses.
+"""Files of the maximum size: no command takes quadratic time, or it refuses.
 
-Bounds are loose, since the tests share their machine.
+Bounds are loose, since other processes share the machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from archdsl.syntax.parser import parse
 from tests.test_scaling import bench
 from tests.timing import at_most, cpu_seconds, small_heap
 
-# Four times the size may take this many times the time; its square would take 16.
+# Four times the size may take this many times as long; quadratic time would be 16.
 FOUR_TIMES = 9.0
 
 
@@ -81,7 +81,7 @@ def test_too_many_networks(
 def test_too_large_networks_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each is fine, and more than half of what can be checked at once."""
+    """Each network is fine, but is more than half of what can be checked at once."""
     path = tmp_path / "net.arch"
     body = "input 3x8x8\n    relu  x7000\n    relu  x7000"
     path.write_text(
@@ -119,7 +119,7 @@ def test_the_benchmark_measures_every_command(command: str) -> None:
     "form", ["allowed", "allowed in vain", "allowed at the top", "allowed on one line"]
 )
 def test_comments_that_silence_take_linear_time(form: str) -> None:
-    """Their part of `lint` is small, so it is measured apart."""
+    """They are a small part of `lint`, so they are measured separately."""
     top = "# lint: allow W0107 a reason\n"
     line = "  # lint: allow W0107 a reason\n"
     forms = {
@@ -147,9 +147,10 @@ def test_comments_that_silence_take_linear_time(form: str) -> None:
 
 
 def test_rows_by_hand() -> None:
-    """Input, conv, conv, add: of the edges between layers, one crosses two rows."""
+    """Input, conv, conv, add: one of the edges between layers crosses two rows."""
     text = net("a: conv 3x3 3\nb: conv 3x3 3\nadd { @a | @b }")
-    # The input's arrow crosses one row, that to b one, those to the sum two and one.
+    # Rows crossed: the input's arrow one, the arrow to b one, those to the sum two and
+    # one.
     assert picture(archdsl.loads(text), fold=False).rows_crossed() == 1 + 1 + 2 + 1
 
 
@@ -189,7 +190,7 @@ def test_a_picture_that_would_take_minutes(
 
 
 def test_a_shared_layer_drawn_thousands_of_times() -> None:
-    """Each use has an id of its own in the picture."""
+    """Each use has its own id in the picture."""
 
     def seconds(n: int) -> float:
         writer = DotWriter(Options())

@@ -1,4 +1,4 @@
-"""Guards in a seq: one class for calls with the guarded part and without it."""
+"""Guards in a seq: one class serves calls with and without the guarded part."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_one_class_serves_both(test: str, first: str, second: str, line: str) ->
 
 
 def alone_with(test: str, argument: str, channels: int) -> nn.Module:
-    """Return the unit as the only one of a network, whose class has no tests."""
+    """Return the unit alone in a network, so that its class has no conditions."""
     text = SPEC.format(test=test, first=argument, second="1, 8")
     text = text.replace("    b: unit<1, 8>\n", "").replace("4x8x8", f"{channels}x8x8")
     network = archdsl.loads(text)
@@ -133,7 +133,7 @@ network net {
 
 
 def test_a_part_of_a_block_tests_its_own_channels() -> None:
-    """Those of the part and of the block go by one name at different levels."""
+    """The channels of the part and of the block have the same name in the language."""
     network = archdsl.loads(INNER)
     text = archdsl.emit(network)
     assert "if in_channels != 8:" in text and "outer0_channels" not in text

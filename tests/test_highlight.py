@@ -1,4 +1,4 @@
-"""The Pygments lexer sees the words that the parser sees."""
+"""The Pygments lexer agrees with the parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.test_docs import refresh
 
 SPECS = sorted(specs_dir().rglob("*.arch"))
-# What the terminals of the grammar are to a reader.
+# The token types of the grammar's terminals.
 TYPES = {
     "NAME": Name,
     "TAP": Name.Variable,
@@ -36,7 +36,7 @@ OF_EXPRESSIONS = {"and", "or", "not", "in"}
 
 
 def _check_against_parser(text: str) -> None:
-    """Demand the parser's tokens, at their places, with a fitting type."""
+    """Check that the lexer has the parser's tokens, with a fitting type."""
     found = {
         at: (kind, part) for at, kind, part in ArchLexer().get_tokens_unprocessed(text)
     }
@@ -52,7 +52,7 @@ def _check_against_parser(text: str) -> None:
             # are names to the grammar, such as `residual`.
             is_label = re.match(r"[ \t]*:", text[token.end_pos :]) is not None
             words = [Keyword, Operator.Word, Name.Builtin]
-            # The prelude defines some of them, and has arguments of such names.
+            # Some are also names of the prelude's blocks or arguments.
             assert kind in (
                 [Name.Label] if is_label else [*words, Name.Attribute, Name.Class]
             ), token
@@ -82,7 +82,7 @@ def test_the_specs_of_the_pages_are_lexed() -> None:
 
 
 def test_every_word_of_the_grammar_is_coloured() -> None:
-    # Read otherwise than the lexer reads it: by Lark.
+    # Read by Lark, independently of the lexer.
     from lark.load_grammar import load_grammar
 
     grammar, _ = load_grammar(grammar_text(), "arch.lark", [], False)

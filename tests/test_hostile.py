@@ -1,4 +1,4 @@
-"""Nothing that a user can say is a bug of ours: calls, files, streams, arguments."""
+"""No input of a user makes archdsl crash: calls, files, streams, arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from archdsl.syntax.format import format_source
 from archdsl.syntax.parser import parse
 from tests import hostile
 from tests.conftest import ROOT
-from tests.mutations import SPECS, mutant, spoil
+from tests.mutations import SPECS, mutant, mutate
 from tests.test_cli import NET, spawn
 
 CALLS = 1500
@@ -58,7 +58,7 @@ def write(path: Path, text: str = NET) -> Path:
 def test_hostile_calls_end_in_words(
     batch: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`scripts/soak.py calls` goes on with more of them."""
+    """`scripts/soak.py calls` tries more."""
     monkeypatch.setenv("ARCHDSL_CACHE", "off")
     hostile.furnish(folder)
     for case in range(batch, CALLS, BATCHES):
@@ -160,11 +160,11 @@ def test_what_commands_say_in_json(
     assert "odd-channels" in [rule["name"] for rule in rules]
 
 
-# ---- the layout of what does not parse ----------------------------------------------
+# ---- formatting texts that do not parse ----------------------------------------------
 
 
 def both(text: str) -> tuple[Any, Any]:
-    """Return what the formatter and the parser say of a text."""
+    """Return the errors of the formatter and of the parser for a text."""
     found: list[Any] = []
     for read in (format_source, parse):
         try:
@@ -178,11 +178,11 @@ def both(text: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_fmt_says_what_check_says(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHDSL_CACHE", "off")
-    # Short ones are parsed in no time, and have as many brackets.
+    # Short specs are parsed quickly, and have enough brackets.
     short = sorted(SPECS.values(), key=len)[:8]
     for case in range(batch, MUTANTS, BATCHES):
         random = hostile.Random(f"fmt {case}")
-        text = spoil(random.choice(short), random) if case % 7 else mutant(case)
+        text = mutate(random.choice(short), random) if case % 7 else mutant(case)
         formatted, parsed = both(text)
         assert formatted == parsed, f"case {case}:\n{text}"
 
@@ -198,7 +198,8 @@ def test_unbalanced_brackets_are_the_error_of_check(
     assert capsys.readouterr() == ("", said.err)
 
 
-# ---- outputs that take no more ------------------------------------------------------
+# ---- outputs that accept no more data
+# ------------------------------------------------------
 
 UNBUFFERED: dict[str, str] = {"PYTHONUNBUFFERED": "1"}
 BUFFERED: dict[str, str] = {"PYTHONUNBUFFERED": ""}
@@ -243,7 +244,7 @@ def test_a_full_disk(arguments: list[str], env: dict[str, str]) -> None:
 def test_a_file_may_not_grow(
     tmp_path: Path, arguments: list[str], env: dict[str, str]
 ) -> None:
-    """As on a disk that takes a part: Python's raw streams forget the rest."""
+    """As on a nearly full disk: Python's raw streams silently drop the rest."""
     done = into(str(tmp_path / "out"), arguments, env, most=1024)
     assert (done.returncode, done.stderr) == (2, b"archdsl: File too large\n")
 
@@ -284,7 +285,7 @@ def test_a_reader_leaves(folder: Path, env: dict[str, str]) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what the system is asked for, in order."""
+    """Return the system calls, in order."""
     found: list[str] = []
     sync, replace, link = os.fsync, os.replace, os.link
 
@@ -350,7 +351,7 @@ def started_sweep(folder: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         cwd=folder,
         start_new_session=True,
-        # A shell that runs tests in the background lets them ignore SIGINT.
+        # In a background job of a shell, SIGINT would be ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = folder / "all.csv.journal"
@@ -511,7 +512,7 @@ def test_a_wrong_argument_gets_a_sentence(
             large = argument == "ray" or name in LARGE
             assert large or not isinstance(error, ImportError)
             message = str(error)
-            # Written by us, and not by whatever met the value first.
+            # The message must be archdsl's, not that of the code that failed first.
             frame = error.__traceback__
             while frame is not None and frame.tb_next is not None:
                 frame = frame.tb_next

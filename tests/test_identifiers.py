@@ -1,7 +1,7 @@
-"""Names and texts of a spec cannot become code, or break the code that they become.
+"""Names and strings in a spec can neither inject code nor break the emitted code.
 
-Every hostile name, in every place that takes one, is either refused or gives a module
-that runs and has the parameters that the analysis counts.
+Every hostile name, in every place that accepts one, is either refused, or gives a
+module that runs and has the parameters that the analysis counts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ODD = """
 NAMES = sorted(
     {*PYTHON, *TORCH, *BUILTINS, *EMITTED.split(), *LANGUAGE.split(), *ODD.split()}
 )
-# These are tried one by one, each in a module of its own.
+# These are tried one by one, each in its own module.
 CLOSE = """
     F Tensor nn torch OrderedDict Net NetOutput Unit Module Sequential self x x1 out
     output i layer module network in_channels mid_channels out_channels width stride
@@ -65,13 +65,13 @@ CLOSE = """
 
 
 class Place(NamedTuple):
-    """A place of a spec that takes a name.
+    """A place in a spec where a name can be written.
 
     Attributes:
         one: a spec with the name at `$`.
-        many: the line or argument to repeat for several names, at `%` of `all`.
-        all: a spec with what the names give at `%`; empty if one spec has one name.
-        between: what stands between them.
+        many: the line or argument that is repeated for each name.
+        all: a spec with these at `%`; empty if a spec can only have one name.
+        between: the separator between them.
     """
 
     one: str
@@ -203,16 +203,16 @@ PLACES = {
 }
 
 
-# A number behind a keyword makes it an ordinary name.
+# A keyword followed by a number is an ordinary name.
 NUMBERED = {"label of a repeat", "label in a loop"}
 
 
-# ---- what a spec comes to -------------------------------------------------------
+# ---- the result for a spec -------------------------------------------------------
 
 
 @cache
 def refusal(text: str) -> frozenset[str]:
-    """Return the codes with which a spec is refused; none if it is not."""
+    """Return the codes of a spec's errors."""
     try:
         archdsl.loads(text)
     except archdsl.SpecError as error:
@@ -221,7 +221,7 @@ def refusal(text: str) -> frozenset[str]:
 
 
 def check_runs(text: str) -> nn.Module:
-    """Check that a spec's module runs, and is what the analysis says."""
+    """Check that a spec's module runs and agrees with the analysis."""
     network = archdsl.loads(text)
     emitted = archdsl.emit(network)
     check_harmless(emitted)
@@ -235,7 +235,7 @@ def check_runs(text: str) -> nn.Module:
     results = [result] if isinstance(result, Tensor) else [*result.values()]
     always = [port for port in network.outputs if not port.training]
     assert [(2, *p.shape) for p in always] == [tuple(r.shape) for r in results]
-    # A parameter of a block itself has no name behind the layer's.
+    # The key of a bare parameter has no part after the layer's name.
     wanted = {
         f"{step.path}.{tensor.name}".rstrip(".")
         for step in network.steps()
@@ -246,7 +246,7 @@ def check_runs(text: str) -> nn.Module:
 
 
 def check_harmless(emitted: str) -> None:
-    """Check that a module imports torch alone, and runs nothing when it is read."""
+    """Check that a module only imports torch, and runs nothing on import."""
     tree = ast.parse(emitted)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -296,7 +296,7 @@ def test_close_names_run(place: str) -> None:
 def test_all_names_of_a_kind_at_once(place: str) -> None:
     one, many, all_, between = PLACES[place]
     kept = [n for n in NAMES if not refusal(fill(one, n))]
-    # Names that numbers are written behind must not run into one another.
+    # With numbers appended, names must not become equal.
     kept = [n for n in kept if not (n[-1].isdigit() or n[-1] == "_")]
     lines = [fill(many, n) for n in kept]
     for start in range(0, len(lines), 60):
@@ -370,7 +370,7 @@ def test_a_network_named_like_a_class(network: str) -> None:
 
 @pytest.mark.parametrize("name", ["x", "x1", "out", "i", "width", "module", "layer"])
 def test_one_name_everywhere(name: str) -> None:
-    """A label, a parameter, a value and a loop variable of one name keep apart."""
+    """A label, a parameter, a value and a loop variable can have the same name."""
     text = f"""arch 1
 block unit<{name}, b = 2> {{
     {name}: conv 1x1 {name} -> bn -> relu

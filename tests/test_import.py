@@ -1,4 +1,4 @@
-"""Modules read back as specs: what they compute, how they look, what is refused."""
+"""Modules imported as specs: what they compute, how specs look, what is refused."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_module_becomes_a_spec_as_one_would_write_it() -> None:
 
 
 class Grown(nn.Module):
-    """Dense layers: each reads all that came before it."""
+    """Dense layers: each reads the outputs of all earlier ones."""
 
     def __init__(self, channels: int, number: int) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def test_numbers_of_labels_become_loops() -> None:
 
 
 class Aggregated(nn.Module):
-    """Parts of a list, all of whose results are joined; the first has a name."""
+    """Parts of a list whose results are all concatenated; the first has a name."""
 
     def __init__(self, channels: int, number: int) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ def test_branches_are_repeated_too() -> None:
 
 
 class Widened(nn.Module):
-    """An inverted residual with a gate: widths that follow from what flows in."""
+    """An inverted residual with a gate: widths that depend on the input channels."""
 
     def __init__(self, channels: int, width: int, expand: int) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ def test_a_distance_has_two_sides(turned: bool) -> None:
 
 
 class Scaled(nn.Module):
-    """Widths that are multiples and parts of others, and an optional stride."""
+    """Widths that are multiples and fractions of others, and an optional stride."""
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
@@ -293,12 +293,12 @@ def test_numbers_are_written_over_channels_and_parameters() -> None:
 
 
 def test_no_kind_is_forgotten() -> None:
-    """The calls of every kind, as torch runs it, are found to be that kind."""
+    """Every kind is recognised from its calls in torch."""
     from archdsl.backends.importer.forms import _spectral_kinds, forms
 
     known = {form.kind.word for some in forms().values() for form in some}
-    # What does nothing cannot be seen; the other is several products and sums. Spectral
-    # norm is seen by the parametrization around a layer that is found.
+    # A layer that does nothing makes no call; the other kind is several products and
+    # sums. Spectral norm is recognised by the parametrization around a layer.
     normed = {kind.word for kind in all_kinds() if issubclass(kind, Spectral)}
     assert {kind.word for kind in all_kinds()} - known == {
         "identity",
@@ -346,7 +346,7 @@ def test_what_every_kind_calls_is_found(word: str) -> None:
 
 
 class Functions(nn.Module):
-    """Functions in place of modules, weights of a module that is never called."""
+    """Functions instead of modules, and weights of a module that is never called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -364,7 +364,7 @@ class Functions(nn.Module):
 
 
 class Shared(nn.Module):
-    """One tower for two uses, and a module that returns several values."""
+    """One tower that is used twice, and a module that returns several values."""
 
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -388,7 +388,7 @@ class Shared(nn.Module):
 
 
 class Gaps(nn.Module):
-    """Numbers that nothing stands behind, and parts called one by one."""
+    """Gaps in the numbers of a Sequential, and parts called one by one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -411,7 +411,7 @@ class Gaps(nn.Module):
 
 
 class Order(nn.Module):
-    """Parts that are registered in another order than they are run in."""
+    """Parts that are registered in another order than that in which they run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -424,7 +424,7 @@ class Order(nn.Module):
 
 
 class Drops(nn.Module):
-    """Layers that only training shows, and a head of training."""
+    """Layers that only act in training, and a head for training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -439,7 +439,7 @@ class Drops(nn.Module):
 
 
 class Nested(nn.Module):
-    """Modules within modules that return several values, and numbered parts of them."""
+    """Nested modules that return several values, and numbered parts of them."""
 
     class Pair(nn.ModuleDict):
         def __init__(self, channels: int) -> None:
@@ -468,7 +468,7 @@ class Nested(nn.Module):
 
 
 class Tapped(nn.Module):
-    """A sum with weights in its branches whose result is read twice, from afar."""
+    """A sum with weights in its branches, whose result is read twice, further on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -482,7 +482,7 @@ class Tapped(nn.Module):
 
 
 class Forms(nn.Module):
-    """Other ways to say what layer kinds say."""
+    """Other ways to write layer kinds."""
 
     class Gate(nn.Module):
         """ECA-Net's gate: a convolution along the channels."""
@@ -516,7 +516,7 @@ class Forms(nn.Module):
 
 
 class Weighed(nn.Module):
-    """Groups of channels that compete, with an axis for it (Zhang et al. 2020)."""
+    """Split attention: a softmax over groups of channels (Zhang et al. 2020)."""
 
     class Radix(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -538,7 +538,7 @@ class Weighed(nn.Module):
 
 
 class Chosen(nn.Module):
-    """Stacked maps that compete (Li et al. 2019), and a shuffle of channels."""
+    """Selective kernels (Li et al. 2019), a softmax over stacked maps; a shuffle."""
 
     class Choice(nn.Module):
         def __init__(self) -> None:
@@ -564,7 +564,7 @@ class Chosen(nn.Module):
 
 def test_padding_that_depends_on_the_size_is_told_from_one_that_does_not() -> None:
     class Same(nn.Conv2d):
-        """As TensorFlow pads."""
+        """Padding as in TensorFlow."""
 
         def forward(self, x: Tensor) -> Tensor:
             more = [(n - 1) // 2 * 2 + 3 - n for n in x.shape[2:]]
@@ -655,7 +655,7 @@ def test_sequences_and_volumes_come_back(axes: int, size: tuple[int, ...]) -> No
 
 
 def test_copies_of_a_repeat_with_other_widths_say_theirs() -> None:
-    """A width that equals the channels in one copy alone is not left out."""
+    """A width that equals the input channels in only one copy is not left out."""
 
     class Wide(nn.Module):
         def __init__(self, channels: int) -> None:
@@ -708,7 +708,7 @@ def test_activations_become_parameters() -> None:
 
 
 class Early(nn.Module):
-    """A shortcut that is registered first, and reads what a later part gives."""
+    """A shortcut that is registered first, but reads the output of a later part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -782,7 +782,7 @@ class Standard(nn.Conv2d):
         padding = kernel_size // 2 if padding == "SAME" else padding
         super().__init__(inputs, outputs, kernel_size, stride, padding, bias=bias)
         self.scale = gamma * self.weight[0].numel() ** -0.5
-        self.padding = (0, 0)  # no attribute tells what was given
+        self.padding = (0, 0)  # not what was passed in
         self.around = padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -793,7 +793,7 @@ class Standard(nn.Conv2d):
 
 
 class Response(nn.Module):
-    """A norm of responses, whose layout no attribute tells."""
+    """A response norm; no attribute tells its layout."""
 
     def __init__(self, dim: int, first: bool = False, rate: Any = None) -> None:
         super().__init__()
@@ -808,7 +808,7 @@ class Response(nn.Module):
 
 
 class Halved(nn.Module):
-    """Every second row and column, of which the channels are known to nobody."""
+    """Every second row and column; no attribute tells the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flip(x, (2,))[:, :, ::2, ::2]
@@ -833,7 +833,7 @@ class Opaque(nn.Module):
 def test_modules_of_unknown_functions_are_foreign_layers() -> None:
     found = archdsl.from_module(Opaque(), "3x33x32")
     assert (found.opaque, found.layers) == (6, 9)
-    # Two calls of one class that differ in numbers of channels alone share an op.
+    # Two calls of one class that only differ in numbers of channels share an op.
     assert found.text.count("\nop ") == 5
     assert 'args = [3, width, 3, 2, "SAME", false, 1.7]' in found.text
     network = archdsl.loads(found.text)
@@ -893,7 +893,7 @@ def test_hidden_arguments_of_foreign_layers_are_found() -> None:
         "args = [channels, true, false]",
         "args = [channels, false, true, 2, 5]",
     ]
-    # For each position, its weight and its part of the sum; and once, two layers.
+    # Per position, its weight and its part of the sum; per sample, two layers.
     for height, width in ((32, 32), (16, 24)):
         wide = archdsl.analyze(archdsl.loads(text, input=f"3x{height}x{width}"))
         once = 3 * (8 * 4 + 4 * 8) + 8 * 5 + 5 * 8
@@ -901,7 +901,7 @@ def test_hidden_arguments_of_foreign_layers_are_found() -> None:
 
 
 class Blur(nn.Module):
-    """A smaller map (Zhang 2019, section 3.2), by a kernel that no checkpoint has."""
+    """Blur pooling (Zhang 2019, section 3.2) by a kernel that is not saved."""
 
     def __init__(self, channels: int, middle: float = 0.5) -> None:
         super().__init__()
@@ -1014,7 +1014,7 @@ def test_numbers_without_an_axis_are_no_kind() -> None:
 
 def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:
     class Experts(nn.Module):
-        """A kernel for each sample, as in conditional convolutions."""
+        """A kernel per sample, as in conditional convolutions."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -1041,7 +1041,7 @@ def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:
 
 def test_what_only_odd_sizes_show_is_noticed() -> None:
     class Even(nn.Module):
-        """A padding in front up to an even size: none where the size is even."""
+        """Pads at the start to an even size; not at all if the size is even."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -1068,7 +1068,7 @@ def test_weights_that_nothing_reads_are_missed() -> None:
 
 
 def test_a_difference_is_found_even_where_weights_are_zero() -> None:
-    """A last factor of zero hides what comes before it; the comparison sees it."""
+    """A final factor of zero hides what comes before; the comparison still notices."""
 
     class Zero(nn.Module):
         def __init__(self, slope: float) -> None:
@@ -1102,7 +1102,7 @@ SEEDS, BATCH = 60, 15
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
 def test_random_modules_come_back(first: int) -> None:
-    """What is imported computes the same; again, it has the same structure."""
+    """An import computes the same; imported again, it has the same structure."""
     for seed in range(first, first + BATCH):
         found = archdsl.from_module(modules.module_of(seed), modules.IMAGE)
         network = archdsl.loads(found.text, symbolic=False)
@@ -1137,7 +1137,7 @@ def test_presets_come_back_from_their_modules(name: str) -> None:
 
 # ---- known networks -------------------------------------------------------------
 
-# One a family, small ones, at sizes that leave their last maps some units.
+# One small network per family, at sizes for which last maps have several units.
 QUICK = {"squeezenet1_1": 64, "shufflenet_v2_x0_5": 64}
 FAMILIES = {
     **dict.fromkeys(("alexnet", "vgg11_bn", "resnet50", "densenet121"), 96),

@@ -1,4 +1,4 @@
-"""Several modules of one design become one file with a preset for each."""
+"""Several modules of one design are imported as one file, with a preset for each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 
 def check(modules: dict[str, nn.Module], size: int = 16) -> str:
-    """Import a family, and compare each preset with its module by its weights."""
+    """Import a family, and compare each preset with its module, with equal weights."""
     found = archdsl.from_family(modules, (3, size, size))
     assert archdsl.format(found.text) == found.text
     for place, (name, module) in enumerate(modules.items()):
@@ -142,7 +142,7 @@ def test_the_command(folder: Path, run: Run) -> None:
 
 
 class Inverted(nn.Module):
-    """Adds its input where it can, or where it is told to."""
+    """Adds its input where shapes allow it, or where an argument says so."""
 
     def __init__(self, channels: int, width: int, *, add: bool | None = None) -> None:
         super().__init__()

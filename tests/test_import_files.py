@@ -35,7 +35,7 @@ class Unit(nn.Module):
 
 
 class Net(nn.Module):
-    """A net with what numbers of parts and branches can go wrong in."""
+    """A network with parts and branches whose numbers are hard to get right."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ def saved(
     change: Callable[[Any], Any] = lambda program: program,
     **how: Any,
 ) -> Path:
-    """Save a module as a program, and return where."""
+    """Save a module as a program, and return the path."""
     given = inputs or (torch.randn(1, 3, 32, 32),)
     torch.export.save(change(torch.export.export(module, given, **how)), path)
     return path
 
 
 def body(text: str) -> str:
-    """Return a spec without what says where it comes from."""
+    """Return a spec without the comment about its origin."""
     return re.sub(r", imported from .*", "", text)
 
 
@@ -88,10 +88,10 @@ def test_a_program_becomes_the_spec_of_its_module(
     path = saved(module, tmp_path / f"{name}.pt2", image)
     found = archdsl.from_file(path)
     live = archdsl.from_module(module, (3, size, size))
-    # Layers that only training runs are in no program of evaluation.
+    # A program in evaluation mode lacks layers that only run in training.
     assert "stochasticdepth" in live.text or body(found.text) == body(live.text)
     assert found.compared[0] == "names, order and shapes of the weights"
-    # By a third road: torch's own loader, and the module's own weights.
+    # A third way: torch's own loader, and the module's own weights.
     built = archdsl.build(archdsl.loads(found.text))
     built.load_state_dict(module.state_dict(), strict=True)
     theirs = torch.export.load(path).module()(image)
@@ -124,7 +124,7 @@ def test_a_program_in_training(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_a_program_that_was_taken_apart(tmp_path: Path) -> None:
-    """Core operations alone: addmm for a linear layer, and other batch norms."""
+    """Only core operations: addmm for a linear layer, and other batch norms."""
     module = Net().eval()
     path = saved(module, tmp_path / "net.pt2", change=lambda p: p.run_decompositions())
     data = zipfile.ZipFile(path).read("net/models/model.json")
@@ -156,7 +156,8 @@ def test_a_program_that_archdsl_exports(folder: Path, run: Run) -> None:
     assert archdsl.analyze(network).params == archdsl.analyze(own).params
 
 
-# ---- what no program is, or a bad one -------------------------------------------
+# ---- files that are not programs, or invalid ones
+# -------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +170,13 @@ MODEL = "net/models/model.json"
 CONFIG = "net/data/weights/model_weights_config.json"
 
 
-def spoilt(
+def damaged(
     program: Path,
     to: Path,
     change: Callable[[dict[str, Any]], Any],
     part: str = MODEL,
 ) -> Path:
-    """Write a program once more with one of its parts of JSON changed."""
+    """Write a program again, with one of its JSON parts changed."""
     with zipfile.ZipFile(program) as source, zipfile.ZipFile(to, "w") as target:
         for item in source.infolist():
             content = source.read(item)
@@ -208,7 +209,7 @@ def set_arg(place: int, arg: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def more(arg: Any) -> Callable[[dict[str, Any]], Any]:
-    """Return what gives the first operation a stride."""
+    """Return a change that gives the first operation a stride."""
     given = {"name": "stride", "arg": arg, "kind": 1}
     return lambda data: nodes(data)[0]["inputs"].append(given)
 
@@ -253,7 +254,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a value before it is there": (
         set_arg(0, {"as_tensor": {"name": "linear"}}),
         MODEL,
-        "reads `linear`, which nothing gives",
+        "reads `linear`, which is not computed",
     ),
     "an argument of code": (
         set_arg(0, {"as_graph": {"name": "g"}}),
@@ -326,7 +327,7 @@ def test_bad_programs_are_refused_in_a_sentence(
     what: str, program: Path, tmp_path: Path
 ) -> None:
     change, part, message = BAD[what]
-    path = spoilt(program, tmp_path / "net.pt2", change, part)
+    path = damaged(program, tmp_path / "net.pt2", change, part)
     with pytest.raises(NotImported, match=message) as raised:
         archdsl.from_file(path)
     assert "\n" not in str(raised.value)
@@ -345,7 +346,7 @@ def test_bad_programs_are_refused_in_a_sentence(
 def test_names_of_modules_are_only_names(
     stack: str, program: Path, tmp_path: Path
 ) -> None:
-    path = spoilt(program, tmp_path / "net.pt2", set_stack(stack))
+    path = damaged(program, tmp_path / "net.pt2", set_stack(stack))
     try:
         text = archdsl.from_file(path).text
     except NotImported as error:
@@ -358,7 +359,7 @@ def test_loops_end(program: Path, tmp_path: Path) -> None:
     def change(data: dict[str, Any]) -> None:
         nodes(data).extend(nodes(data) * 5000)
 
-    path = spoilt(program, tmp_path / "net.pt2", change)
+    path = damaged(program, tmp_path / "net.pt2", change)
     with pytest.raises(NotImported, match="more than 50,000 operations"):
         archdsl.from_file(path)
 
@@ -421,12 +422,12 @@ def test_the_command_with_a_file(folder: Path, run: Run) -> None:
 def test_modules_that_are_torn_apart_get_a_sentence(
     program: Path, tmp_path: Path
 ) -> None:
-    """An operation in the middle of a module claims to stand outside of it."""
+    """An operation in the middle of a module claims to be outside of it."""
 
     def change(data: dict[str, Any]) -> None:
         nodes(data)[2]["metadata"]["nn_module_stack"] = "a,,Net"
 
-    path = spoilt(program, tmp_path / "net.pt2", change)
+    path = damaged(program, tmp_path / "net.pt2", change)
     message = "`body` names a layer, and a container of other layers"
     with pytest.raises(NotImported, match=message):
         archdsl.from_file(path)

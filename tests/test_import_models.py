@@ -1,4 +1,4 @@
-"""Models of ONNX become specs, and what is no sound model gets a sentence."""
+"""ONNX models are imported as specs, and invalid ones are refused in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
 
-# What evaluation does not need, or ONNX writes in another way.
+# Kinds that evaluation does not need, or that ONNX writes in another way.
 _OTHERWISE = {"dropout", "identity", "flatten", "globalavgpool", "adaptiveavgpool"}
 
 
@@ -39,7 +39,7 @@ def weights_of(network: Network, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def weighted(network: Network) -> list[tuple[Any, ...]]:
-    """Return what layers with weights are, in order."""
+    """Return the layers with weights, in order."""
     return [
         (
             *(step.path, step.op.word, step.input_shapes, step.shape),
@@ -69,7 +69,7 @@ def round_trip(
     built.load_state_dict(state)
     other = archdsl.build(again).eval()
     own = other.state_dict()
-    # Heads that only training has are in no model.
+    # Models have no heads for training.
     other.load_state_dict({key: state[key] for key in own})
     with torch.no_grad():
         assert torch.allclose(built(image), other(image), rtol=1e-5, atol=1e-5)
@@ -94,7 +94,7 @@ def test_what_archdsl_exports_comes_back(name: str, size: int, tmp_path: Path) -
     assert weighted(again) == weighted(network)
     assert kinds(again) == kinds(network)
     assert "onnxruntime" in found.compared[-1]
-    # A network that never had batch norms looks like one that lost them.
+    # A network without batch norms looks like one in which they were folded.
     assert not found.notes or name == "alexnet"
     assert found.lines < 110
 
@@ -157,7 +157,7 @@ def node(
 
 
 def test_products_and_their_layout(tmp_path: Path) -> None:
-    """A weight that stands transposed, with its summand in a node of its own."""
+    """A transposed weight, with its bias in a separate node."""
     nodes = [
         node("ReduceMean", "x axes", "v", keepdims=0),
         node("MatMul", "v onnx::MatMul_9", "p", "/head/head.0/MatMul"),
@@ -182,7 +182,7 @@ def test_products_and_their_layout(tmp_path: Path) -> None:
 
 
 def test_names_of_torch_exporters(tmp_path: Path) -> None:
-    """Folded weights have numbers for names, and nodes say where they stand."""
+    """Folded weights are named by numbers; names of nodes say where they belong."""
     nodes = []
     weights = {}
     value = "x"
@@ -256,7 +256,7 @@ def test_weights_beside_the_model(tmp_path: Path) -> None:
 
 
 def external(path: Path, where: str, data: bytes = b"", **more: str) -> Path:
-    """Let a model's weights lie in another file, and write that if it is beside it."""
+    """Move a model's weights to another file, which is written if it is next to it."""
     made = onnx.load(path, load_external_data=False)
     (tensor,) = made.graph.initializer
     tensor.ClearField("raw_data")
@@ -328,15 +328,15 @@ def dims(*given: int) -> Callable[[Any], Any]:
 BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a cycle": (
         lambda g: g.node[0].input.__setitem__(0, "y"),
-        "`first` reads `y`, which nothing gives",
+        "`first` reads `y`, which is not computed",
     ),
     "a value from nowhere": (
         lambda g: g.node[1].input.__setitem__(0, "gone"),
-        "`second` reads `gone`, which nothing gives",
+        "`second` reads `gone`, which is not computed",
     ),
     "an output from nowhere": (
         lambda g: g.output[0].__setattr__("name", "gone"),
-        "reads `gone`, which nothing gives",
+        "reads `gone`, which is not computed",
     ),
     "an operator of another library": (
         lambda g: g.node[1].__setattr__("domain", "com.evil"),
@@ -349,8 +349,8 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an absurd input": (sizes(1, 3, 2**31, 2**31), "not a batch of maps or vectors"),
     "a negative input": (sizes(1, 3, -8, 8), "not a batch of maps or vectors"),
     "channels that differ": (sizes(1, 4, 8, 8), "`first` cannot be run"),
-    "an absurd weight": (dims(2**40, 2**40, 3, 3), "has an absurd shape"),
-    "a negative weight": (dims(-2, 3, 3, 3), "has an absurd shape"),
+    "an absurd weight": (dims(2**40, 2**40, 3, 3), "has an impossible shape"),
+    "a negative weight": (dims(-2, 3, 3, 3), "has an impossible shape"),
     "a weight beyond its bytes": (
         dims(200, 3, 3, 3),
         "does not have the size that it declares",
@@ -421,7 +421,7 @@ def test_without_onnxruntime_the_reference_is_asked(
 def test_another_result_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A form that reads a node wrongly does not go unseen."""
+    """A form that misreads a node is noticed."""
     nodes = [
         node("Conv", "x c.weight", "c", pads=[1] * 4),
         node("LeakyRelu", "c", "y", alpha=0.3),

@@ -1,4 +1,4 @@
-"""Classes whose calls differ by a part become one block, with a guard."""
+"""Calls of a class that differ by a part are imported as one block with a guard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from archdsl.backends.importer.trees import form_of
 
 
 def text_of(*parts: nn.Module, channels: int = 4) -> str:
-    """Return the spec of some parts in a row, which is proven to be right."""
+    """Import some parts in a row, and return the spec; the import verifies it."""
     found = archdsl.from_module(nn.Sequential(*parts), (channels, 16, 16))
     assert "order" in found.compared[0]
     return found.text.partition("block ")[2]
@@ -77,7 +77,7 @@ def test_a_shortcut_depends_on_the_shape() -> None:
     text = text_of(Unit(4, 8), Unit(8, 8), Unit(8, 16, 2), Unit(16, 16))
     assert text.count("block ") == 0
     assert "} if stride > 1 or channels != width" in text
-    assert "identity if" in text  # which keeps the numbers behind it
+    assert "identity if" in text  # so that later numbers stay the same
 
 
 def test_a_shortcut_for_strides() -> None:

@@ -1,4 +1,4 @@
-"""Blocks with several inputs, held against modules that were written by hand."""
+"""Blocks with several inputs, compared with modules written by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ network Pyramid {
 
 
 class Fuse(nn.Module):
-    """What one would write for the block."""
+    """The block, written by hand."""
 
     def __init__(self, coarse: int, fine: int, width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Fuse(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """What one would write for the network."""
+    """The network, written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ def test_forms_of_calls(form: str) -> None:
     text = f"arch 1\n{BLOCKS}\nnetwork n {{\n    input 3x8x8\n{body}}}\n"
     assert len(used) == 6
     assert not faults(text)
-    # That the text describes this network is proven before it is returned.
+    # `expand` itself verifies that the text describes this network.
     written = archdsl.expand(archdsl.loads(text))
     assert not faults(written, figures=False)
 

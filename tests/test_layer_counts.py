@@ -1,4 +1,4 @@
-"""Layers that are counted without a network are those of the network."""
+"""Layers counted without building a network are the same as those of the network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Fate = Literal["counted", "refused", "left"]
 
 
 def fate(module: LoadedFile, memo: SharedLayers, **setting: Any) -> Fate:
-    """Compare counts with the network, if there are both; say which there is."""
+    """Compare counts with the network, if both exist; return which do."""
     params = setting.pop("params", {})
     setting["params"] = {name: as_value(module, v) for name, v in params.items()}
     found = count_layers(module, memo, **setting)
@@ -71,14 +71,14 @@ def test_every_shipped_network_is_counted(name: str) -> None:
             assert (found == "left") <= (preset in NEED_PATHS)
 
 
-def test_spoilt_specs_are_counted_or_not_as_they_are_networks_or_not() -> None:
+def test_specs_with_mistakes_are_counted_only_if_they_are_networks() -> None:
     memos: dict[str, SharedLayers] = {}
     counted = 0
     for case in range(300):
         name = mutations.NAMES[case % len(mutations.NAMES)]
-        text = mutations.spoil(mutations.SPECS[name], Random(f"tally {case}"))
+        text = mutations.mutate(mutations.SPECS[name], Random(f"tally {case}"))
         try:
-            module = load_text(text, "spoilt.arch")
+            module = load_text(text, "mutant.arch")
         except SpecError:
             continue
         memo = memos.setdefault(text, SharedLayers())

@@ -1,7 +1,7 @@
 """The cheapest parts to recompute for a step to fit.
 
-On chains of blocks the choice is held against all choices there are; the module that is
-compiled for it, against torch's tracker of memory and the module that keeps everything.
+On chains of blocks, the choice is compared with all possible choices; the compiled
+module, with torch's memory tracker and with the module that keeps everything.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def memory_of(network: Network, **options: object) -> Memory:
 def all_choices(memory: Memory) -> dict[tuple[str, ...], tuple[int, float]]:
     """Return peak and operations of every choice, computed part by part.
 
-    Operations of the forward pass are added for each layer of a part up to the last one
-    that keeps something: in these blocks all, up to the last `relu`.
+    Recomputing a part costs the operations of its layers up to the last one that keeps
+    something; in these blocks, up to the last `relu`.
     """
     graph = memory.graph
     facts = archdsl.analyze(graph.network, mode="train", batch=memory.batch)
@@ -110,7 +110,7 @@ def test_a_module_keeps_what_the_analysis_says() -> None:
     network = archdsl.load("resnet18")
     found = archdsl.lean(network, 200 * 2**20, batch=4, optimizer="momentum")
     assert found.before.peak_bytes > 200 * 2**20 >= found.after.peak_bytes
-    assert any("." in path for path in found.parts)  # deeper than what is outermost
+    assert any("." in path for path in found.parts)  # below the outermost level
     module = _made(lambda: archdsl.build(network, recompute=found.parts))
     assert _kept(module, network, 4) == found.after.saved_bytes
     _, peak = _train(module, network, 4, "momentum")

@@ -1,4 +1,4 @@
-"""Texts made to hurt are refused soon, in little memory, with a diagnostic."""
+"""Malicious texts are refused quickly, in little memory, with a diagnostic."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_time_grows_with_the_number_of_lines() -> None:
     small, large = _spec(300), _spec(3_000)
     assert len(large) < MAX_FILE_BYTES
     parse(Source("", _spec(1)))
-    # 10 times the text; 100 times the time would be quadratic.
+    # The text is 10 times as long; quadratic time would be 100 times as much.
     assert _seconds(large) < 30 * _seconds(small)
 
 

@@ -1,4 +1,4 @@
-"""What rules say can be proven, against torch on random networks."""
+"""Claims of rules that are certain, checked in torch on random networks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _shaped(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
 
 
 def _run(layer: Layer, inputs: list[Tensor], training: bool = False) -> Tensor:
-    """Return what a layer makes of some inputs, its weights drawn anew."""
+    """Return a layer's output for some inputs, with new random weights."""
     shapes = [tuple(x.shape[1:]) for x in inputs]
     form = layer.torch(tuple(shapes), layer.shape(*shapes))
     made = module(form)
@@ -126,7 +126,7 @@ _NORMS = sorted(
 @given(st.data(), st.sampled_from(_NORMS))
 @settings(max_examples=150, deadline=None)
 def test_norms_cancel_what_they_say(data: st.DataObject, word: str) -> None:
-    """And of as many values as they say: one is mapped to the bias alone."""
+    """They also declare of how many values: a single one is mapped to the bias."""
     layer, inputs = data.draw(layers_with_inputs(word))
     shape = _shaped(layer, inputs)
     assume(not isinstance(shape, Last))
@@ -142,11 +142,11 @@ def test_norms_cancel_what_they_say(data: st.DataObject, word: str) -> None:
         assert not same
     if own == 1 and not layer.pools_batch:
         assert torch.allclose(before, _run(layer, [torch.randn_like(x)], True))
-    elif own > 2:  # two values are mapped to 1 and -1, whatever they are
+    elif own > 2:  # any two values are mapped to 1 and -1
         assert not torch.allclose(before, _run(layer, [torch.randn_like(x)], True))
 
 
-# ---- W0103: what goes with a mean ------------------------------------------------
+# ---- W0103: biases that norms cancel ------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,8 @@ def test_biases_before_other_norms(norm: str, cancels: bool) -> None:
         )
 
 
-# ---- W0116: taps that meet no position -------------------------------------------
+# ---- W0116: kernel elements that meet no position
+# -------------------------------------------
 
 
 @given(
@@ -246,7 +247,7 @@ def test_idle_weights_are_those_without_a_gradient(
 
 
 def test_resnet18_on_small_images_has_this_many_idle_weights() -> None:
-    """Of the last stage: 5/9 of 3x3x256x512, and 8/9 of 3x3x512x512 three times."""
+    """In the last stage: 5/9 of 3x3x256x512, and three times 8/9 of 3x3x512x512."""
     text = shipped_specs()["resnet"].read_text("utf-8")
     network = archdsl.load("resnet18", input=(3, 32, 32))
     found = findings(network, "W0116")
@@ -263,7 +264,7 @@ def test_resnet18_on_small_images_has_this_many_idle_weights() -> None:
         assert "6,946,816 of 11,689,512 weights (59 %)" in each.notes[0]
     assert "W0116" not in text
     assert findings(archdsl.load("resnet18"), "W0116") == []
-    # With positive weights no unit is dead, and no two gradients cancel.
+    # With positive weights, no unit is dead and no gradients cancel.
     owner = archdsl.build(network)
     brighten(owner)
     owner(1 + torch.rand(1, 3, 32, 32, dtype=torch.float64)).sum().backward()
@@ -284,7 +285,7 @@ def test_weights_live_if_they_do_in_one_use() -> None:
     assert said == idle(weight) == 6 * 8 * 16
 
 
-# ---- W0117: how many taps make an output -----------------------------------------
+# ---- W0117: the number of taps per output -----------------------------------------
 
 
 @given(
@@ -315,7 +316,7 @@ def test_outputs_that_are_bare_or_uneven(
         return [int(count) for count in y[0, 0]]
 
     bare = taps(size, pad).count(0)
-    # Far from the rim of a long map, over one period of the pattern.
+    # Far from the border of a long map, over one period of the pattern.
     middle = (kernel * dilation + 2) * stride
     period = taps(4 * middle, 0)[middle : middle + stride]
     if bare:
@@ -341,11 +342,11 @@ def test_transposed_convolutions_of_the_article(text: str, bare: int | None) -> 
         assert ("no input" in found[0].message) == bool(bare)
 
 
-# ---- W0118: one layer in place of two --------------------------------------------
+# ---- W0118: one layer instead of two --------------------------------------------
 
 
 def _joined(first: nn.Conv2d, last: nn.Conv2d) -> Tensor:
-    """Return the kernel of two convolutions as one, by convolving the kernels."""
+    """Return the kernel that combines two convolutions, by convolving theirs."""
     step, kernel = first.stride, last.kernel_size
     pad = [s * (k - 1) for s, k in zip(step, kernel, strict=True)]  # type: ignore[call-overload]
     turned = last.weight.flip(2, 3)
@@ -374,7 +375,7 @@ def _joined(first: nn.Conv2d, last: nn.Conv2d) -> Tensor:
     ],
 )
 def test_one_layer_computes_what_two_do(statement: str, inner: int) -> None:
-    """By hand where it is not exact: as many rows at the border as the second pads."""
+    """If not exact, it differs in as many border rows as are padded, by hand."""
     text = net(statement, size="8x9x9")
     if " 64 " in statement:
         text = text.replace("8x9x9", "2x9x9")
@@ -427,7 +428,7 @@ def test_one_layer_computes_what_two_do(statement: str, inner: int) -> None:
         "conv 1x1 8 -> dropout 0.5 -> conv 1x1 8",
         "conv 1x1 8 -> avgpool 2x2 -> conv 1x1 8",
         "conv 1x1 8 -> layernorm -> conv 1x1 8",
-        "conv 1x1 8 -> conv 2x2 8 pad=same",  # no single padding does what this does
+        "conv 1x1 8 -> conv 2x2 8 pad=same",  # not equal to any single padding
         "a: conv 1x1 8 -> add { conv 1x1 8 | }",
         "a: conv 1x1 8 -> same a",
         "conv 1x1 8 -> convtranspose 2x2 8 /2",
@@ -438,7 +439,7 @@ def test_layers_in_a_row_that_one_does_not_replace(statement: str) -> None:
 
 
 def _folded(owner: nn.Module, first: nn.Conv2d, factor: float) -> tuple[Tensor, Tensor]:
-    """Return what stands between two layers as a product and a sum, bias and all."""
+    """Return the layers between two others as a product and a sum, with the bias."""
     scale = torch.ones(first.out_channels, dtype=torch.float64)
     shift = torch.zeros_like(scale) if first.bias is None else first.bias.clone()
     for each in owner.modules():
@@ -450,7 +451,7 @@ def _folded(owner: nn.Module, first: nn.Conv2d, factor: float) -> tuple[Tensor, 
     return scale * factor, shift * factor
 
 
-# ---- W0119 to W0121: what has no influence ---------------------------------------
+# ---- W0119 to W0121: layers without influence ---------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -528,15 +529,16 @@ def test_logits_that_are_cut_are_alike(word: str) -> None:
     assert advice(free, "W0121") == ()
 
 
-# ---- W0122: the same for this size -----------------------------------------------
+# ---- W0122: equivalent layers at this size
+# -----------------------------------------------
 
 
 @pytest.mark.parametrize("word", ["avgpool", "maxpool"])
 def test_a_pool_of_any_size_computes_the_same(word: str) -> None:
     text = net("conv 3x3 4 -> relu", f"{word} 6x9 -> conv 1x1 4", size="3x6x9")
-    mended = fixed(text, "W0122")
-    assert f"adaptive{word} 1x1" in mended.text
-    old, new = built(text), built(mended.text)
+    edited = fixed(text, "W0122")
+    assert f"adaptive{word} 1x1" in edited.text
+    old, new = built(text), built(edited.text)
     x = torch.randn(2, 3, 6, 9)
     torch.testing.assert_close(new(x), old(x))
     assert new(torch.randn(2, 3, 12, 13)).shape == (2, 4, 1, 1)
@@ -645,14 +647,14 @@ def test_zeros_before_a_pool_win_over_negative_values() -> None:
     padded = functional.pad(torch.full((1, 1, 2, 2), -1.0), (0, 1, 0, 1))
     assert functional.max_pool2d(padded, 2, 1).max() == 0
     assert advice(text.replace("leakyrelu 0.1", "relu"), "W0124") == ()
-    mended = text.replace("    zeropad right=1 bottom=1\n", "").replace(
+    edited = text.replace("    zeropad right=1 bottom=1\n", "").replace(
         "maxpool 2x2 /1", "maxpool 2x2 /1 pad=same"
     )
-    assert advice(mended, "W0124") == ()
-    old, new = built(text).eval(), built(mended).eval()
+    assert advice(edited, "W0124") == ()
+    old, new = built(text).eval(), built(edited).eval()
     x = torch.randn(1, 3, 13, 13)
     with torch.no_grad():
-        for each in (old, new):  # all that flows into the pool is negative
+        for each in (old, new):  # all inputs of the pool are negative
             bn = next(m for m in each.modules() if isinstance(m, nn.BatchNorm2d))
             bn.weight.zero_()
             bn.bias.fill_(-1)
@@ -707,7 +709,7 @@ def test_how_a_pool_is_to_pad(pad: str, pool: str, help: str) -> None:
         assert shapes[0] == shapes[1]
         x = torch.rand(1, 3, 16, 16)
         old, new = built(text), built(own)
-        with torch.no_grad():  # nothing negative, where the zeros do no harm
+        with torch.no_grad():  # without negative values, zeros do no harm
             for each in (old, new):
                 for tensor in each.parameters():
                     tensor.abs_()
@@ -718,7 +720,7 @@ def test_how_a_pool_is_to_pad(pad: str, pool: str, help: str) -> None:
 
 
 def test_the_shortcut_of_resnet_d_looks_half_a_position_beside_its_body() -> None:
-    """He et al. 2018, "Bag of tricks", figure 2c; by where the gradients centre."""
+    """He et al. 2018, "Bag of tricks", figure 2c; by the centres of gradients."""
     text = net(
         "residual { conv 1x1 4 -> relu -> conv 3x3 4 /2 -> relu -> conv 1x1 4 "
         "| avgpool 2x2 -> conv 1x1 4 }",
@@ -738,7 +740,7 @@ def test_the_shortcut_of_resnet_d_looks_half_a_position_beside_its_body() -> Non
         share = grad[0, 0] / grad.sum()
         centres.append(float((share * torch.arange(12)).sum()))
     assert centres == [4, 4.5]
-    # A window of odd size keeps the place.
+    # A window of odd size keeps the alignment.
     aligned = text.replace("avgpool 2x2", "avgpool 3x3 /2 pad=1")
     assert advice(aligned, "W0115") == ()
 
@@ -763,7 +765,7 @@ def test_random_specs_are_looked_at_and_claims_about_them_hold(tens: int) -> Non
 
 
 def _check(text: str, network: Network) -> None:
-    """Check what is said of a network against the module."""
+    """Check the advice about a network against the module."""
     owner = built(text).train()
     one = [torch.randn(1, *port.shape) for port in network.inputs]
     norms = findings(network, "W0123")
@@ -777,7 +779,7 @@ def _check(text: str, network: Network) -> None:
     two = [torch.randn(2, *port.shape) for port in network.inputs]
     for out in named_outputs(network, owner(*two)).values():
         if not out.isfinite().all():
-            return  # behind a root of negative numbers, gradients say nothing
+            return  # gradients after a root of a negative number are NaN
         if out.requires_grad:
             out.square().sum().backward(retain_graph=True)
     for each in findings(network, "W0116"):

@@ -1,4 +1,4 @@
-"""`archdsl lint`: what it prints where, what it writes, and its exit status."""
+"""`archdsl lint`: its output, the files that it writes, and its exit status."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_stale_comment(run: Run, folder: Path) -> None:
     path = write("a.arch", STALE)
     code, out, _ = run("lint", "a.arch")
     assert (code, "warning[W0002]" in out) == (1, True)
-    # Another width, input or preset may be what it is there for.
+    # The comment may be meant for another width, input or preset.
     assert run("lint", "a.arch", "--input", "3x32x32").code == 0
     assert run("lint", "a.arch:clean").code == 0
     assert run("lint", "--fix", "a.arch").code == 0
@@ -246,7 +246,7 @@ def test_fix_of_standard_input(run: Run) -> None:
     code, out, err = run("lint", "--fix", "-", stdin=BIASED)
     assert (code, out) == (0, fixed)
     assert err == "-: 1 finding fixed\n-: ok (biased)\n"
-    # The spec is all of stdout, changed or not.
+    # stdout only has the spec, changed or not.
     code, out, err = run("lint", "--fix", "-", stdin=WIDE)
     assert (code, out) == (1, WIDE)
     assert "warning[W0101]" in err
@@ -280,7 +280,7 @@ def test_fix_leaves_imported_files_alone(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--unsafe", "a.arch"), "--unsafe says how far --fix or --diff may go"),
+        (("--unsafe", "a.arch"), "--unsafe needs --fix or --diff"),
         (("--fix", "-D", "width=8", "a.arch"), "leave -D and --input out"),
         (("--diff", "--input", "3x8x8", "a.arch"), "leave -D and --input out"),
         (("--fix", "a.arch:eight"), "a whole file, not a preset: a.arch:eight"),

@@ -1,8 +1,7 @@
-"""What a rule says that it saves, against the network before and the one after.
+"""The savings that rules promise, against the networks before and after.
 
-Both are built, and their weights and multiply-accumulates counted by torch. The second
-is the first as the rule's own edit leaves it, or as a person who follows the advice
-would write it.
+Both are built, and torch counts their weights and MACs. The second one is the result of
+the rule's own edit, or what a person who follows the advice would write.
 """
 
 from __future__ import annotations
@@ -28,12 +27,13 @@ CASES = ROOT / "tests" / "cases"
 
 
 class Pair(NamedTuple):
-    """A network in which a rule finds something, and the same with its advice followed.
+    """A network with a finding, and the same network after the advice is followed.
 
     Attributes:
         before: the spec.
-        after: the spec then; that of `--fix --unsafe` if it is empty.
-        costs: whether the second is the dearer one, and what is said is its cost.
+        after: the spec afterwards; if empty, the result of `--fix --unsafe`.
+        costs: whether the second one is more expensive, and the figure is the extra
+            cost.
     """
 
     before: str
@@ -89,7 +89,7 @@ PAIRS: Mapping[str, list[Pair]] = {
             "conv 3x3 16 -> relu -> conv 1x1 16 /2 -> relu",
             "conv 3x3 16 /2 -> relu -> conv 1x1 16 -> relu",
         ),
-        # What the last windows leave out, left out.
+        # Rows that the last windows do not read.
         Pair(
             net("conv 3x3 16 -> relu -> maxpool 2x2 -> conv 1x1 4", size="3x7x7"),
             net("conv 3x3 16 -> relu -> maxpool 2x2 -> conv 1x1 4", size="3x6x6"),
@@ -131,7 +131,8 @@ PAIRS: Mapping[str, list[Pair]] = {
             "conv 1x1 8 -> relu\nadd { conv 3x3 -> relu | conv 5x5 -> dropout 1.0 }",
             "conv 1x1 8 -> relu\nconv 3x3 -> relu",
         ),
-        # The weights live on in their second use, and the first one's work does not.
+        # The weights are still needed by their second use; the work of the first is
+        # saved.
         _both(
             "conv 1x1 8 -> relu\nadd { a: conv 3x3 -> scale 0 | same a -> relu }",
             "conv 1x1 8 -> relu\na: conv 3x3 -> relu",
@@ -221,21 +222,21 @@ def test_what_is_saved_is_the_difference_of_two_networks(
 
 
 def _followed(before: str, code: str) -> str:
-    mended = fixed(before, code, unsafe=True)
-    assert mended.done
-    assert not mended.refused
-    return mended.text
+    edited = fixed(before, code, unsafe=True)
+    assert edited.done
+    assert not edited.refused
+    return edited.text
 
 
 def _kept(text: str) -> int:
-    """Return the bytes that autograd keeps of a network in training."""
+    """Return the bytes that autograd keeps for a network in training."""
     module = built(text).train()
     shapes = [port.shape for port in archdsl.loads(text).inputs]
     return saved_bytes(module, *(torch.randn(1, *shape) for shape in shapes))
 
 
 def _all_that_is_found() -> Iterator[tuple[str, Advice]]:
-    """Yield what every rule finds in its examples, its case and the pairs above."""
+    """Yield the findings of every rule in its examples and the pairs above."""
     for code, rule in RULES.items():
         specs: list[Path | str] = [
             ROOT / "tests" / "lint" / code / "bad.arch",
@@ -264,7 +265,7 @@ def _text(found: Advice) -> str:
 
 
 def test_text_and_json_say_the_same() -> None:
-    """Where a text says what is saved, it is what JSON has, or its layer's part."""
+    """Savings in a text equal those in the JSON, or the layer's part of them."""
     said = 0
     for _code, each in _all_that_is_found():
         found = re.findall(
@@ -276,7 +277,7 @@ def test_text_and_json_say_the_same() -> None:
         if not found:
             continue
         said += 1
-        # The last one is of all layers together.
+        # The last text is about all layers together.
         for number, word in re.findall(r"([\d,]+) (weights|MACs|bytes)", found[-1]):
             assert int(number.replace(",", "")) == saves[words[word]]
     assert said > 20

@@ -1,4 +1,4 @@
-"""The language server, spoken to as editors do: messages over its input and output."""
+"""The language server, used as by editors: messages over stdin and stdout."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Editor:
         return message
 
     def ask(self, method: str, **params: Any) -> Any:
-        """Return the answer to a request; what is told meanwhile is kept."""
+        """Return the answer to a request; notifications in between are kept."""
         self.last += 1
         self.send(method, params, id=self.last)
         while (message := self.receive()).get("id") != self.last:
@@ -112,7 +112,7 @@ def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
 
 
 def test_what_is_wrong_is_told(editor: Editor) -> None:
-    """On opening with advice, after edits with errors, until they are mended."""
+    """After opening with advice, after edits with errors, until they are fixed."""
     (advice,) = editor.diagnostics()
     assert advice["severity"] == 2 and advice["code"].startswith("W")
     (wrong,) = editor.change(TEXT.replace("linear 10", "linearr 10"), 2)

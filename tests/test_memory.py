@@ -1,4 +1,4 @@
-"""Bytes, against torch's own and against sums by hand."""
+"""Memory, against torch's own figures and against sums by hand."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.oracle import CASES, Case, every_case, meta
 from tests.strategies import KINDS, layers, sketches
 
 BATCH = 8
-# What torch.autograd.graph.saved_tensors_hooks counts for torchvision's models, by
-# distinct storage; here so that a change of the oracle does not pass unseen.
+# Bytes of distinct storages counted by torch.autograd.graph.saved_tensors_hooks for
+# torchvision's models; recorded here so that a change of the reference is noticed.
 PUBLISHED = {
     "alexnet": 29_929_472,
     "vgg19": 628_588_544,
@@ -76,8 +76,8 @@ def test_saved_bytes_equal_torchvision_in_bfloat16(case: Case) -> None:
     assert figures.saved_bytes == expected
 
 
-# Small inputs on a CPU: without values, batch norm's statistics, which the kernels keep
-# in 32 bits, seem to have 16.
+# Small inputs on a CPU, because on the meta device, batch norm's statistics seem to
+# have 16 bits, but kernels keep them in 32.
 @pytest.mark.parametrize(
     "name",
     [
@@ -112,7 +112,7 @@ def test_saved_bytes_equal_autograd_under_autocast(sketch: Sketch) -> None:
 
 
 def _keeps_less_on_a_cpu(op: Layer) -> bool:
-    """Return whether the width of its statistics is that of a GPU alone."""
+    """Return whether only a GPU keeps its statistics in 32 bits."""
     return isinstance(op, InstanceNorm) and not op.affine
 
 
@@ -174,8 +174,8 @@ def test_saved_bytes_by_hand() -> None:
         ("linear", {"width": 10}),
     )
     image, maps, pooled = 3 * 8 * 8, 4 * 8 * 8, 4 * 4 * 4
-    # The image, what the norm and the pooling read, the mask, what the linear layer
-    # reads; two statistics a channel once a batch; eight bytes for each maximum.
+    # The image, the inputs of norm and pool, the mask, the input of the linear layer;
+    # two statistics per channel and batch; eight bytes per maximum.
     floats = image + maps + maps + pooled + pooled
     assert _memory(network).saved_bytes == 4 * floats + 4 * 2 * 4 + 8 * pooled
     assert _memory(network, batch=5).saved_bytes == (
@@ -198,7 +198,7 @@ def test_kept_tensors_are_named() -> None:
             {"what": "input", "of": "conv2", "bytes": 4 * 2 * 256},
             {"what": "statistics", "of": "bn3", "bytes": 4 * 2 * 4},
         ],
-        # It writes over what the norm made.
+        # It overwrites the output of the norm.
         "relu4": [{"what": "output", "of": "bn3", "bytes": 4 * 2 * 256}],
         "maxpool5": [{"what": "indices", "of": "maxpool5", "bytes": 8 * 2 * 64}],
         "dropout6": [{"what": "mask", "of": "dropout6", "bytes": 4 * 2 * 64}],
@@ -243,7 +243,7 @@ def test_recomputation_keeps_what_a_block_is_given() -> None:
 
 
 def test_a_view_is_not_kept_twice() -> None:
-    # The pooling and the linear layer read the same memory.
+    # The pool and the linear layer read the same memory.
     sketch = Sketch((3, 4, 4))
     maps = sketch.add("conv", kernel=(1, 1))
     pooled = sketch.add("avgpool", maps, kernel=(2, 2))
@@ -262,9 +262,9 @@ CUTS = {
 @pytest.mark.parametrize("word", sorted(KINDS))
 @pytest.mark.parametrize("cut", CUTS)
 def test_saved_bytes_behind_a_view_of_a_part(cut: str, word: str) -> None:
-    """A view keeps all of the memory that it looks into; a copy is no larger than it.
+    """A view keeps the whole storage that it is part of; a copy only its own size.
 
-    Of the order of axes the analysis knows nothing, so it is left out here.
+    The analysis does not know the memory order of axes, so it is left out here.
     """
 
     @settings(max_examples=15, deadline=None)
@@ -297,13 +297,13 @@ def test_saved_bytes_behind_a_view_of_a_part(cut: str, word: str) -> None:
 
 
 def test_saved_bytes_of_a_crop_by_hand() -> None:
-    """Group norm keeps a copy of the crop, and not the map around it."""
+    """Group norm keeps a copy of the crop, not the map around it."""
     sketch = Sketch((4, 6, 6))
     whole = sketch.add("tanh", sketch.add("layerscale"))
     small = sketch.add("avgpool", 0, kernel=(3, 3), stride=(1, 1))
     sketch.add("groupnorm", sketch.add("crop", whole, small), groups=2)
     figures = _memory(sketch.network())
-    # The input and the map, each for its own layer; the crop; two figures a group.
+    # The input and the map, each for its own layer; the crop; two statistics per group.
     assert figures.saved_bytes == 4 * (4 * 36 + 4 * 36 + 4 * 16 + 2 * 2)
 
 
@@ -433,7 +433,7 @@ def test_peak_leaves_out_what_only_trains() -> None:
     assert figures.forward_peak_bytes == 4 * 64 * (3 + 4 + 2)
 
 
-# Those that have nothing for a while beside what they read and make.
+# Kinds that need no temporary memory besides inputs and output.
 PLAIN = ("conv", "linear", "relu", "tanh", "avgpool", "concat", "flatten", "identity")
 
 
@@ -452,7 +452,7 @@ def test_peak_equals_a_search_at_every_step(sketch: Sketch) -> None:
 
 
 def _peak_by_search(graph: Graph) -> int:
-    """Return the most elements alive, looked for anew at every step."""
+    """Return the most elements alive, determined independently at every step."""
     places = {value: value for value in graph.inputs}
     for node in graph.nodes:
         shared = node.op.aliases(training=False) or node.output in inplace(graph)
@@ -519,7 +519,7 @@ def test_nothing_overwrites_the_callers_input() -> None:
     sketch.add("relu")
     assert not _overwriting(sketch)
     sketch = Sketch((3, 4, 4))
-    sketch.add("flatten")  # another name for the same memory
+    sketch.add("flatten")  # a view of the same memory
     sketch.add("relu")
     assert not _overwriting(sketch)
 
@@ -575,7 +575,7 @@ def test_running_in_place_changes_no_result(training: bool, sketch: Sketch) -> N
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         results.append([output, *gradients])
     words = {node.op.word for node in flatten(network).nodes}
-    # In place, their derivative comes from the output, and is rounded otherwise.
+    # In place, their derivative is computed from the output, with other rounding.
     rounded = not words.isdisjoint(("elu", "selu"))
     for ours, theirs in zip(*results, strict=True):
         one, other = ours.nan_to_num(), theirs.nan_to_num()

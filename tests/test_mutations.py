@@ -1,7 +1,7 @@
-"""Valid specs with random mistakes: refused in words, or networks that run.
+"""Valid specs with random mistakes are refused in words, or describe networks that run.
 
-The mistakes are drawn from numbers, so that every run tries the same. The longer
-hunt is `python scripts/soak.py mutants` and `... offspring`.
+The mistakes are drawn from fixed seeds, so every run tries the same ones. `python
+scripts/soak.py mutants` and `... offspring` try more.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ def test_mutations(make: Callable[[int], str], first: int) -> None:
 
 
 def test_mistakes_are_made_and_found() -> None:
-    """Most mistakes matter, and some leave a spec as good as before."""
+    """Most mistakes make a spec invalid, and some do not."""
     place = NAMES.index("vgg.arch")
     cases = [place + turn * len(NAMES) for turn in range(40)]
     fates = [examine(mutant(case)).fate for case in cases]
     assert 10 < fates.count("refused") < 38
 
 
-# ---- what was found -------------------------------------------------------------
+# ---- specs that once failed
+# -------------------------------------------------------------
 
 
 def refusal(text: str) -> str:
     with pytest.raises(archdsl.SpecError) as caught:
-        archdsl.loads(text, name="spoilt.arch")
+        archdsl.loads(text, name="mutant.arch")
     (diagnostic,) = caught.value.diagnostics
     check_diagnostic(diagnostic, text)
     return diagnostic.message

@@ -1,4 +1,4 @@
-"""Networks as JSON: what is written is read again, and nothing else is."""
+"""Networks as JSON: written files can be read, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
 
-# Expressions of every kind, conditions, kinds and blocks as values, claims, containers,
-# channels that come last, shared weights, outputs for training.
+# Together, they have expressions of every kind, conditions, kinds and blocks as values,
+# claims, containers, channels last, shared weights and training outputs.
 SOME = (
     "convnext_tiny",
     "deeplabv3_mobilenet_v3_large",
@@ -131,7 +131,7 @@ def first(data: dict[str, Any]) -> Any:
 
 
 def _set(path: str, value: Any) -> Callable[[Any], None]:
-    """Return what sets a field of the network, by its path."""
+    """Return a change that sets a field of the network, by its path."""
 
     def change(data: Any) -> None:
         *way, last = path.replace("[", ".[").split(".")
@@ -350,13 +350,13 @@ network Net {
 # ---- random damage ---------------------------------------------------------------
 
 
-def _spoilt(value: Any, random: Random) -> Any:
-    """Return a value with one place in it changed."""
+def _damaged(value: Any, random: Random) -> Any:
+    """Return a value with one random change."""
     if isinstance(value, dict) and value:
         key = random.choice(sorted(value))
         if random.random() < 0.1:
             return {name: one for name, one in value.items() if name != key}
-        return {**value, key: _spoilt(value[key], random)}
+        return {**value, key: _damaged(value[key], random)}
     if isinstance(value, list) and value:
         place = random.randrange(len(value))
         action = random.random()
@@ -364,18 +364,18 @@ def _spoilt(value: Any, random: Random) -> Any:
             return [*value[:place], *value[place + 1 :]]
         if action < 0.2:
             return [*value[: place + 1], *value[place:]]
-        return [*value[:place], _spoilt(value[place], random), *value[place + 1 :]]
+        return [*value[:place], _damaged(value[place], random), *value[place + 1 :]]
     options = [0, 1, -1, 2**31, 1.5, "", "x", "conv", None, True, [], {}, [1, 2], "a.b"]
     return random.choice([one for one in options if one != value])
 
 
 def test_damage_is_refused_or_a_network() -> None:
-    """What is read satisfies all that is asked of a network, and can be compiled."""
+    """If damaged JSON is accepted, the network is valid and can be compiled."""
     data = json.loads(archdsl.loads(SMALL).model_dump_json())
     random = Random(0)
     read = 0
     for _ in range(600):
-        text = json.dumps(_spoilt(data, random))
+        text = json.dumps(_damaged(data, random))
         try:
             network = Network.model_validate_json(text)
         except InvalidNetwork as error:

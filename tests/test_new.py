@@ -60,7 +60,7 @@ def test_a_template_is_canonical_and_claims_what_it_is(name: str) -> None:
     assert {claim.measure for claim in network.expectations} >= {"params", "output"}
     assert check_expectations(network, facts) == []
     assert facts.params == COUNTED[name]
-    # A beginner finds a comment in the network itself, too.
+    # The network itself has comments for beginners.
     assert len(re.findall(r"^    +# ", source.text, re.M)) >= 3
     assert max(map(len, source.text.splitlines())) <= 88
 
@@ -106,7 +106,7 @@ def test_a_new_spec_is_ready(run: Run, folder: Path, template: str | None) -> No
     assert text == archdsl.format(known.replace("Template", "my_net"))
     assert os.listdir(folder) == ["my_net.arch"]
     assert run("fmt", "--check", "my_net.arch").code == 0
-    # What it says to do next can be done.
+    # The commands that it suggests work.
     commands = re.findall(r"^  archdsl (.*)$", out, re.M)
     assert tuple(command.split()[0] for command in commands) == NEXT
     for command in commands:

@@ -1,8 +1,8 @@
-"""A layer kind that archdsl does not have is one file, and one entry for a function.
+"""A new layer kind needs one file, and one entry for a new function.
 
-`tests/new_kinds` has two: a gated linear unit, as in `docs/architecture.md`, and a
-merge of exactly two vectors. They are added to a copy of the package, in which the
-property tests of all kinds run for them.
+`tests/new_kinds` has two kinds: a gated linear unit, as in `docs/architecture.md`, and
+a merge of exactly two vectors. They are added to a copy of the package, in which the
+property tests of all kinds are run for them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROPERTIES = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    # With what is compiled, which copies are not again.
+    # With compiled files, as copies would not be compiled again.
     for part in ("archdsl", "grammar", "specs", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part)
     ignore = shutil.ignore_patterns("__pycache__")

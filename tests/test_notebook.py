@@ -1,4 +1,4 @@
-"""Notebooks: what values show of themselves, the magic, and the story executed."""
+"""Notebooks: how values are displayed, the magic, and the executed story."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def rows_of(html: str) -> list[list[str]]:
     return parser.rows
 
 
-# ---- what values show -----------------------------------------------------------
+# ---- display of values -----------------------------------------------------------
 
 
 def test_a_network_is_a_picture() -> None:
@@ -116,7 +116,7 @@ def test_the_table_has_all_inputs_and_outputs() -> None:
 
 
 class Shell:
-    """As much of IPython's shell as an extension uses."""
+    """The parts of IPython's shell that an extension uses."""
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
@@ -194,7 +194,7 @@ def test_the_notebook_is_the_story() -> None:
 @pytest.mark.slow
 def test_the_story_runs_as_a_notebook(tmp_path: Path) -> None:
     made = tmp_path / "made.ipynb"
-    # A kernel of this interpreter, whatever the user has set up.
+    # A kernel of this interpreter, whatever the user has configured.
     folders = {f"{n}_DIR": str(tmp_path) for n in ("IPYTHON", "JUPYTER_CONFIG")}
     folders["JUPYTER_RUNTIME_DIR"] = str(tmp_path)
     subprocess.run(

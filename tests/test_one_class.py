@@ -1,4 +1,4 @@
-"""Calls of a block that differ share a class where a condition of the spec decides."""
+"""Different calls of a block share a class if a condition of the spec decides."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from tests.optional_specs import specimen
 
 CASES = 200
 BATCH = 25
-# A residual whose shortcut is written out.
+# A residual with an explicit shortcut.
 SHORTCUT = re.compile(r"\| (downsample: seq)? \{")
-# Presets with a class twice, and why two read better than one.
+# Presets with two classes for a block, and why they read better than one.
 TWICE = {
-    # A kernel of torch's own pads unless there is a stride; no condition of the spec
-    # says so.
+    # torch pads by itself only without a stride; no condition of the spec says so.
     "ds_cnn_m": ["Unit2"],
     "ds_cnn_l": ["Unit2"],
-    # Two or three convolutions by name; a loop would need other keys.
+    # Two or three convolutions with names; a loop would need other keys.
     "m11": ["Stage2"],
 }
 
@@ -40,7 +39,7 @@ def classes(text: str) -> list[str]:
 
 
 def twice(text: str) -> list[str]:
-    """Return the classes that are called as another one, and a number."""
+    """Return the classes named like another one plus a number."""
     found = classes(text)
     return [
         name
@@ -57,7 +56,7 @@ def test_no_preset_but_a_few_has_a_class_twice() -> None:
 
 @cache
 def examined(case: int) -> tuple[list[str], str]:
-    """Return what is wrong with the spec of a number, and its module."""
+    """Return what is wrong with the spec with a number, and its module."""
     network, plain = elaborations(specimen(case))
     with emitted_once():
         found = faults_of(network, plain, figures=case % BATCH == 0)
@@ -75,7 +74,7 @@ def test_most_specs_with_optional_parts_have_few_classes() -> None:
     counts: Counter[str] = Counter()
     for case in range(CASES):
         _, text = examined(case)
-        # Two shortcuts that are lists of layers read better in two classes.
+        # Two shortcuts that are lists of layers read better as two classes.
         if not SHORTCUT.search(specimen(case)):
             counts["once"] += len(classes(text)) - len(twice(text))
             counts["twice"] += len(twice(text))
@@ -99,7 +98,7 @@ network Net {{
 }}
 """
 FORMS = [
-    # A part that is the identity where there is none.
+    # A part that is the identity where it is missing.
     (
         "wider: conv 1x1 width if grown\n    conv 3x3 (hidden // 2)",
         ("unit<8>", "unit<8>"),
@@ -112,7 +111,7 @@ FORMS = [
         ("unit<8>", "unit<8, stride = 2>"),
         ["self.a: nn.Module | None = None", "if self.a is not None:", "return "],
     ),
-    # Functions alone.
+    # Functions only.
     (
         "conv 3x3 hidden -> tanh if not last",
         ("unit<8>", "unit<8, last = true>"),
@@ -124,7 +123,7 @@ FORMS = [
         ("unit<8>", "unit<8, last = true>"),
         ["hidden if last else width"],
     ),
-    # An argument that torch may assume.
+    # An argument that may have torch's default.
     (
         "conv 3x3 width /(2 if last else 1)",
         ("unit<8>", "unit<8, last = true>"),
@@ -136,7 +135,7 @@ FORMS = [
         ("unit<8>", "unit<8, last = true>"),
         ["self.a: nn.Module = nn.Conv2d(", "self.a = nn.ConvTranspose2d("],
     ),
-    # What training drops, with some probability.
+    # A layer that drops values in training.
     (
         "residual<shortcut = optional, drop = drop> { conv 3x3 (hidden // 2) }",
         ("unit<4>", "unit<4, drop = 0.5>", "unit<8, drop = 0.5>"),
@@ -181,7 +180,7 @@ def test_an_answer_that_is_not_that_of_its_condition_is_refused() -> None:
 
 
 def test_what_no_condition_decides_makes_two_classes() -> None:
-    """That a call also has another stride is no reason for its other kernel."""
+    """A different stride is no condition for a different kernel."""
     text = """arch 1
 
 block unit<stride, parts> {
@@ -199,7 +198,7 @@ network Net {
 
 
 def test_a_number_under_a_condition_is_computed_only_there() -> None:
-    """Elsewhere, it would divide by 0."""
+    """Otherwise, it would divide by 0."""
     text = """arch 1
 
 block unit<ratio> {

@@ -1,7 +1,7 @@
-"""ONNX models compute what torch computes, and are what ONNX says a model is.
+"""ONNX models compute what torch computes, and are valid.
 
-Two outside references: onnxruntime runs the models, and onnx checks them whole. What
-they must compute comes from the executor of steps in float64, or from emitted modules.
+There are two outside references: onnxruntime runs the models, and onnx checks them. The
+expected outputs come from the interpreter of steps in float64, or from emitted modules.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def computed(path: bytes | Path, *inputs: Tensor) -> dict[str, Any]:
 def distance(found: Any, wanted: Tensor) -> float:
     """Return the largest difference as a share of the largest value."""
     assert found.shape == tuple(wanted.shape)
-    # The maximum of a window that sees padding alone: the least number there is, which
-    # is minus infinity in torch, and the least finite one in onnxruntime.
+    # The maximum of a window that only contains padding is minus infinity in torch, and
+    # the least finite number in onnxruntime.
     least = torch.finfo(torch.float32).min
     ours, theirs = torch.from_numpy(found).double(), wanted.double()
     empty = theirs == -torch.inf
     assert bool((ours[empty] <= least).all())
-    # The root of a negative number.
+    # Roots of negative numbers are NaN in both.
     assert torch.equal(ours.isnan(), theirs.isnan())
     empty |= theirs.isnan()
     ours, theirs = ours.masked_fill(empty, 0), theirs.masked_fill(empty, 0)
@@ -66,9 +66,9 @@ def distance(found: Any, wanted: Tensor) -> float:
 
 
 def check(network: Network, **options: Any) -> Exported:
-    """Return a network's model, once it is found to compute the same in onnxruntime.
+    """Check that a network's model computes the same in onnxruntime, and return it.
 
-    What single precision loses in torch, it may lose here, too.
+    The loss by float32 may be as large as in torch.
     """
     state = draw_state(network, 1)
     made = export(network, state, **options)
@@ -120,7 +120,7 @@ def test_every_kind_computes_the_same(word: str) -> None:
         except Mismatch:
             return
         accepted.append(case)
-        # The oldest and the newest operators, and sizes that are fixed and are not.
+        # The oldest and the newest opset, with fixed and free sizes.
         oldest = len(accepted) % 2 == 0
         opset = OPSETS[0] if oldest else OPSETS[-1]
         fixed, folds = len(accepted) % 3 == 0, len(accepted) % 5 < 3
@@ -146,7 +146,7 @@ def test_random_specs_compute_the_same(folds: bool) -> None:
 
 # One of each family, in sizes that are quick.
 PRESETS = {
-    "googlenet": "3x64x64",  # windows rounded up, outputs of the training
+    "googlenet": "3x64x64",  # windows rounded up, training outputs
     "densenet121": "3x32x32",  # norms that cannot be folded
     "efficientnet_b0": "3x32x32",
     "shufflenet_v2_x0_5": "3x32x32",
@@ -164,7 +164,7 @@ PRESETS = {
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_compute_the_same(preset: str, tmp_path: Path) -> None:
-    """At the spec's size and, where it may be any, at another, in one model."""
+    """One model, at the spec's size and, if sizes are free, at another one."""
     params = {"width": 4} if preset == "unet" else None
     network = archdsl.load(preset, input=PRESETS[preset], params=params)
     torch.manual_seed(0)
@@ -428,7 +428,7 @@ def test_a_model_that_is_not_the_network_is_a_bug(
     network = net("tanh -> relu", input="4x8x6")
     with pytest.raises(model.InvalidModel, match="dimension 2"):
         archdsl.export_onnx(network, seed=0, fixed_size=True)
-    # Where the model says no sizes, the network's are still known.
+    # The network's sizes are known even if the model does not state them.
     with pytest.raises(model.InvalidModel, match="tanh1 is 4x8x6, and 4x6x8 in ONNX"):
         archdsl.export_onnx(network, seed=0)
     monkeypatch.setitem(FORMS, "nn.Tanh", tanh)

@@ -141,7 +141,7 @@ def test_agrees_with_torch_on_bytes_moved(word: str) -> None:
             found = moved_by(module, *(x.requires_grad_(training) for x in values))
         (node,) = flatten(network).nodes
         ours = traffic(node, batch=BATCH, dtype=dtype, training=training)
-        # Of three factors or more, torch makes products of two, and keeps them.
+        # torch multiplies three or more factors in pairs, and keeps the products.
         if len(inputs) > 2 and layer.saved(inputs, shape).factors:
             return
         assert ours == found
@@ -162,9 +162,9 @@ def test_training_updates_the_running_buffers(word: str) -> None:
         assert module is not None
         for buffer in module.buffers():
             if buffer.is_floating_point():
-                buffer.fill_(0.5)  # which no step leaves as it is
+                buffer.fill_(0.5)  # every step changes this value
         before = {name: t.clone() for name, t in module.state_dict().items()}
-        # Often enough for a small weight of the new to be seen, if it is not zero.
+        # Several steps, so that even a small momentum shows.
         for _ in range(3):
             module(*(1 + torch.rand(BATCH, *size) for size in inputs))
         changed = {
@@ -218,7 +218,7 @@ def test_agrees_with_autograd_on_what_is_kept(word: str, dtype: str) -> None:
         if _shape(layer, inputs) is None:
             return
         sketch = Sketch(*inputs)
-        # A layer before it that trains decides whether a gradient flows back.
+        # Whether a gradient flows back depends on trainable layers before this one.
         read = [
             sketch.add("layerscale", value) if data.draw(st.booleans()) else value
             for value in sketch.inputs
@@ -231,7 +231,7 @@ def test_agrees_with_autograd_on_what_is_kept(word: str, dtype: str) -> None:
 
 def _check_saved(sketch: Sketch, dtype: str) -> None:
     network = sketch.network()
-    # On a CPU, torch keeps the statistics of a norm in 16 bits; elsewhere it does not.
+    # Only on a CPU does torch keep the statistics of a norm in 16 bits.
     with torch.device("meta" if dtype == "bfloat16" else "cpu"):
         module = handmade.Interpreted(network).to(getattr(torch, dtype))
         values = handmade.example(network, BATCH, dtype=getattr(torch, dtype))
@@ -251,12 +251,13 @@ def test_agrees_with_torch_on_what_is_a_view_or_the_input_itself(word: str) -> N
         if shape is None:
             return
         form = layer.torch(inputs, shape)
-        # Views only appear as such to autograd.
+        # Views are only visible to autograd.
         values = [torch.rand(BATCH, *n, requires_grad=True) * 1 for n in inputs]
         module = handmade.module(form)
         made = module(*values) if module else handmade.apply(form, *values)
         assert (made is values[0]) == layer.returns_input(inputs, shape)
-        # What is a view of a view is one; what torch may copy counts as one, too.
+        # A view of a view is one, too; if torch may copy or not, the kind counts as a
+        # view.
         assert made._is_view() <= layer.is_view(inputs, shape)
 
     check()
@@ -291,7 +292,7 @@ def _layer(word: str, **arguments: Any) -> Layer:
         (_layer("adaptiveavgpool", size=(2, 2)), [(1, 3, 3)], 16),
         (_layer("add"), [(3, 4, 4)] * 3, 2 * 48),
         (_layer("mul"), [(3, 4, 4)] * 2, 48),
-        # Two gates make one, and that scales 3x4x4.
+        # Two gates are multiplied, and the product scales 3x4x4.
         (_layer("mul"), [(3, 1, 1), (3, 1, 1), (3, 4, 4)], 3 + 48),
         (_layer("mul"), [(1, 4, 4), (3, 4, 4)], 48),
         (_layer("concat"), [(3, 4, 4)] * 2, 0),

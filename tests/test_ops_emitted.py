@@ -1,7 +1,7 @@
 """Emitted code of every layer kind: as functions, as modules and in blocks.
 
-Each kind is written into specs from its declared fields: with what it requires, and
-with each further argument in turn, on every sort of shape that it takes.
+Specs are written from the declared fields of each kind: with its required arguments,
+and with each other argument in turn, on every sort of shape that it accepts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.strategies import KINDS
 from tests.test_emitted import BIN, run
 
 BATCH = 2
-# What leads from the input to each sort of shape. The input is 8x6x6, or of `INPUTS`.
+# Statements that lead from the input, 8x6x6 or from `INPUTS`, to each sort of shape.
 SORTS: dict[str, tuple[str, Shape]] = {
     "map": ("identity", (8, 6, 6)),
     "last": ("permute last", Last((6, 6, 8))),
@@ -39,7 +39,7 @@ SORTS: dict[str, tuple[str, Shape]] = {
     "volume": ("identity", (8, 4, 5, 6)),
 }
 INPUTS: dict[str, Shape] = {"sequence": (8, 6), "volume": (8, 4, 5, 6)}
-# A class or function that torch has for each number of spatial axes.
+# A class or function that exists for each number of spatial axes.
 _RANKED = re.compile(r"[a-z][13]d\b")
 
 
@@ -47,10 +47,10 @@ class Probe(NamedTuple):
     """A network made of one kind.
 
     Attributes:
-        word: of the kind.
-        sort: of its input's shape.
+        word: the word of the kind.
+        sort: the sort of its input's shape.
         layers: the kind with various arguments.
-        text: of the spec.
+        text: the spec.
     """
 
     word: str
@@ -69,7 +69,7 @@ def input_of(sort: str) -> Shape:
 
 
 def _candidates(field: Field, axes: int) -> list[Any]:
-    """Return a few values that an argument may have, its default apart."""
+    """Return a few values for an argument, without its default."""
     windows: list[Shape] = [(3,) * axes, (2,) * axes, (1,) * axes]
     low = int(field.minimum or 0)
     known: dict[str, list[Any]] = {
@@ -92,7 +92,7 @@ def _fits(layer: Layer, shape: Shape) -> bool:
 
 
 def _variants(word: str, shape: Shape) -> Iterator[Layer]:
-    """Yield a kind with what it requires, then with each other argument besides."""
+    """Yield a kind with its required arguments, then with each other one added."""
     kind = KINDS[word]
     required = [f for f in kind.fields.values() if f.default is REQUIRED]
     axes = 2 if len(shape) == 1 else len(shape) - 1
@@ -117,7 +117,7 @@ def _shown(value: Any) -> str:
 
 
 def _written(layer: Layer, axes: int, named: bool = False) -> str:
-    """Return how a spec says a layer, numbers by the names of their arguments."""
+    """Return a layer as text, with names of arguments instead of numbers."""
     words = [layer.word]
     for name, field in layer.fields.items():
         value = getattr(layer, name)
@@ -127,7 +127,7 @@ def _written(layer: Layer, axes: int, named: bool = False) -> str:
         place = field.position
         words.append(f"/{text}" if place == "/" else f"{name}={text}")
     if layer.arity != 1:
-        # Where only the shape of the second is read, another size.
+        # If only the shape of the second input is read, it has another size.
         smaller = f"avgpool {show_shape((2,) * axes)}"
         words.append(f"{{ | {smaller} }}" if layer.sources else "{ | @start }")
     return " ".join(words)
@@ -162,7 +162,7 @@ def _call(number: int, layer: Layer) -> str:
 
 
 def _part(number: int, layer: Layer, axes: int) -> str:
-    """Return the layer in a container, where it must be a module, if it can be one."""
+    """Return the layer in a container, where it is a module if possible."""
     shapes = [shape for _, shape in SORTS.values() if _fits(layer, shape)]
     bare = not all(tensor.name for tensor in layer.tensors(shapes[0]))
     text = _written(layer, axes)
@@ -200,7 +200,7 @@ def _probes() -> Iterator[Probe]:
 
 
 def _is_needed(layer: Layer, sort: str, shape: Shape) -> bool:
-    """Return whether a sort shows something of a kind that the others do not."""
+    """Return whether a sort covers something of a kind that the others do not."""
     if sort == "image":
         return not _fits(layer, SORTS["map"][1])
     if sort in INPUTS:
@@ -225,7 +225,7 @@ def text_of(probe: Probe) -> str:
 
 
 def built(probe: Probe) -> nn.Module:
-    """Return a module of its own, freshly initialised."""
+    """Return a new, freshly initialised module."""
     python = modules.module_of(text_of(probe), network_of(probe).name)
     module: nn.Module = modules.network_class(python)()
     return module
@@ -255,7 +255,7 @@ def test_compile(probe: Probe) -> None:
     x = torch.rand(BATCH, *input_of(probe.sort))
     with torch.no_grad():
         torch.manual_seed(0)
-        # A run may change what the next one computes.
+        # A run may affect the next one.
         expected = deepcopy(module)(x)
         torch.manual_seed(0)
         found = compiled(x)
@@ -282,11 +282,11 @@ def test_ruff(files: list[Path], config: str) -> None:
 
 @pytest.mark.slow
 def test_mypy(files: list[Path], tmp_path: Path) -> None:
-    """With the modules of presets: most of the time goes into torch's own types."""
+    """In one run with the modules of presets, as torch's types take most time."""
     for name, emitted in EMITTED.items():
         files = [*files, tmp_path / f"{name}.py"]
         files[-1].write_text(test_emitted.text_of(emitted), encoding="utf-8")
-    # A cache of its own: the project's is for other options.
+    # A separate cache, as the project's is for other options.
     cache_dir = ROOT / ".mypy_cache" / "emitted"
     options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
     run(BIN / "mypy", *options, "--python-version=3.11", *files)

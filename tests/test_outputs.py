@@ -1,4 +1,4 @@
-"""Blocks and labelled braces with several outputs, held against modules by hand."""
+"""Blocks and labelled braces with several outputs, against modules written by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests import generated
 from tests.comparing import faults, skeleton, with_statistics
 from tests.test_peak import _infer, _made, _memory, _train
 
-# The contracting path gives each map before its pool to the expanding one
+# The contracting path passes each map before its pool to the expanding one
 # (Ronneberger et al. 2015, figure 1).
 UNET = """arch 1
 
@@ -57,7 +57,7 @@ network UNet {
 
 
 class Down(nn.Module):
-    """What one would write for the first block."""
+    """The first block, written by hand."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """What one would write for the second block."""
+    """The second block, written by hand."""
 
     def __init__(self, coarse: int, width: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """What one would write for the network."""
+    """The network, written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def test_what_is_counted_without_a_graph_is_the_same() -> None:
 
 
 def check_peaks(network: Network) -> None:
-    """Check that the analysis has the peaks of memory that torch's tracker sees."""
+    """Check that the analysis has the memory peaks of torch's tracker."""
     module = _made(lambda: archdsl.build(network))
     figures = _memory(network)
     first, later = _train(module, network, 8, "sgd")
@@ -258,7 +258,7 @@ def form(name: str) -> str:
 @pytest.mark.parametrize("name", FORMS)
 def test_forms_of_parts(name: str) -> None:
     assert not faults(form(name))
-    # That the text describes this network is proven before it is returned.
+    # `expand` itself verifies that the text describes this network.
     written = archdsl.expand(archdsl.loads(form(name)))
     assert not faults(written, figures=False)
 
@@ -271,7 +271,7 @@ def test_random_specs() -> None:
         archdsl.expand(archdsl.loads(text))
 
 
-# In others, expressions of several chains are one statement, or only training reads.
+# In other forms, several chains become one statement, or only training reads a value.
 EXACT = [
     "all read",
     "in labelled braces",

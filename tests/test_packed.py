@@ -1,7 +1,7 @@
 """`archdsl compile --inference`: convolutions that call oneDNN on a CPU.
 
-The same weights in the same network without packing say what is right. That oneDNN is
-called is counted by torch's dispatcher.
+The expected outputs come from the same network and weights without packing. Calls of
+oneDNN are counted by torch's dispatcher.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def counted(module: nn.Module, x: Tensor) -> tuple[Tensor, int]:
 
 
 def both(source: str, input: str | None = None) -> tuple[nn.Module, nn.Module]:
-    """Return a network for inference without and with packing, of equal weights."""
+    """Return a network for inference without and with packing, with equal weights."""
     load = archdsl.loads if "\n" in source else archdsl.load
     network = pipeline(inference=True).apply(load(source, input=input))
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_all_convolutions_call_one_dnn_and_compute_the_same(name: str) -> None:
     close(found, wanted)
     convolutions = sum(isinstance(one, nn.Conv2d) for one in plain.modules())
     assert (calls, none) == (convolutions, 0)
-    # Of another size, and then in double precision, which oneDNN is not asked for.
+    # Another size, and then double precision, for which oneDNN is not called.
     x = torch.randn(1, 3, 80, 72)
     close(counted(packed, x)[0], counted(plain, x)[0])
     found, calls = counted(packed.double(), x.double())
@@ -192,7 +192,7 @@ def test_clients_see_an_ordinary_module(way: str) -> None:
     plain, packed = both(NET)
     x = torch.randn(2, 3, 12, 12)
     with torch.no_grad():
-        packed(x)  # it has packed its weights by now
+        packed(x)  # packs the weights
         other = WAYS[way](packed, x)
         close(other(x), plain(x))
         close(packed(x), plain(x))
@@ -229,7 +229,7 @@ def test_gradients_and_other_dtypes_are_torchs_own() -> None:
         close(packed(x).float(), plain(x).float(), 0.02)
     with torch.inference_mode():
         made = archdsl.build(archdsl.loads(NET), inference=True).eval()
-        made(x)  # weights that keep no count of their versions
+        made(x)  # inference tensors have no version counter
     assert calls.count == more.count == 0
 
 

@@ -1,4 +1,4 @@
-"""Maps that go on beyond their border, held against modules written by hand."""
+"""Padding by values of the map, compared with modules written by hand."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_modules_are_imported(module: nn.Module, size: str, written: str) -> Non
     assert written in text
 
 
-# ---- what is computed and seen ----------------------------------------------------
+# ---- values and receptive fields ----------------------------------------------------
 
 
 MODES = ("reflect", "replicate", "circular")
@@ -171,16 +171,16 @@ def test_a_map_that_goes_round_is_seen_as_a_whole_from_its_ends() -> None:
     figures: Any = archdsl.analyze(
         archdsl.loads(net("conv 3x3 pad_mode=circular", input="1x8x8"))
     )
-    # The first unit reads positions 7, 0 and 1, so that the hull is all of them.
+    # The first unit reads positions 7, 0 and 1, whose hull is the whole axis.
     assert figures.receptive_field.visible == (8, 8)
 
 
 def test_what_units_at_the_border_see() -> None:
-    """Unit 0 of a map that reflects three positions is position 3."""
+    """If a map is reflected by three positions, its unit 0 is position 3."""
     figures: Any = archdsl.analyze(
         archdsl.loads(net("pad 3x3 reflect -> conv 7x7 pad=0"))
     )
-    # The first unit reads positions 3 to 0 and 1 to 3: a window that is not cut.
+    # The first unit reads positions 3 to 0 and 1 to 3: its window is not cut off.
     assert figures.receptive_field.size == (7, 7)
 
 

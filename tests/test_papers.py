@@ -1,6 +1,6 @@
-"""Networks from their papers, which torchvision does not have.
+"""Networks from papers that torchvision does not have.
 
-timm is the reference of most counts: it has, or has converted, the authors' weights.
+timm is the reference for most counts; it has the authors' weights, or converted ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tests.oracle import fill, macs_of, meta
 
 
 class Paper(NamedTuple):
-    """A preset, and what is known of its network.
+    """A preset, and what is known about its network.
 
     Attributes:
-        preset: of the shipped specs.
-        params: counted in the reference.
-        reference: the implementation that the count is from, or how it follows.
-        published: what the paper or its authors' page says, in millions.
-        depth: where the name or the paper says it.
+        preset: name of the preset.
+        params: parameters of the reference.
+        reference: the implementation that the count is from, or its derivation.
+        published: the number in the paper or on its authors' page, in millions.
+        depth: the depth, if the name or the paper gives it.
         size: height and width of its images.
     """
 
@@ -39,7 +39,7 @@ class Paper(NamedTuple):
     size: int = 224
 
 
-# Input and output channels, and the kernel's area, of the authors' Caffe model.
+# Input channels, output channels and kernel area in the authors' Caffe model.
 NIN = [
     *[(3, 96, 121), (96, 96, 1), (96, 96, 1)],
     *[(96, 256, 25), (256, 256, 1), (256, 256, 1)],
@@ -122,7 +122,7 @@ def test_macs_that_the_authors_state() -> None:
 
 
 def merged(block: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the kernel and bias of a RepVGG block's one convolution.
+    """Return the kernel and bias of the convolution that equals a RepVGG block.
 
     Source: Ding et al. 2021, section 3.3, equations 3 and 4.
     """
@@ -170,7 +170,8 @@ def test_both_forms_of_repvgg_give_the_same() -> None:
         torch.testing.assert_close(merges.eval()(x), trained.eval()(x))
 
 
-# ---- what these networks ask of the compiler ---------------------------------------
+# ---- features of the compiler that these networks need
+# ---------------------------------------
 
 
 def test_a_loop_leaves_the_input_for_the_shortcut() -> None:

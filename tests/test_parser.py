@@ -1,4 +1,4 @@
-"""From text to syntax trees: what parses to what, where, and what is said if not."""
+"""From text to syntax trees: nodes, spans and error messages."""
 
 from __future__ import annotations
 
@@ -396,8 +396,8 @@ def test_spans_of_expressions_cover_their_brackets() -> None:
 
 # ---- errors ---------------------------------------------------------------------
 
-# What stands in a network, and what is said: code, line in the body, column, and parts
-# of the message and the help.
+# The body of a network, and the error: code, line in the body, column, and parts of the
+# message and the help.
 MISTAKES = [
     ("conv 3x3 x 2", ("A0001", 1, 10, "`x` has a space beside it", "`x2`")),
     ("conv 3 x 3", ("A0001", 1, 6, "`x` has a space beside it", "`3x3`")),
@@ -454,7 +454,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("text", "expected"), MISTAKES, ids=[m[0] for m in MISTAKES])
 def test_mistakes(text: str, expected: tuple[str, int, int, str, str] | None) -> None:
-    if expected is None:  # reads as a layer, which elaboration does not know
+    if expected is None:  # parses as a layer; elaboration refuses it
         assert body(text)
         return
     code, line, column, message, help = expected
@@ -611,7 +611,7 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
             assert diagnostic.render()
 
 
-# ---- stored trees ---------------------------------------------------------------
+# ---- cached trees ---------------------------------------------------------------
 
 
 @settings(

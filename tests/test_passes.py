@@ -1,6 +1,6 @@
 """`archdsl compile --inference` and `archdsl weights --for inference`: one checkpoint.
 
-What they make is run in torch, and compared with the module that the spec describes.
+Their results are run in torch, and compared with the module of the spec.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def compiled(text: str) -> Any:
 
 
 def outputs(trained: torch.nn.Module, text: str, file: str) -> tuple[Tensor, Tensor]:
-    """Return what the module of the spec gives, and what another does."""
+    """Return the outputs of the module of the spec, and those of another."""
     own = compiled(text)
     own.load_state_dict(safetensors.torch.load_file(file), strict=True)
     x = torch.randn(2, 3, 16, 16)
@@ -191,8 +191,8 @@ def test_activations_overwrite_what_no_backward_pass_needs(word: str) -> None:
     body = "\n    ".join(lines)
     network = archdsl.loads(f"arch 1\nnetwork Net {{\n    {body}\n}}\n")
     plain, made = emit(network), emit(network, inference=True)
-    assert made.count("inplace=True") == 3  # the sum still needs what is named
-    assert plain.count("inplace=True") == 2  # and tanh's derivative what it returned
+    assert made.count("inplace=True") == 3  # the sum still needs the labelled value
+    assert plain.count("inplace=True") == 2  # tanh needs its output
     one, other = compiled(plain), compiled(made)
     other.load_state_dict(one.state_dict())
     x = torch.randn(2, 3, 8, 8)
@@ -240,7 +240,7 @@ def test_weights_keep_their_type(
     assert run(*call).code == 0
     found = safetensors.torch.load_file("n.st")
     assert {one.dtype for one in found.values()} == {dtype}
-    # As torch computes and rounds it.
+    # As computed and rounded by torch.
     norm = {n: state[f"bn1.{n}"].double() for n in ("weight", "running_var")}
     factors = norm["weight"] * (norm["running_var"] + 1e-5) ** -0.5
     wanted = state["conv1.weight"].double() * factors.reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Paths of the gradient, against closed forms, enumeration and torch's gradients."""
+"""Paths of the gradient, against closed formulas, enumeration and torch's gradients."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_resnet50_by_closed_form() -> None:
     assert found is not None
     assert (found.shortest, found.longest) == (2 + 4, 50)
     assert found.mean == 2 + 12 * 3 / 2 + 4 * (3 + 1) / 2
-    # Of coins that give 0 or 3, and 1 or 3.
+    # As for coins that give 0 or 3, and 1 or 3.
     assert found.deviation == pytest.approx(sqrt(12 * 9 / 4 + 4 * 4 / 4))
 
 
 def test_a_residual_network_is_spread_like_coins_that_are_tossed() -> None:
-    # Veit, Wilber & Belongie 2016, section 3 and figure 6: 54 units of ResNet-110 make
-    # 2^54 paths, which pass through as many units as 54 coins show heads. With
-    # projections as shortcuts, two units add a layer where they are skipped.
+    # Veit, Wilber & Belongie 2016, section 3 and figure 6: the 54 units of ResNet-110
+    # give 2^54 paths, and the number of units on them is binomially distributed. With
+    # projection shortcuts, two units add a layer if they are skipped.
     text = (specs_dir() / "tutorial" / "depth.arch").read_text(encoding="utf-8")
     text += "preset residual110 = Cifar<residual_unit, 18>\n"
     network = archdsl.loads(text, preset="residual110")
@@ -101,7 +101,7 @@ def test_a_residual_network_is_spread_like_coins_that_are_tossed() -> None:
 
 
 def test_what_skip_connections_do() -> None:
-    # As specs/tutorial/depth.arch says.
+    # As stated in specs/tutorial/depth.arch.
     plain, residual = (_of(archdsl.load(f"{k}56")) for k in ("plain", "residual"))
     assert plain.input is not None and residual.input is not None
     assert plain.input == Paths(1, 56, 56**2, 56, 56)
@@ -112,7 +112,7 @@ def test_what_skip_connections_do() -> None:
 
 def test_a_dense_block_joins_all_subsets_of_its_layers() -> None:
     # Unit i reads the input and every unit before it, and so do the transition and the
-    # last norm: each subset of the units is a path, of two layers a unit.
+    # last norm. So each subset of the units is a path, with two layers per unit.
     blocks = [{2 * n: comb(k, n) for n in range(k + 1)} for k in (6, 12, 24, 16)]
     lengths = _lengths(archdsl.load("densenet121"))
     # A stem, three transitions and a classifier.
@@ -127,8 +127,8 @@ def test_googlenet_by_closed_form() -> None:
 
 
 def test_unet_by_closed_form() -> None:
-    # Level i is left for the other side after 2 i + 2 convolutions; then come those of
-    # levels i to 0, two each, i transposed ones between them, and the head.
+    # A path that crosses at level i has 2 i + 2 convolutions before, then two at each
+    # of levels i to 0, i transposed ones between them, and the head.
     lengths = _lengths(archdsl.load("unet"))
     sides = Counter(2 * i + 2 + 2 * (i + 1) + i + 1 for i in range(4))
     bottom = 4 * 2 + 2 + 4 * 3 + 1
@@ -179,7 +179,7 @@ def test_heads_have_losses_of_their_own() -> None:
             "deviation": 0.0,
         },
     }
-    # GoogLeNet's first head: two linear layers and a convolution behind inception4a.
+    # GoogLeNet's first head: two linear layers and a convolution after inception4a.
     graph = flatten(archdsl.load("googlenet"))
     at = {node.step.path: node.output for node in graph.nodes}
     found = paths(graph)
@@ -282,8 +282,9 @@ def test_random_networks_agree_with_enumeration(sketch: Sketch) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_gradients_are_sums_over_paths(data: st.DataObject) -> None:
-    # A 1x1 convolution of one channel multiplies by its weight, here 3, and a sum adds
-    # what its branches get: the gradient is the sum of 3^length over all paths.
+    # A 1x1 convolution with one channel multiplies by its weight, here 3, and a sum
+    # adds the gradients of its branches. So the gradient is the sum of 3^length over
+    # all paths.
     sketch = Sketch((1, 1, 1))
     values: list[int] = [0]
     for _ in range(data.draw(st.integers(1, 30))):

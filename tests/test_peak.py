@@ -1,8 +1,8 @@
-"""Peaks of memory, against torch's own tracker under tensors without values.
+"""Memory peaks, against torch's own tracker with fake tensors.
 
 `torch.distributed._tools.MemTracker` counts the storages of all tensors that are alive
-after each operation; under `FakeTensorMode` it needs no memory itself. It sees what the
-operations of torch make, and not what a kernel allocates inside.
+after each operation; under `FakeTensorMode`, it needs no memory itself. It does not see
+what a kernel allocates internally.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ FAKE = FakeTensorMode()
 
 
 class _OfTheWhole(MemTracker):
-    """Torch's tracker, which notes the peak of the whole, and none of each module.
+    """Torch's tracker, which only records the peak of the whole module.
 
-    For theirs, it would go through all modules after each operation.
+    For the peaks of submodules, it would go through all of them after each operation.
     """
 
     def _update_peak_stats(self, peak_state: Any) -> None:
@@ -82,7 +82,7 @@ def _inputs(network: Network, batch: int) -> list[Tensor]:
 
 
 def _made(make: Callable[[], nn.Module]) -> nn.Module:
-    """Return a module without values; none can be drawn by rejection."""
+    """Return a module of fake tensors, for which rejection sampling would not work."""
     keep = mock.patch.object(nn.init, "_no_grad_trunc_normal_", lambda t, *_, **__: t)
     with FAKE, keep:
         return make()
@@ -97,12 +97,12 @@ def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     found = module(*inputs)
     if isinstance(found, Tensor):
         return [found]
-    # Those written by hand here return tuples.
+    # Modules written by hand return tuples.
     return [*(found.values() if isinstance(found, dict) else found)]
 
 
 class _Loss(torch.autograd.Function):
-    """A loss that keeps nothing and has no element, and gradients of all outputs."""
+    """A loss without memory of its own that gives gradients to all outputs."""
 
     @staticmethod
     def forward(ctx: Any, *outputs: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class _Loss(torch.autograd.Function):
 def _train(
     module: nn.Module, network: Network, batch: int, optimizer: str, steps: int = 2
 ) -> list[int]:
-    """Return the peak of each of some training steps."""
+    """Return the memory peak of each training step."""
     peaks = []
     with FAKE:
         module.train().zero_grad()
@@ -153,7 +153,7 @@ def _memory(network: Network, **options: int | str | bool) -> Memory:
 # ---- the best-known networks ---------------------------------------------------
 
 
-# The deep ones, which take long to track, with one of the optimisers each.
+# Deep networks take long to track, so they get one optimiser each.
 TRAINED = [
     *((name, optimizer) for name in ("alexnet", "vgg19") for optimizer in OPTIMIZERS),
     *(("resnet50", "momentum"), ("googlenet", "sgd"), ("densenet121", "momentum")),
@@ -186,13 +186,13 @@ def test_inference_peak_equals_the_trackers(preset: str) -> None:
 
 
 def test_a_named_value_that_is_read_twice_lives_until_the_end() -> None:
-    # U-Net's shortcuts: their variables keep them while the decoder runs.
+    # U-Net's shortcuts are kept alive by their variables while the decoder runs.
     network = archdsl.load("unet")
     ours = _memory(network).inference_peak.at(1)
     assert ours == _infer(_emitted("unet"), network, 1)
 
 
-# GoogLeNet of torchvision runs its heads in the middle, and ours at the end.
+# torchvision's GoogLeNet runs its heads in the middle, ours at the end.
 @pytest.mark.parametrize("name", ["alexnet", "vgg19", "resnet50"])
 def test_training_peak_equals_torchvisions(name: str) -> None:
     module = _made(CASES[name].reference)
@@ -217,9 +217,9 @@ def test_recomputation_equals_checkpoints(preset: str) -> None:
 
 
 def _kept(module: nn.Module, network: Network, batch: int) -> int:
-    """Return what is there behind a forward pass and was not before, and the inputs.
+    """Return the memory that a forward pass leaves behind, and the inputs.
 
-    Outputs are left out: of these networks, none is kept for the backward pass.
+    Outputs are left out; in these networks, none is kept for the backward pass.
     """
     with FAKE:
         inputs = _inputs(network, batch)
@@ -241,7 +241,7 @@ def test_bfloat16() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     figures = _memory(network, dtype="bfloat16", optimizer="adam")
-    # Here the tracker sees batch norm's statistics in 16 bits; the kernels keep 32.
+    # The tracker sees batch norm's statistics in 16 bits, but kernels keep them in 32.
     assert figures.first_step_peak.at(4) == pytest.approx(first, rel=5e-4)
     assert figures.training_peak.at(4) == pytest.approx(later, rel=5e-4)
     assert figures.inference_peak.at(4) == inference
@@ -251,7 +251,7 @@ def test_bfloat16() -> None:
 
 
 class Lean(Interpreted):
-    """A network that lets go of each value once it was last read."""
+    """A network that frees each value after its last use."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         nodes, ends = self.graph.run(self.training), self.graph.outputs(self.training)
@@ -275,7 +275,7 @@ class Lean(Interpreted):
 
 
 def _ended(sketch: Sketch) -> Network:
-    """Return the network whose outputs are all values that nothing reads."""
+    """Return a network; all values that nothing reads are its outputs."""
     network = sketch.network()
     read = {value for step in network.steps() for value in step.inputs}
     ends = [step.output for step in network.steps() if step.output not in read]
@@ -287,7 +287,7 @@ def _is_trained(graph: Graph) -> bool:
     return any(value in known for value in graph.outputs(training=True))
 
 
-# These copy or not by the order of the axes in memory, which no figure of ours knows.
+# Whether these copy depends on the memory order of axes, which the analysis ignores.
 _PLAIN = tuple(sorted(KINDS.keys() - {"permute", "shuffle", "layernorm"}))
 
 
@@ -306,7 +306,7 @@ def test_peaks_equal_the_trackers_on_any_network(sketch: Sketch) -> None:
 
 
 def test_gradients_of_a_value_with_two_names_are_summed_at_once() -> None:
-    # Without a drop, what comes out of `stochasticdepth` is the norm's output itself.
+    # If nothing is dropped, the output of `stochasticdepth` is its input.
     sketch = Sketch((6, 2))
     start = sketch.add("bn")
     sketch.add("stochasticdepth", start, p=0.0)
@@ -363,8 +363,8 @@ def test_a_gradient_that_comes_twice_is_summed_in_new_memory() -> None:
     left = sketch.add("tanh", start)
     right = sketch.add("sigmoid", start)
     peak = _memory(sketch.network(left, right)).training_peak
-    # The input and both outputs; of the conv's output nothing is kept. As the second
-    # gradient comes, there are the first, the second and their sum.
+    # The input and both outputs; the conv's output is not kept. When the second
+    # gradient arrives, the first, the second and their sum are alive.
     assert peak.at(1) == 4 * (16 + 64 * (3 + 3))
 
 
@@ -372,10 +372,10 @@ def test_a_product_of_one_value_is_two_products() -> None:
     sketch = Sketch((4, 4, 4))
     start = sketch.add("conv", kernel=(1, 1), bias=False)
     peak = _memory(sketch.network(sketch.add("mul", start, start, start))).training_peak
-    # Beside the weights, the input and the output, which the caller holds. As torch
-    # takes the second product apart: the square and its factor, and the gradients of
-    # the output, the square and the factor. As it takes the square apart, that is gone,
-    # and so is the output's gradient, but two more are there.
+    # The weights, the input, and the output, which the caller holds. In the backward
+    # pass of the second product: the square and its factor, and the gradients of the
+    # output, the square and the factor. In that of the square: it and the output's
+    # gradient are freed, but there are two more.
     assert peak.at(1) == 4 * (16 + 64 * (2 + 2 + 3))
     assert peak.line(1).phase == "backward"
 

@@ -1,4 +1,4 @@
-"""Pictures on a page, looked at through the layout's own coordinates."""
+"""Pictures on a page, checked by the coordinates of the layout."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ A4 = (595 - 72, 842 - 72)
 
 
 class Layout:
-    """What the engine says of a drawing: where titles, nodes and arrows are."""
+    """A drawing as laid out by the engine: positions of titles, nodes and arrows."""
 
     def __init__(self, network: Network, options: Options) -> None:
         self.drawing = Drawing(network, options)
@@ -76,7 +76,7 @@ class Layout:
         found = []
         pairs = zip(self.graph.get("edges", ()), self.curves(), strict=True)
         for edge, (tip, *curve) in pairs:
-            # A connector of columns has no tip, or is a thick line outside of boxes.
+            # A line between columns has no arrowhead, or is thick and outside of boxes.
             if not edge["pos"].startswith("e,") or "penwidth" in edge:
                 continue
             for one in self.objects:
@@ -98,7 +98,7 @@ class Layout:
         )
 
     def middles(self) -> dict[str, tuple[float, float]]:
-        """Return where the middle of each node is, by what it stands for."""
+        """Return the centre of each node, by what it stands for."""
         return {
             self.page.paths[name]: ((left + right) / 2, (low + high) / 2)
             for name, (left, low, right, high) in self.nodes().items()
@@ -106,7 +106,7 @@ class Layout:
         }
 
     def texts(self) -> list[Box]:
-        """Return where each line of text is, by the engine's own widths."""
+        """Return the box of each line of text, by the engine's widths."""
         found = []
         for one in json.loads(run_engine(self.page.source, "json", "nop2")[0])[
             "objects"
@@ -121,7 +121,7 @@ class Layout:
         return found
 
     def text(self) -> float:
-        """Return the size of nodes' text when the drawing fills a page of A4."""
+        """Return the text size of nodes, in points, if the drawing fills an A4 page."""
         x, y, right, top = map(float, self.graph["bb"].split(","))
         # The border that Graphviz leaves around a drawing.
         width, height = right - x + 29, top - y + 29
@@ -140,7 +140,7 @@ def within(box: Box, point: tuple[float, float]) -> bool:
     return left < point[0] < right and bottom < point[1] < top
 
 
-# Of one scope, so that the tests of a preset share its layout.
+# In module scope, so that the tests of a preset share its layout.
 every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module")
 
 
@@ -151,7 +151,7 @@ def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
 
 @every_preset
 def test_every_preset_is_legible_on_a_page(name: str) -> None:
-    """Text of 6 pt or more on A4; no title struck, no two nodes on each other.
+    """Text has at least 6 pt on A4; no arrow crosses a title; nodes do not overlap.
 
     Arrows within a box stay in it.
     """
@@ -181,7 +181,7 @@ def test_no_title_is_struck_with_all_open(name: str) -> None:
 
 
 def test_a_struck_title_would_be_found() -> None:
-    """The test's own eyes: an arrow through the box's corner is seen in it."""
+    """A check of the test itself: it notices an arrow through the corner of a box."""
     left, low, right, high = layout("resnet50").titles()[0]
     ends = [(left, low), (left, low), (right, high), (right, high)]
     line = [bezier(ends, t / 24) for t in range(25)]
@@ -215,7 +215,7 @@ def test_branches_stand_in_order_however_they_are_drawn(
 
 
 def test_of_braces_within_braces_the_outer_ones_tell_the_order() -> None:
-    """A branch that reads the one before it stands behind that all the same."""
+    """A branch that reads the one before it still comes after it."""
     body = "concat { chunk 1 of=2; a: relu | add { chunk 2 of=2 | @a }; tanh }"
     network = archdsl.loads(spec(body))
     drawn = Layout(network, Options())
@@ -225,8 +225,8 @@ def test_of_braces_within_braces_the_outer_ones_tell_the_order() -> None:
 
 
 def test_each_value_that_flows_into_a_block_is_seen_on_its_way() -> None:
-    """Arrows end at the border only above a triangle, from which they go on."""
-    # Of HRNet two flow into the module, and one into each of its branches.
+    """Arrows only end at a border above a triangle, from which they continue."""
+    # In HRNet, two values enter the module, and one enters each of its branches.
     parts = (("hrnet_w18", "stage2.0", 4), ("resnet18_fpn", "lateral3", 2))
     for name, only, values in parts:
         drawn = layout(name, Options(only=only))
@@ -236,7 +236,7 @@ def test_each_value_that_flows_into_a_block_is_seen_on_its_way() -> None:
 
 
 def test_branches_are_seen() -> None:
-    """Inception's four branches part and meet where the block is drawn beside."""
+    """Inception's four branches split and meet where the block is drawn on its own."""
     found = layout("googlenet").branches()
     for rows in (found.meets, found.forks):
         assert [*map(len, rows)].count(4) == 1
@@ -259,7 +259,7 @@ def around(points: list[tuple[float, float]]) -> Box:
 
 
 class Svg:
-    """Where a picture's nodes, titles and arrows are, by its own text."""
+    """Positions of a picture's nodes, titles and arrows, from the svg text."""
 
     def __init__(self, path: Path) -> None:
         groups = [*ET.parse(path).getroot().iter(f"{NAMESPACE}g")]
@@ -303,7 +303,7 @@ class Svg:
 
 
 def box_of(text: ET.Element) -> Box:
-    """Return about where a text is, from where it is anchored."""
+    """Return the approximate box of a text, from its anchor."""
     x, y, size = (float(text.attrib[key]) for key in ("x", "y", "font-size"))
     width = 0.5 * size * len(text.text or "")
     left = x - {"middle": width / 2, "end": width}.get(text.attrib["text-anchor"], 0)
@@ -333,7 +333,7 @@ def test_the_readmes_arrows_end_at_nodes_and_cross_none() -> None:
 
 
 def touches(tip: list[tuple[float, float]], box: Box) -> bool:
-    """Return whether an arrow's head has a corner at a border, within 2 points."""
+    """Return whether an arrowhead has a corner within 2 points of a border."""
     left, low, right, high = box
     outer = (left - 2, low - 2, right + 2, high + 2)
     inner = (left + 2, low + 2, right - 2, high - 2)
@@ -406,7 +406,7 @@ def test_equal_copies_say_each() -> None:
 
 
 def test_long_titles_keep_their_numbers_of_copies() -> None:
-    """All three copies are told, whatever of the call there is no room for."""
+    """The number of copies is shown even if the call is shortened."""
     name = "a_block_with_a_long_name_that_says_what_it_does_and_why"
     text = f"""arch 1
 block {name}<width, kernel> {{ conv kernel width; conv kernel width }}
@@ -476,7 +476,7 @@ def test_a_part_once_more_has_its_own_name_and_tells_whose_weights_it_has() -> N
 
 
 def test_arrows_between_layers_of_shared_weights_are_seen() -> None:
-    """Double borders stand where the layout put them, so that they do not touch."""
+    """Double borders are part of the layout, so they do not touch."""
     drawn = layout("siamese")
     boxes = drawn.nodes()
     ringed = [o["name"] for o in drawn.objects if o.get("peripheries") == "2"]
@@ -545,7 +545,7 @@ def test_rows_run_from_left_to_right() -> None:
 
 
 def test_rows_are_cut_beside_heads_for_training() -> None:
-    """What an auxiliary head reads does not cross all rows up to the last."""
+    """The arrow to an auxiliary head does not cross all rows up to the last."""
     drawn = layout("googlenet", Options(direction="LR"))
     assert drawn.text() >= 6
     at = drawn.middles()
@@ -554,7 +554,7 @@ def test_rows_are_cut_beside_heads_for_training() -> None:
 
 @pytest.mark.parametrize("name", ["unet", "unet_padded"])
 def test_a_unet_is_a_u(name: str) -> None:
-    """Skips run level, down on the left and up on the right; the middle is lowest."""
+    """Skips are level; left goes down, right goes up, and the middle is lowest."""
     drawn = layout(name)
     nodes = drawn.nodes()
     by_path = {path: nodes[name] for name, path in drawn.page.paths.items()}
@@ -588,7 +588,7 @@ def test_no_text_or_box_of_volumes_covers_another(name: str) -> None:
 
 
 def test_volumes_have_the_sizes_of_maps_and_channels() -> None:
-    """AlexNet: maps of 224 are 2.02 times as high as those of 55, by the root."""
+    """AlexNet: heights go by the root, so 224 is 2.02 times as high as 55."""
     drawn = layout("alexnet", Options(style="volumes"))
     fronts: dict[str, list[tuple[float, float]]] = {}
     nodes = drawn.nodes()
@@ -666,7 +666,7 @@ def test_a_u_that_is_asked_for_is_drawn_or_refused(
 
 
 def test_what_is_not_drawn_beside_is_told_with_its_option() -> None:
-    """The options that the note names draw blocks and groups of the network."""
+    """The options named in the note draw these blocks and groups."""
     page = layout("hrnet_w18").page
     (note,) = re.findall(r'"not drawn beside: ([^"]*?)(?: and \d+ more)?"', page.source)
     network = archdsl.load("hrnet_w18", symbolic=False)
@@ -682,7 +682,7 @@ def test_text_too_small_for_a_page_is_told() -> None:
     (line,) = heard
     told = re.search(r"has ([\d.]+) pt", line)
     assert told is not None
-    # The engine leaves a little less around a drawing than is reckoned with.
+    # The engine leaves slightly less space around a drawing than assumed.
     true = layout("resnet50", Options(fold=False)).text()
     assert float(told[1]) == pytest.approx(true, rel=0.05)
     heard.clear()

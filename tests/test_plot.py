@@ -1,4 +1,4 @@
-"""Charts: what is drawn, read from the figure, against figures found otherwise."""
+"""Charts: the drawn values, read from the figure, against independent figures."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ FIVE = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121")
 
 
 def texts(figure: Figure) -> Iterator[tuple[str, Rectangle]]:
-    """Yield the texts that can be seen, with the room that each takes."""
+    """Yield the visible texts, with the box of each."""
     figure.draw_without_rendering()
-    # matplotlib keeps ticks beyond the ends of an axis, and does not draw them.
+    # matplotlib keeps ticks beyond the ends of an axis, but does not draw them.
     undrawn = {
         id(label)
         for axes in figure.axes
@@ -46,7 +46,7 @@ def texts(figure: Figure) -> Iterator[tuple[str, Rectangle]]:
         assert isinstance(text, Text)
         seen = text.get_visible() and text.get_text().strip()
         if seen and id(text) not in undrawn:
-            # Of an annotation, without the line that leads to it.
+            # The box of an annotation, without its line.
             yield text.get_text(), Rectangle(*Text.get_window_extent(text).extents)
 
 
@@ -55,7 +55,7 @@ def _is_within(place: float, ends: Sequence[float]) -> bool:
 
 
 def assert_clear(figure: Figure) -> None:
-    """Assert that no text covers another, and that all lie on the page."""
+    """Assert that no texts overlap, and that all are on the page."""
     page = Rectangle(-1, -1, figure.bbox.width + 1, figure.bbox.height + 1)
     found = list(texts(figure))
     for text, box in found:
@@ -154,7 +154,7 @@ def test_every_shipped_network_is_named_and_no_name_covers_another() -> None:
 def test_points_are_those_of_the_literature() -> None:
     figure = archdsl.plot(["alexnet", "vgg19", "resnet50"]).figure()
     points = {p for line in figure.axes[0].lines for p in map(tuple, line.get_xydata())}
-    # torchvision's parameters, and MACs as its pages have them.
+    # torchvision's parameters, and MACs from its documentation.
     assert points == {
         (714_188_480, 61_100_840),
         (19_632_062_464, 143_667_240),
@@ -236,14 +236,14 @@ def test_fields_of_chains_by_hand() -> None:
     found = lines_of(archdsl.plot(["alexnet", "vgg19"], show="fields").figure())
     for name in ("alexnet", "vgg19"):
         wanted = fields_by_hand(archdsl.load(name, symbolic=False))
-        # Behind the last pool, the adaptive one sees no more.
+        # After the last pool, the adaptive one does not enlarge the field.
         assert found[name] == wanted
 
 
 def test_fields_of_a_residual_network() -> None:
     found = lines_of(archdsl.plot("resnet50", show="fields").figure())
     assert found["resnet50"][-1] == (49, 427)  # before the linear layer
-    # All shortcuts: 7x7, then a 3x3 pool; 1x1 projections see no more.
+    # Along all shortcuts: 7x7, then a 3x3 pool; 1x1 projections add nothing.
     assert found["resnet50, narrowest path"][-1] == (49, 11)
 
 
@@ -328,8 +328,8 @@ def test_path_lengths_by_hand() -> None:
         for axes in figure.axes
     )
     assert plain == {56: 100}
-    # First convolution and linear layer; 25 units are passed or skipped; 2 have a
-    # projection on the way around.
+    # The first convolution and the linear layer; 25 units are passed or skipped; 2 have
+    # a projection as their shortcut.
     counts = product([{2: 1}, *[{0: 1, 2: 1}] * 25, *[{1: 1, 2: 1}] * 2])
     assert sum(counts.values()) == 2**27
     assert residual == pytest.approx({k: 100 * n / 2**27 for k, n in counts.items()})
@@ -420,7 +420,7 @@ def test_fields_tell_what_is_missing() -> None:
 
 
 def write_run(folder: Path, top: float, epochs: int, *, mixed: bool = False) -> Path:
-    """Write the metrics of a run whose accuracy rises to a number."""
+    """Write the metrics of a run whose accuracy rises to a value."""
     folder.mkdir(parents=True)
     rows = []
     for epoch in range(1, epochs + 1):
@@ -445,7 +445,7 @@ def test_runs_are_drawn_and_named_at_their_ends(tmp_path: Path) -> None:
     figure = found.figure()
     assert_clear(figure)
     assert {name for name, _ in texts(figure)} >= {*names}
-    right = lines_of(figure)  # of the panel drawn last, by name
+    right = lines_of(figure)  # of the last panel, by name
     assert right[names[1]] == [
         (epoch, pytest.approx(100 * 0.901 * epoch / 4)) for epoch in range(1, 5)
     ]
@@ -461,9 +461,9 @@ def test_the_command_draws_folders(
         write_run(Path("runs", name), 0.9, 2)
     both = ("runs/one/run", "runs/two/run")
     assert main(["plot", *both, "-o", "curves.svg"]) == 0
-    # Names that are not different are whole paths.
+    # If names are equal, whole paths are shown.
     assert all(name in Path("curves.svg").read_text() for name in both)
-    # One that has only begun does not keep the others from being drawn.
+    # A run without a finished epoch does not prevent drawing the others.
     early = Path("runs/early")
     early.mkdir()
     (early / "run.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The functions of the package for scripts and notebooks, and how results show."""
+"""The package's functions for scripts and notebooks, and the display of results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_models_are_those_of_the_list(capsys: pytest.CaptureFixture[str]) ->
     models = archdsl.list_models()
     assert len(models) == len(set(models))
     listed = json.loads(printed(capsys, "list", "--json"))["networks"]
-    # A spec without presets is called by its own name.
+    # A spec without presets is listed by its own name.
     named = [each["name"] for each in listed]
     assert len(models) == len(named)
     for model, name in zip(models, named, strict=True):
@@ -61,7 +61,7 @@ def test_parameters_may_be_given_by_name() -> None:
     small = archdsl.load("resnet50", classes=10)
     same = archdsl.load("resnet50", params={"classes": 10})
     assert list(small.steps()) == list(same.steps())
-    # 2048 features: 990 classes less are 990 x (2048 + 1) parameters less.
+    # 2048 features: 990 fewer classes are 990 x (2048 + 1) fewer parameters.
     whole = archdsl.analyze("resnet50").params
     assert archdsl.analyze(small).params == whole - 990 * 2049
     assert archdsl.loads(BIASED, preset="narrow", width=4).root.shape[0] == 4
@@ -87,7 +87,7 @@ def test_lint_is_a_function(spec: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert isinstance(advice, archdsl.Advice)
     assert (advice.code, advice.name) == ("W0103", "bias-before-norm")
     assert advice.networks == ("narrow", "wide")
-    assert advice.saving.params == 8  # one for each channel of the first
+    assert advice.saving.params == 8  # one per channel of the first layer
     assert printed(capsys, "lint", str(spec)) == f"{advice}\n\n"
     assert archdsl.lint(spec, ignore="bias-before-norm") == ()
     assert archdsl.lint(spec, select=["W0101", "W0102"]) == ()
@@ -118,7 +118,8 @@ print(archdsl.lint.__module__, archdsl.sweep.__module__)
     assert done.stdout.split() == ["archdsl.api", "archdsl.sweeps"]
 
 
-# ---- how results show ---------------------------------------------------------------
+# ---- display of results
+# ---------------------------------------------------------------
 
 
 def test_short_representations(spec: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_frame_has_a_row_for_each_layer() -> None:
     frame = facts.frame()
     assert list(frame.index) == [layer.name for layer in facts.layers]
     assert frame["params"].sum() == facts.params == 13_004_888
-    # What only runs in training is not in the MACs of inference.
+    # Layers that only run in training are not in the MACs of inference.
     running = frame[~frame["training"]]
     assert running["macs"].sum() == facts.macs
     assert running["bytes_read"].sum() == facts.costs.whole.traffic.read

@@ -35,7 +35,7 @@ from tests.strategies import sketches
 def _reported(
     size: int, jump: int, start: int, visible: int, share: float
 ) -> ReceptiveField:
-    """Return the report of a field that is alike along both axes and all paths."""
+    """Return the report of a field that is equal along both axes and all paths."""
     return ReceptiveField(
         size=(size, size),
         jump=(jump, jump),
@@ -62,8 +62,8 @@ def _of(network: Network) -> ReceptiveField:
 # ---- published -----------------------------------------------------------------
 
 
-# Of the last maps before global pooling. Counted by hand, and the sizes of alexnet and
-# vgg16 as well as the three Inceptions as in Araujo, Norris & Sim 2019, table 1.
+# The fields of the last maps before global pooling, calculated by hand. For alexnet,
+# vgg16 and the three Inceptions, the sizes equal Araujo, Norris & Sim 2019, table 1.
 LAST_MAPS = {
     "alexnet": (195, -66, 128),
     "vgg16": (212, -90, 121),
@@ -217,7 +217,7 @@ def test_branches_are_united() -> None:
 
 def test_branches_that_lean_apart_are_united_to_their_hull() -> None:
     sketch = Sketch((1, 16, 16))
-    # Both keep 17x17: one looks two back, the other one ahead.
+    # Both keep 17x17: one looks two positions back, the other one ahead.
     back = sketch.add("conv", 0, kernel=(2, 2), pad=(1, 1))
     wide = sketch.add("conv", back, kernel=(3, 3))
     sketch.add("add", back, wide)
@@ -250,7 +250,7 @@ def test_enlarging_divides_the_jump() -> None:
 
 
 def test_visible_is_what_lies_in_the_input() -> None:
-    # Units see 7 of the 4 positions that there are, the outer two 3 or 4.
+    # Windows of 7 on 4 positions: the outer units see 3 or 4.
     network = chain((1, 4, 4), ("conv", {"kernel": (7, 7)}))
     assert _of(network).size == (7, 7)
     assert _of(network).visible == (4, 4)
@@ -290,7 +290,7 @@ def test_global_layers_see_the_whole_input() -> None:
     )
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4
-    # The network's own is that of the last map before.
+    # The network's field is that of the last map before the vector.
     assert _of(network) == reports[0] and _of(network).size == (3, 3)
 
 
@@ -394,7 +394,7 @@ def test_minimum_and_maximum_are_those_of_single_paths(sketch: Sketch) -> None:
 def test_the_narrowest_path_takes_every_shortcut() -> None:
     # 7 of the first convolution, 2 steps of 2 of the pool; projections are 1x1.
     assert _of(archdsl.load("resnet50")).minimum == (7 + 2 * 2,) * 2
-    # The units of dense blocks are skipped; the transitions' 2x2 pools add a step each.
+    # Skipping the units of dense blocks; the transitions' 2x2 pools add a step each.
     assert _of(archdsl.load("densenet121")).minimum == (11 + 4 + 8 + 16,) * 2
 
 
@@ -406,7 +406,7 @@ def test_paths_beside_squeeze_and_excitation_go_on() -> None:
     strides = [(2, 1), (2, 2), (2, 2), (2, 4), (4, 4), (4, 8), (2, 8), (2, 16), (2, 16)]
     strides += [(4, 16)] * 3 + [(4, 16)] + [(4, 32)] * 3 + [(2, 32)]
     assert last.maximum == (1 + sum(taps * jump for taps, jump in strides),) * 2
-    # A gate sees the whole input of 224 positions, which its units share.
+    # A gate sees all 224 positions of the input.
     assert last.minimum == (224, 224)
 
 
@@ -422,7 +422,7 @@ def test_many_different_jumps_leave_bounds() -> None:
     graph = flatten(sketch.network())
     field = fields(graph)[value]
     assert all(len(spans) <= 16 for spans in field.spans)
-    # Only 3x3 kernels at jump 1 along the first path, 1 + 22 * 2, are sure.
+    # Only the 3x3 kernels at jump 1 on the first path, 1 + 22 * 2, are certain.
     assert min(span.least for span in field.spans[0]) <= 22 * 2
     assert max(span.most for span in field.spans[0]) >= 22 * 2
 
@@ -462,10 +462,10 @@ def _check_value(
         extents = _extent(image, value[0, :, at[0], at[1]].sum())
         expected = [_expected(a, u) for a, u in zip(field.axes, at, strict=True)]
         if any(first > last for first, last in expected):
-            assert extents == [None, None]  # it lies in the padding
+            assert extents == [None, None]  # it only sees padding
             continue
         if None in extents:
-            # Padding around a whole map is blind.
+            # Units that only see padding have no gradient.
             assert extents == [None, None] and (field.whole or not exact)
             continue
         for (first, last), extent in zip(expected, extents, strict=True):
@@ -478,7 +478,7 @@ def _check_value(
 def _check(network: Network, *, exact: bool) -> None:
     """Compare every map's field with the gradients of its units."""
     graph = flatten(network)
-    # Through a factor of next to nothing no gradient passes.
+    # A factor of almost 0 passes no gradient.
     assume(all(abs(getattr(node.op, "factor", 1)) > 1e-3 for node in graph.nodes))
     known = fields(graph)
     module = seeing(network)
@@ -497,7 +497,7 @@ def _check_published(
     size: int, first: int, last: int, last_map: Callable[[Tensor], Tensor]
 ) -> None:
     """Compare the units of a network's last map with the interval of the first one."""
-    # The first unit whose field lies inside, and an input that goes on beyond it.
+    # The first unit whose field is inside of the input, on a larger input.
     inside = -(first // 32)
     image = torch.rand(1, 3, last + 32 * (inside + 2), 32, dtype=torch.float64)
     image.add_(0.5).requires_grad_()
@@ -511,8 +511,8 @@ def _check_published(
 
 
 def _last_map(network: Network) -> Callable[[Tensor], Tensor]:
-    """Return what makes a network's last map of an image, of few channels."""
-    # The smallest Inception has 75 columns; the rows are those of the image.
+    """Return a function from an image to the last map of a thinned network."""
+    # Inception needs at least 75 columns; there are as many rows as in the image.
     network = thin(network, 10_000, 96)
     module = seeing(network)
     graph = flatten(network)
@@ -563,7 +563,7 @@ def test_gradients_stay_within_the_fields_of_any_network(sketch: Sketch) -> None
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_branches_agree_with_gradients(data: st.DataObject) -> None:
-    # Kernels that keep the size, so that nothing is dropped at the input's end.
+    # Kernels that keep the size, so that no position at the end is dropped.
     sketch = Sketch((1, 13, 14))
     value = 0
     for _ in range(data.draw(st.integers(1, 4))):
@@ -619,7 +619,7 @@ def test_a_gate_is_seen_by_every_position() -> None:
     assert sketch.shape(gate) == (1, 1, 1)
     scaled = sketch.add("mul", gate, body)
     field = fields(flatten(sketch.network()))[scaled]
-    # Unit o sees o - 1 to o + 1 and, by the gate, 0 to 4.
+    # Unit o sees o - 1 to o + 1 and, through the gate, 0 to 4.
     seen = [(-1, 4), (0, 4), (0, 4), (0, 4), (0, 5)]
     assert [[a.unit(o) for o in range(5)] for a in field.axes] == [seen] * 2
     assert field.exact

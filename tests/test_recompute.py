@@ -1,7 +1,7 @@
-"""Modules whose backward pass runs blocks again: the same results, and less memory.
+"""Modules whose backward pass recomputes blocks: the same results with less memory.
 
-What is kept is measured by torch's tracker; gradients are those of the module that
-keeps everything.
+Kept memory is measured by torch's tracker; gradients are compared with those of the
+module that keeps everything.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ PRESETS = {
     "googlenet": "3x64x64",
 }
 
-# Groups, where there are no blocks; and blocks with chance, several inputs and weights
-# that stand twice.
+# Groups without blocks; blocks with random layers, several inputs and shared weights.
 SPECS = {
     "groups": """
 network Net {
@@ -78,7 +77,7 @@ def trained(module: nn.Module, network: Network, inputs: list[Tensor]) -> Any:
     """Return outputs, gradients and buffers after one step of training."""
     module = module.double().train()
     inputs = [one.clone().requires_grad_() for one in inputs]
-    torch.manual_seed(3)  # what is dropped
+    torch.manual_seed(3)  # decides what is dropped
     outputs = named_outputs(network, module(*inputs))
     generator = torch.Generator().manual_seed(4)
     total = sum(
@@ -103,7 +102,7 @@ def same(found: Any, wanted: Any, tolerance: float) -> None:
 
 
 def compare(network: Network) -> list[str]:
-    """Check that recomputation changes no result; return the parts that it is about."""
+    """Check that recomputation changes no result; return the recomputed parts."""
     plain = backend.build(network)
     again = backend.build(network, recompute=True)
     again.load_state_dict(plain.state_dict(), strict=True)
@@ -116,7 +115,7 @@ def compare(network: Network) -> list[str]:
     for mine, other in zip(found, wanted, strict=True):
         same(mine, other, 1e-10)
     counters = [v for k, v in found[2].items() if k.endswith("num_batches_tracked")]
-    assert all(int(one) <= 2 for one in counters)  # 2 where a part stands twice
+    assert all(int(one) <= 2 for one in counters)  # 2 if a part is used twice
     with torch.no_grad():
         mine, other = (one.eval()(*inputs) for one in (again, plain))
     same(named_outputs(network, mine), named_outputs(network, other), 1e-10)
@@ -187,7 +186,7 @@ def test_buffers_are_the_same_tensors_after_a_backward_pass() -> None:
     assert module.get_buffer("layer1.0.bn1.num_batches_tracked") == 1
 
 
-# ---- what is proved ---------------------------------------------------------------
+# ---- validation ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +197,10 @@ def network() -> Network:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("(Recomputed, nn.Sequential)", "(nn.Sequential)"),  # not run again
+        ("(Recomputed, nn.Sequential)", "(nn.Sequential)"),  # not recomputed
         ("class ResNet(nn.Module)", "class ResNet(Recomputed, nn.Module)"),
         ("(Recomputed, nn.Sequential)", "(nn.Sequential, Recomputed)"),
-        ("use_reentrant=False", "use_reentrant=True"),  # another class than the known
+        ("use_reentrant=False", "use_reentrant=True"),  # not the known class
         ("if again\n", "if not again\n"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`register`: the order of a `state_dict` apart from that in which layers run."""
+"""`register`: a `state_dict` in another order than that in which layers run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNetV2(nn.Module):
-    """A small one, whose last norm is registered before its head, and its stem last."""
+    """A small one; the last norm is registered before the head, and the stem last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ network Net {
 
 
 def same(module: nn.Module, network: Network) -> None:
-    """Check keys, their order and shapes, and what is computed, in both modes."""
+    """Check keys, their order, shapes, and outputs in both modes."""
     built = archdsl.build(network)
     theirs, ours = module.state_dict(), built.state_dict()
     assert list(ours) == list(theirs) == [one.key for one in wanted(network)]
@@ -133,7 +133,7 @@ def test_a_network_as_timm_registers_it() -> None:
     module = ResNetV2()
     network = archdsl.loads(SPEC)
     same(module, network)
-    # Nothing but the order says that the three calls differ from the text.
+    # The three calls only differ in order.
     assert archdsl.emit(network).count("class Bottleneck") <= 2
 
 
@@ -207,7 +207,7 @@ def test_the_order_of_tensors_within_a_layer_cannot_be_said() -> None:
             ["a", "conv1"],
         ),
         (['register "a-b"', "conv 3x3 4", '"a-b": conv 3x3'], ["a-b", "conv1"]),
-        # What one container holds stands together.
+        # The parts of a container stay together.
         (
             [
                 "register b.1, conv1",
@@ -235,7 +235,7 @@ def test_the_order_of_tensors_within_a_layer_cannot_be_said() -> None:
             ["register layershift1", "conv 3x3 4 -> layerscale -> layershift"],
             ["layershift1", "layerscale1", "conv1"],
         ),
-        # Another use does not move what is shared.
+        # A second use does not move a shared part.
         (
             ["register b", "a: conv 3x3 3", "b: conv 3x3", "same a"],
             ["b", "a"],
@@ -283,7 +283,7 @@ def test_calls_of_a_block_may_lack_what_others_have() -> None:
         *("unit2.downsample.0", "unit2.downsample.1", "unit2.bn1", "unit2.conv1"),
         "unit3.conv1",
     ]
-    # A projection has its place in calls without one.
+    # A projection keeps its place, even if some calls have none.
     text = archdsl.emit(archdsl.loads(spec("unit<3>", "unit<8>", before=BLOCK)))
     assert text.count("class Unit") == 1
     assert text.index("self.downsample") < text.index("self.bn1 =")
@@ -320,7 +320,7 @@ def test_what_is_gone_has_no_place() -> None:
     folded = pipeline(inference=True).apply(network)
     blocks = [group for group in groups(folded.root) if group.role == "block"]
     names = "downsample", "norm1", "conv1", "conv2", "conv3"
-    # The first one's projection is one convolution with `conv1`, as both are 1x1.
+    # The first projection is merged with `conv1`, as both are 1x1.
     assert [group.registered for group in blocks] == [(), (), names]
     assert not differences(folded, archdsl.build(folded))
     backbone = archdsl.backbone(network, taps=["blocks.1"])

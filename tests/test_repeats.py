@@ -1,9 +1,9 @@
-"""Repeats, loops and shared layers run as often as the spec says, however written.
+"""Repeats, loops and shared layers run as often as the spec says, in any form.
 
-Bodies of blocks are put together from pieces. What each does is said twice: in the
-language, and in Python over convolutions that are taken in the order of the spec. The
-emitted module must give the same values, whatever else stands beside a repeat, whether
-its number is a literal, a default or a parameter, and whatever other calls make.
+Bodies of blocks are composed of pieces. Each piece is written twice: in the language,
+and in Python, with convolutions taken in the order of the spec. The emitted module must
+give the same values, whatever is next to a repeat, whether its number is a literal, a
+default or a parameter, and whatever other calls there are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
     """A part of a body.
 
     Attributes:
-        text: in the language; `$` stands for what its labels begin with.
+        text: the part in the language; `$` stands for a prefix of its labels.
         run: the same in Python, for a number of copies.
     """
 
@@ -185,13 +185,13 @@ def in_blocks(pieces: tuple[Piece, ...], counts: tuple[int, ...]) -> str:
 
 
 def in_network(pieces: tuple[Piece, ...], count: int) -> str:
-    # Every network has to read what it declares.
+    # Uses the parameter, since an unused one would be refused.
     text = f"{body(pieces)}    seq {{ tanh if count < 0 }}\n"
     return f"arch 1\n\nnetwork Net<count = {count}> {{\n    input 2x5x5\n{text}}}\n"
 
 
 def check(network: archdsl.Network, runs: list[tuple[Piece, int]]) -> None:
-    """Check a module's values, and that each convolution has one place in it."""
+    """Check a module's values, and that each convolution is in it once."""
     for node in ast.walk(ast.parse(archdsl.emit(network))):
         if isinstance(node, ast.FunctionDef):
             read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
@@ -210,7 +210,7 @@ def check(network: archdsl.Network, runs: list[tuple[Piece, int]]) -> None:
             expected = piece.run(expected, count, lambda: next(left))
         assert next(left, None) is None
         torch.testing.assert_close(module(x), expected)
-    # Whoever adds an observer or adapter to a module changes nothing in what it does.
+    # Adding an observer or adapter to a module must not change what it computes.
     for part in [*module.modules()]:
         if not isinstance(part, nn.Sequential | nn.ModuleDict):
             part.register_module("observer", nn.Tanh())
@@ -222,7 +222,7 @@ COUNTS = [(0,), (1,), (2,), (1, 2), (2, 1), (0, 2), (3, 0, 1), (1, 1), (2, 2, 3)
 
 
 def examples(seed: int, number: int) -> Iterator[tuple[tuple[Piece, ...], Any]]:
-    """Yield pieces together, each pair about as often as any other."""
+    """Yield combinations of pieces; all pairs occur about equally often."""
     drawn = random.Random(seed)
     several: list[tuple[Piece, ...]] = [*itertools.product(PIECES, repeat=2)]
     several += [tuple(drawn.sample(PIECES, 3)) for _ in several]
@@ -255,7 +255,7 @@ def test_pieces_in_a_network(
     check(network, [(piece, given) for piece in pieces])
 
 
-# ---- other counts than those of the spec ------------------------------------------
+# ---- counts other than those of the spec ------------------------------------------
 
 BODIES = {
     "as the entry": "conv 3x3 -> bn  x(n)",
@@ -291,7 +291,7 @@ def _sizes(module: nn.Module) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("seq", [False, True])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_class_that_takes_a_count_is_right_for_any(body: str, seq: bool) -> None:
-    """What a class builds for another count is what the spec says for it."""
+    """A class that is built with another count computes what the spec would."""
     for known in (1, 2, 3):
         text = archdsl.emit(_stack(body, known, seq))
         scope: dict[str, Any] = {}

@@ -33,7 +33,7 @@ from archdsl.passes.roofline import (
 from tests.handmade import Sketch, chain
 from tests.strategies import sketches
 
-# 10^9 operations a second of matrix products, 10^8 of others, 10^6 bytes a second.
+# 10^9 operations per second in matrix products, 10^8 in others, 10^6 bytes per second.
 SLOW = Device("slow", "Slow", {"float32": 1e9, "tf32": 4e9}, {"float32": 1e8}, 1e6)
 
 modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
@@ -71,13 +71,13 @@ def test_the_times_of_a_linear_layer_in_training() -> None:
     graph = flatten(chain((20,), ("linear", {"width": 10}), ("linear", {"width": 5})))
     first, second = timed(graph, batch=4, training=True).layers
     assert first is not None and second is not None
-    # The first has no gradient of its input: as many MACs again, and for bytes the
-    # output's gradient, the input and the gradients of 210 parameters.
+    # The first layer needs no gradient of its input: backward, as many MACs as forward;
+    # as bytes, the output's gradient, the input and the gradients of 210 parameters.
     assert first.compute_seconds == pytest.approx(2 * (1600 / 1e9 + 40 / 1e8))
     assert first.memory_seconds == pytest.approx((1320 + 4 * (40 + 80 + 210)) / 1e6)
-    # The second has: 200 MACs, and 400 backward; 4 x (10 + 5) and 55 numbers forward;
-    # backward 4 x 5 and 4 x 10 of the outputs' gradient and the input, 55 parameters,
-    # and 55 and 4 x 10 gradients.
+    # The second layer needs one: 200 MACs, and 400 backward; 4 x (10 + 5) and 55
+    # numbers forward; backward 4 x 5 of the output's gradient, 4 x 10 of the input, 55
+    # parameters, and 55 and 4 x 10 gradients.
     assert second.compute_seconds == pytest.approx(1200 / 1e9 + 40 / 1e8)
     forward, backward = 4 * (60 + 55), 4 * (20 + 40 + 55 + 55 + 40)
     assert second.memory_seconds == pytest.approx((forward + backward) / 1e6)
@@ -145,8 +145,8 @@ def test_a_batch_takes_a_linear_layer_over_the_ridge() -> None:
     graph = flatten(chain((1024,), ("linear", {"width": 1024, "bias": False})))
     on = Device("d", "D", {"float32": 100e9}, {"float32": 100e9}, 1e9)
     assert timed(graph, on).ridge == 100
-    # 2 x 1024^2 x batch operations on 4 x (1024^2 + 2 x 1024 x batch) bytes: 100 a byte
-    # where batch / (2 + 4 x batch / 1024) is 100, that is at 200 / (1 - 400 / 1024).
+    # 2 x 1024^2 x batch operations on 4 x (1024^2 + 2 x 1024 x batch) bytes: 100 per
+    # byte if batch / (2 + 4 x batch / 1024) is 100, i.e. at 200 / (1 - 400 / 1024).
     assert timed(graph, on, batch=328).layers[0].bound == "memory"  # type: ignore[union-attr]
     assert timed(graph, on, batch=329).layers[0].bound == "compute"  # type: ignore[union-attr]
 
@@ -255,8 +255,8 @@ def test_half_the_bits_are_no_slower() -> None:
 
 # ---- the table -------------------------------------------------------------------
 
-# Units, operations of each a cycle, and 10^9 cycles a second: the vendors' descriptions
-# of the chips. The rates in data sheets are these products, rounded.
+# Units, operations per unit and cycle, and 10^9 cycles per second, from the vendors'
+# descriptions of the chips. The rates in data sheets are these products, rounded.
 CHIPS = [
     ("h100-sxm", "float16", 132 * 4, 2 * 512, 1.83),
     ("h100-sxm", "float32", 132 * 128, 2, 1.98),
@@ -283,7 +283,7 @@ CHIPS = [
     ("epyc-7763", "float32", 64, 32, 2.45),
 ]
 
-# Bits of the bus, and 10^9 bits a second on each of its lines.
+# Width of the bus in bits, and 10^9 bits per second on each line.
 BUSES = [
     ("a100-sxm-40gb", 5120, 2.43),
     ("a100-sxm-80gb", 5120, 3.186),
@@ -322,7 +322,7 @@ def test_every_device_is_complete(name: str) -> None:
     assert "float64" in found.vector or "float64" not in found.matrix
     ordered = [found.matrix[f] for f in FORMATS if f in found.matrix]
     assert ordered == sorted(ordered)
-    assert found.launch_seconds == 0  # it is the host's, not the device's
+    assert found.launch_seconds == 0  # launching is a cost of the host, not the device
 
 
 def test_a_device_is_found_whatever_the_case() -> None:

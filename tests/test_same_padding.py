@@ -40,7 +40,7 @@ def taps(size: int, kernel: int, stride: int, dilation: int) -> list[list[int]]:
 
 
 def padded(x: np.ndarray, row: int, column: int, outside: float) -> Any:
-    """Return a channel vector; that of a position outside has the given value."""
+    """Return the channels at a position; outside of the map, a constant."""
     inside = 0 <= row < x.shape[1] and 0 <= column < x.shape[2]
     return x[:, row, column] if inside else np.full(x.shape[0], outside)
 
@@ -100,7 +100,7 @@ settled = settings(max_examples=60, deadline=None)
 @given(sizes(9), sizes(4), sizes(5), sizes(3))
 def test_max_pools(shape: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> None:
     module = built(f"maxpool {written(kernel, stride, dilation)}", *shape)
-    # Negative, so that a zero of the padding would win.
+    # Negative values, so that a zero of the padding would be the maximum.
     x = -1 - np.random.default_rng(0).random((2, *shape))
     np.testing.assert_array_equal(
         output(module, x), pooled(x, kernel, stride, dilation)
@@ -123,7 +123,7 @@ def test_convolutions(shape: Pair, kernel: Pair, stride: Pair, dilation: Pair) -
 
 
 def test_inputs_of_another_size_are_padded_for_theirs() -> None:
-    """224 needs one unit of padding, and 225 one at both ends."""
+    """224 needs one position of padding, and 225 one at both ends."""
     module = built("conv 3x3 3 /2 pad=same -> maxpool 3x3 /2 pad=same", 8, 8)
     other = built("conv 3x3 3 /2 pad=same -> maxpool 3x3 /2 pad=same", 9, 7)
     other.load_state_dict(module.state_dict())
@@ -132,7 +132,7 @@ def test_inputs_of_another_size_are_padded_for_theirs() -> None:
 
 
 def test_the_case() -> None:
-    """It keeps 13x13, and unlike the `zeropad` in its place also what is negative."""
+    """It keeps 13x13 and, unlike a `zeropad`, negative values, too."""
     text = CASE.read_text(encoding="utf-8")
     zeros = "    zeropad right=1 bottom=1\n    maxpool 2x2 /1\n"
     assert zeros in text
@@ -198,7 +198,7 @@ def test_they_can_be_scripted(tmp_path: Path) -> None:
 
 
 def test_receptive_field_by_hand() -> None:
-    """Of 8 units a 3x3 at stride 2 pads one at the end alone."""
+    """On 8 units, a 3x3 kernel at stride 2 only pads one at the end."""
     body = "conv 3x3 1 /2 pad=same\n    maxpool 2x2 /1 pad=same"
     network = archdsl.loads(f"arch 1\nnetwork N {{\n    input 1x8x8\n    {body}\n}}\n")
     field = archdsl.analyze(network).receptive_field

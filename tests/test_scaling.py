@@ -1,7 +1,7 @@
-"""Time grows with the size of a network, and not with its square.
+"""Time grows linearly with the size of a network, not quadratically.
 
-The bounds are loose, since the tests share their machine; `benchmarks/bench_scaling.py`
-measures.
+The bounds are loose, since other processes share the machine;
+`benchmarks/bench_scaling.py` measures exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import archdsl
 from tests.conftest import ROOT
 from tests.timing import cpu_seconds, small_heap
 
-# Ten times the size may take this many times the time; its square would take 100.
+# Ten times the size may take this many times as long; quadratic time would be 100.
 TEN_TIMES = 30.0
 
 

@@ -1,4 +1,4 @@
-"""What `--json` prints is what the published schemas say, and all of it."""
+"""The output of `--json` matches the published schemas, and covers all of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ network Small {
 
 DIGITS = SMALL.replace("3x16x16", "1x8x8").replace("linear 2", "linear 10")
 
-# Each with what makes keys that others leave null.
+# Together, these calls fill all keys that can be null.
 CALLS = [
     ["analyze", "googlenet", "--count", "fvcore", "--device", "t4", "--fits", "8GiB"],
     ["analyze", "dla34", "--batch", "3", "--mode", "train"],
@@ -104,7 +104,7 @@ CALLS = [
 
 
 def closed(part: Any) -> Any:
-    """Return a schema in which no other keys than those it names are allowed."""
+    """Return a schema that only allows the keys that it names."""
     if isinstance(part, list):
         return [closed(each) for each in part]
     if not isinstance(part, dict):
@@ -116,7 +116,7 @@ def closed(part: Any) -> Any:
 
 
 def test_every_command_has_a_schema() -> None:
-    # What the language server writes has a protocol's schema.
+    # The language server has the schema of its protocol.
     assert set(OUTPUTS) == set(COMMANDS) - {"lsp"}
     assert {call[0] for call in CALLS} == set(OUTPUTS)
 
@@ -155,7 +155,7 @@ def test_outputs_are_as_their_schemas_say(
         run("export", "small.arch", "--random", "0", "-o", "small.onnx")
     found = run(*call, "--json").json
     validator = jsonschema.Draft202012Validator(closed(output_schema(call[0])))
-    # Of the forms, the one that it is nearest to.
+    # The error for the closest alternative.
     errors = [jsonschema.exceptions.best_match(validator.iter_errors(found))]
     assert errors == [None], errors[0] and (errors[0].message, errors[0].json_path)
     failed = found.keys() == {"schema", "errors"}

@@ -1,4 +1,4 @@
-"""The site: it is built from the packages alone, and asks nobody else for anything."""
+"""The site: it is built from packages only, and loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LOADED = {
 
 
 class Page(HTMLParser):
-    """What a page loads, where it links to, and what can be linked to on it."""
+    """A page: what it loads, its links, and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_no_page_loads_anything_from_elsewhere(
     loaded = 0
     for path, page in pages.items():
         for url in page.loads:
-            # The 404 page is shown under any address, so its own are absolute.
+            # The 404 page is shown at any address, so its links are absolute.
             if path.name == "404.html" or url.startswith("data:"):
                 assert not urlsplit(url).netloc, (path, url)
                 continue
@@ -140,7 +140,7 @@ def test_every_link_within_the_site_leads_somewhere(pages: dict[Path, Page]) -> 
 
 def test_specs_are_coloured_and_lexed(pages: dict[Path, Page]) -> None:
     for path, page in pages.items():
-        # A few specs of the errors have characters that the language lacks.
+        # Some examples of errors contain characters that are not in the language.
         assert path.name == "errors.html" or "err" not in page.classes, path
     language = pages[next(p for p in pages if p.name == "language.html")]
     assert {"language-arch", "kd", "nb", "nl", "language-console"} <= language.classes
@@ -202,7 +202,7 @@ def test_the_readme_has_no_relative_link_where_a_package_index_shows_it() -> Non
         text = re.sub(change["pattern"], change["replacement"], text)
     targets = re.findall(r"\]\(([^)]*)\)", text) + re.findall(r'src="([^"]*)"', text)
     assert not [target for target in targets if "://" not in target]
-    # Nothing else is lost: the words of the links are there, and all blocks.
+    # Nothing else is lost: texts of links and all blocks are still there.
     for words in re.findall(r"\[([^\[\]]+)\]\(", readme):
         assert words in text
     assert text.count("```") == readme.count("```")

@@ -1,4 +1,4 @@
-"""The smallest input of a network, against modules that are run at that size."""
+"""The smallest input of a network, against modules run at that size."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_linear_layer_takes_one_size_of_map() -> None:
             ("linear", {"width": 10}),
         )
     )
-    # 32 to 35 rows make 8 of them.
+    # 32 to 35 rows become 8.
     for along in found.along:
         assert (along.first, along.last, along.step) == (32, 35, 1)
     below = found.along[0].below
@@ -119,7 +119,7 @@ def test_only_one_axis_may_have_a_largest_size() -> None:
     other = sketch.add("conv", 0, kernel=(14, 1), pad=(0, 0))
     sketch.add("add", rows, other)
     found = _of(sketch.network())
-    # Both have one row of 14, and of 15 the convolution has two.
+    # From 14 rows, both have one row; from 15, the convolution has two.
     assert (found.along[0].first, found.along[0].last) == (14, 14)
     assert found.along[0].above is not None and found.along[0].above.layer == "add4"
     assert (found.along[1].first, found.along[1].last) == (1, None)
@@ -138,7 +138,7 @@ def test_a_network_that_joins_what_it_halved_takes_multiples() -> None:
     for along in found.along:
         assert (along.first, along.step, along.run) == (8, 8, 1)
         assert along.between is not None
-        # Of 9 rows, 8 come back from below.
+        # From 9 rows, the lower level returns 8.
         assert along.between.layer == "concat3"
 
 
@@ -151,7 +151,7 @@ def test_branches_that_round_differently_take_some_sizes() -> None:
         32,
         2,
     )
-    # HRNet: two convolutions round up to a quarter, of which 8 are to be a multiple.
+    # HRNet: two convolutions round up to a quarter, which must be a multiple of 8.
     found = _of(archdsl.load("hrnet_w18"))
     assert (found.along[0].first, found.along[0].step, found.along[0].run) == (
         29,
@@ -165,7 +165,7 @@ def test_other_inputs_are_scaled() -> None:
     half = sketch.add("maxpool", 0, kernel=(2, 2))
     sketch.add("add", half, 1)
     found = _of(sketch.network())
-    # 3 rows are halved to 1, and of the other input there would be 2.
+    # 3 rows are halved to 1, but the other input would have 2.
     assert (found.along[0].first, found.along[0].step, found.along[0].run) == (2, 2, 1)
 
 
@@ -178,8 +178,9 @@ def test_only_training_runs_auxiliary_heads() -> None:
     # Four pools 3x3 /2 round up: 31 rows become 16, 8, 4, 2 and 1, and 30 become 15, 7,
     # 3, 1 and none.
     assert _of(network).along[0].first == 31
-    # A head has weights for 4 rows, which pooling 5x5 by 3 makes of 14 to 16 behind the
-    # third pool. These are of 28 to 33, 56 to 67, 112 to 135, and 223 to 270.
+    # A head has weights for 4 rows, which 5x5 pooling at stride 3 makes from 14 to 16
+    # rows after the third pool. These come from 28 to 33, 56 to 67, 112 to 135 and 223
+    # to 270 rows.
     heads = _of(network, training=True).along[0]
     assert (heads.first, heads.last) == (223, 270)
     assert heads.below is not None and heads.below.layer == "aux1.fc1"
@@ -222,13 +223,13 @@ def _inputs(network: Network, size: tuple[int, ...]) -> list[Tensor]:
         if len(shape) == 3:
             scaled = (-(-shape[1] * size[0] // height), -(-shape[2] * size[1] // width))
             shape = (shape[0], *scaled)
-        # Two samples: of one, batch norm refuses to train on a single position.
+        # Two samples, as batch norm refuses to train on a single value per channel.
         inputs.append(torch.empty(2, *shape, device="meta"))
     return inputs
 
 
 def _runs(run: Callable[..., Any], network: Network, size: tuple[int, ...]) -> bool:
-    """Return whether what is run takes an input of that height and width."""
+    """Return whether a function accepts an input of this height and width."""
     try:
         with torch.no_grad():
             run(*_inputs(network, size))
@@ -237,7 +238,7 @@ def _runs(run: Callable[..., Any], network: Network, size: tuple[int, ...]) -> b
     return True
 
 
-# Of all kinds of behaviour; torchvision states those of most others.
+# One for each kind of behaviour; torchvision states the sizes of most others.
 RUN = (
     "alexnet",
     "convmixer",
@@ -305,7 +306,7 @@ def test_random_networks_agree_with_torch(sketch: Sketch) -> None:
         module = handmade.Interpreted(network).eval()
 
     def run(*inputs: Tensor) -> None:
-        # torch lets a transposed convolution make a map without rows.
+        # torch allows transposed convolutions to return maps without rows.
         if not all(value.numel() for value in module.values(*inputs).values()):
             raise ValueError("empty")
 

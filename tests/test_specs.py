@@ -1,4 +1,4 @@
-"""The shipped specs: short, laid out canonically, and true to what they claim."""
+"""The shipped specs: short, in canonical layout, and with correct claims."""
 
 from __future__ import annotations
 
@@ -122,5 +122,5 @@ def test_a_siamese_pair_shares_its_weights() -> None:
     with torch.no_grad():
         alike = module(image, image)
         score = torch.sigmoid(module.score.bias)  # type: ignore[union-attr, arg-type]
-    # Of no difference, only the bias is left.
+    # If the inputs are equal, only the bias is left.
     torch.testing.assert_close(alike[0], score)

@@ -1,4 +1,4 @@
-"""Layers with spectral norm, held against modules of torch written by hand."""
+"""Layers with spectral norm, compared with torch modules written by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def net(*statements: str, input: str = "3x8x8", before: str = "") -> str:
 
 
 class Critic(nn.Module):
-    """A small discriminator as Miyato et al. 2018, table 3, have it."""
+    """A small discriminator, as in Miyato et al. 2018, table 3."""
 
     def __init__(self, start: Any = None) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def images(seed: int = 1) -> Tensor:
     return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-# ---- what it computes -------------------------------------------------------------
+# ---- results -------------------------------------------------------------
 
 
 def test_it_starts_as_torchs() -> None:
@@ -145,7 +145,7 @@ def test_maps_of_any_rank_stand_in_one_network() -> None:
     assert not faults(net(*lines, "snconvtranspose 2 /2"))
 
 
-# ---- how it reads -----------------------------------------------------------------
+# ---- emitted text -----------------------------------------------------------------
 
 
 def test_it_is_written_as_by_hand() -> None:
@@ -161,7 +161,7 @@ def test_a_parameter_cannot_have_the_name_of_what_is_imported() -> None:
         archdsl.loads(text)
 
 
-# ---- how it starts ----------------------------------------------------------------
+# ---- initialisation ----------------------------------------------------------------
 
 
 def _normal(layer: Any) -> Any:
@@ -198,7 +198,8 @@ def test_singular_vectors_are_those_of_the_weight_that_it_starts_with() -> None:
             largest = torch.linalg.matrix_norm(
                 layer.eval().weight.transpose(0, axis).flatten(1), 2
             )
-            # Estimated by fifteen steps from a random start; unsettled, it is far off.
+            # Estimated by fifteen iterations from a random start; without them, it is
+            # far off.
             assert float(largest.detach()) == pytest.approx(1, rel=0.1)
         assert module.state_dict().keys() == modules[-1].state_dict().keys()
 
@@ -219,7 +220,7 @@ def test_what_starts_otherwise_is_told_apart_from_what_derives_from_it() -> None
 
 
 class Counted(TorchDispatchMode):
-    """Counts operations of what makes a weight, by the operators that torch runs."""
+    """Counts the operations that compute a weight, by torch's operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -287,7 +288,7 @@ def test_the_norms_of_gradients_are_those_of_its_weight() -> None:
         assert one.weight_norm == pytest.approx(float(weight.detach().norm()), rel=0.5)
 
 
-# ---- what cannot be done ----------------------------------------------------------
+# ---- refusals ----------------------------------------------------------
 
 
 def test_a_part_with_it_is_not_run_again() -> None:
@@ -382,7 +383,7 @@ def test_checkpoints_of_the_older_hook_fit(tmp_path: Any) -> None:
     torch.testing.assert_close(module.eval()(images()), old.eval()(images()))
 
 
-# ---- what the check of emitted text sees ------------------------------------------
+# ---- validation of emitted text ------------------------------------------
 
 STARTED = net(
     "a: conv 3x3 4 -> b: snconv 3x3 4 -> c: snconv 3x3 4",
@@ -394,12 +395,12 @@ STARTED = net(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        # The weight is not divided, divided twice, or divided where it is not due.
+        # The weight is not divided, divided twice, or divided where it should not be.
         ("self.b = spectral_norm(nn.Conv2d(", "self.b = nn.Sequential(nn.Conv2d("),
         ("        spectral_norm(self.c)", "        pass"),
         ("spectral_norm(self.c)", "spectral_norm(self.b)"),
         ('remove_parametrizations(self.c, "weight")', "spectral_norm(self.a)"),
-        # What starts is a result of which nothing is kept.
+        # The initialised tensor is a temporary one.
         (' and is_parametrized(module):\n                remove_parametrizations('
          'module, "weight")', ":"),
         ("and is_parametrized(module)", "and not is_parametrized(module)"),

@@ -1,4 +1,4 @@
-"""What a short run of the command imports, and what it does without."""
+"""The imports of a short run of the command, and those that it avoids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 ANALYZE = ["-m", "archdsl", "analyze", str(ROOT / "specs" / "googlenet.arch")]
 
-# Each costs milliseconds, and an analysis from a stored tree needs none of them.
+# Each costs milliseconds, and an analysis from a cached tree needs none of them.
 NOT_NEEDED = {
     "archdsl.backends.torch",
     "archdsl.backends.diagram",

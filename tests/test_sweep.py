@@ -1,4 +1,4 @@
-"""Sweeps: their figures, what they keep, how they go on, and what they write."""
+"""Sweeps: their figures, which points are kept, resuming, and output."""
 
 from __future__ import annotations
 
@@ -195,10 +195,10 @@ def test_only_the_figures_that_are_asked_about_are_computed(
     peak = "training_peak_bytes"
     found = sweep("net.arch", axes, where="width < 20", columns=[peak])
     assert len(analysed) == len(found.kept) == 4
-    # A test of the graph's own figures needs them of all.
+    # A condition on figures of the graph needs them for all points.
     sweep("net.arch", axes, where=f"{peak} > 4", columns=[peak])
     assert len(analysed) == 14
-    # Depth and receptive field need no graph, wherever they are asked about.
+    # Depth and receptive field need no graph, wherever they are used.
     fields = ["depth", "receptive_field"]
     sweep("net.arch", axes, where="depth > 4 and receptive_field > 3", columns=fields)
     found = sweep("net.arch", axes, where="depth > 99", columns=[peak, *fields])
@@ -207,11 +207,11 @@ def test_only_the_figures_that_are_asked_about_are_computed(
 
 @pytest.mark.parametrize("jobs", [1, None])
 def test_thousands_of_variants_take_seconds(jobs: int | None) -> None:
-    """Two hundred variants of ResNet-50's size a second are the aim, on one core."""
+    """The goal is two hundred variants of ResNet-50's size per second, on one core."""
     axes = {"classes": range(2, 102), "input": ["3x224x224", "3x192x160"]}
     found = sweep("resnet50", axes, jobs=jobs)
     assert len(found.points) == 200 and not found.refused
-    # A tenth of it where this was written; other tests share the processor.
+    # It took a tenth of this when it was written; other tests share the processor.
     assert cpu_seconds(lambda: sweep("resnet50", axes, jobs=jobs)) < 1.0
 
 
@@ -253,7 +253,7 @@ def test_axes_are_ranges_and_lists(text: str, values: list[Any]) -> None:
         ("width=1,,2", "`width` has an empty value"),
         ("width=1..9:0", "width: steps of 0 do not lead from 1 to 9"),
         ("width=1..9:-1", "width: steps of -1 do not lead from 1 to 9"),
-        ("width=0.5..2", "width: say by how much: `0.5..2:0.1`"),
+        ("width=0.5..2", "width: add a step: `0.5..2:0.1`"),
         ("width=[1,2", "width: this `[` is never closed"),
         ("width=1 2", "width: `1 2` is not an expression"),
     ],
@@ -404,14 +404,14 @@ def test_what_is_no_condition_is_refused(text: str, message: str) -> None:
         ("3 in width", "`width` is a number, and must be a list, at column 6"),
         ("len(width) == 1", "`width` is a number, and must be a list, at column 5"),
         ("sqrt(widths) == 1", "`widths` is a list, and must be a number"),
-        ("log(1, 2, 3) > 1", "`log.*` has other arguments than 1 to 2 arguments"),
-        ("log(8, base = 2) == 3", "has other arguments than"),
+        ("log(1, 2, 3) > 1", "`log.*` needs 1 to 2 arguments"),
+        ("log(8, base = 2) == 3", "needs 1 to 2 arguments"),
         ("true if params else false", "`params` is a number, .* at column 9"),
         ("(params < 3", "is not a condition, at column 1"),
     ],
 )
 def test_a_condition_has_the_kinds_that_it_needs(where: str, message: str) -> None:
-    """It is refused before anything is computed, with its place."""
+    """A condition is refused before anything is computed, with its place."""
     known = {"params": (0,), "macs": (0,), "width": (4, 8), "widths": ("[1]", "[2,3]")}
     with pytest.raises(ConditionError, match=message):
         Condition(where).check_kinds({**known, "unit": ("plain", "short")})
@@ -467,7 +467,7 @@ def test_points_are_sorted_and_cut(folder: Path) -> None:
     ]
 
 
-# ---- going on -------------------------------------------------------------------
+# ---- resuming -------------------------------------------------------------------
 
 
 def written(found: Sweep) -> bytes:
@@ -499,10 +499,10 @@ def test_a_run_goes_on_wherever_it_was_cut_off(folder: Path) -> None:
     "text", ["my notes\n", "my notes", "{}\n", "[]\n", "\0\0", '{"fort', "\n"]
 )
 def test_a_file_that_is_no_journal_is_left_alone(folder: Path, text: str) -> None:
-    """It may be anybody's, and to begin anew would empty it."""
+    """It may be someone else's file, and restarting would empty it."""
     book = folder / "book"
     book.write_text(text, encoding="utf-8")
-    with pytest.raises(JournalError, match="cannot go on from"):
+    with pytest.raises(JournalError, match="cannot continue from"):
         sweep("net.arch", AXES, journal=book)
     assert book.read_text("utf-8") == text
 
@@ -529,7 +529,7 @@ def test_a_journal_with_rows_of_another_form_is_refused(
 
 
 def test_gaps_in_a_journal_are_filled(folder: Path) -> None:
-    """With several processes, a later chunk may be done first."""
+    """With several processes, a later chunk may be finished first."""
     whole = written(sweep("net.arch", AXES))
     book = folder / "book"
     sweep("net.arch", AXES, journal=book)
@@ -672,7 +672,7 @@ def test_an_interrupt_keeps_what_was_done(
 
 
 class FakeRay(ModuleType):
-    """Ray's functions as far as they are used, with its rules, in this process."""
+    """The functions of Ray that are used, with their rules, in this process."""
 
     class RemoteFunction:
         def __init__(self, function: Callable[..., Any]) -> None:
@@ -721,7 +721,7 @@ class FakeRay(ModuleType):
 
     def wait(self, refs: list[Any], *, num_returns: int = 1) -> tuple[Any, Any]:
         assert 0 < num_returns <= len(refs) and len(set(refs)) == len(refs)
-        # The last one is ready first: order must not matter.
+        # The last one is ready first, since order must not matter.
         return refs[-num_returns:], refs[:-num_returns]
 
     def get(self, ref: FakeRay.ObjectRef) -> Any:
@@ -743,7 +743,7 @@ def test_a_cluster_finds_the_same(
     assert ray.calls == [None, None, "10.0.0.1:6379"] and not ray.up
     with pytest.raises(ClusterError, match=r"at nowhere:1: .* could not find any"):
         sweep("net.arch", AXES, ray="nowhere:1")
-    ray.up = True  # the caller's own connection is used, and left
+    ray.up = True  # an existing connection is used, and stays open
     assert written(
         sweep("net.arch", AXES, pareto="params,macs", everything=True, ray=True)
     )
@@ -761,7 +761,7 @@ def test_ray_itself_finds_the_same(folder: Path) -> None:
     assert written(sweep("net.arch", AXES, everything=True, ray=True)) == whole
 
 
-# ---- what is written ------------------------------------------------------------
+# ---- output ------------------------------------------------------------
 
 
 def records(found: Sweep) -> list[dict[str, Any]]:
@@ -1062,9 +1062,9 @@ def test_an_interrupted_command_keeps_what_was_done(
 
 
 def _all_of(terminal: int) -> str:
-    """Return what was written to a terminal whose other end is closed."""
+    """Return everything that was written to a terminal, until its other end closes."""
     parts = []
-    with suppress(OSError):  # there is no more
+    with suppress(OSError):  # raised at the end
         while part := os.read(terminal, 65536):  # it may come in several parts
             parts.append(part)
     os.close(terminal)

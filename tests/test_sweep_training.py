@@ -1,4 +1,4 @@
-"""Sweeps that train: accuracies, what is stopped early, and how they go on."""
+"""Sweeps that train: accuracies, early stopping, and resuming."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
     said: list[str] = []
     whole = trained(said.append, pareto="params,-accuracy", journal="whole.journal")
     rows = [(p.figures["accuracy"], p.figures["epochs"]) for p in whole.points]
-    # One channel is behind twelve from the first epoch on.
+    # One channel is worse than twelve from the first epoch on.
     assert rows[0][1] == 3 and rows[1][1] == 1
     assert all(0 < accuracy < 1 for accuracy, _ in rows)
     assert len(said) == 4 and said[1].endswith("after 1 epoch, stopped")
@@ -77,7 +77,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
     assert re.search(r"\d%</text>", drawn)
     shutil.rmtree("runs")
 
-    # Interrupted when a point is trained, and its row is not kept yet.
+    # Interrupted when a point has been trained, but its row is not saved yet.
     def stop(line: str) -> None:
         if line.startswith("width=1:"):
             raise KeyboardInterrupt
@@ -139,7 +139,7 @@ def test_the_command(run: Run) -> None:
     assert Path("t.csv.runs/000001/metrics.csv").exists()
     assert not Path("t.csv.journal").exists()
     assert run("plot", *sorted(Path("t.csv.runs").iterdir()), "-o", "t.svg").code == 0
-    # Finished runs are read again.
+    # Finished runs are read from disk.
     assert run(*ASK, *quick, "-o", "t.json", "--json").json["points"][0]["epochs"] == 2
     found = run(*ASK, *quick, "--set", "epochs=1", "-o", "t.csv", "--all")
     assert found.code == 1 and "the recipe of the run in t.csv.runs" in found.err
@@ -151,8 +151,8 @@ def test_the_command(run: Run) -> None:
     ("arguments", "code", "said"),
     [
         (ASK[:5], 2, "--train needs --data"),
-        ((*ASK[:3], "--data", "digits"), 2, "--data and --set are for --train"),
-        ((*ASK, "-j", "2"), 2, "one point after the other"),
+        ((*ASK[:3], "--data", "digits"), 2, "--data and --set need --train"),
+        ((*ASK, "-j", "2"), 2, "--train runs in one process"),
         ((*ASK[:3], "--train", "digts", "--data", "digits"), 2, "`digits`?"),
         ((*ASK, "--set", "epochs=0"), 1, "error[A1103]"),
         ((*ASK[:5], "--data", "nothing"), 1, "error[A1104]"),

@@ -1,4 +1,4 @@
-"""Numbers that remember their expression compute as plain numbers do."""
+"""Numbers that carry expressions compute like plain numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _named(name: str) -> Sym:
 
 @st.composite
 def _values(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
-    """Return a number with its expression, and the same number without."""
+    """Return a number with an expression, and the same plain number."""
     if depth == 0 or draw(st.booleans()):
         name = draw(st.sampled_from([*NAMES, ""]))
         if name:
@@ -50,7 +50,7 @@ def test_the_value_and_its_text_agree_with_plain_arithmetic(pair: Any) -> None:
     assert int(symbolic) == plain
     text = poly_of(symbolic).text()
     assert eval(text, {"max": max, "min": min}, dict(NAMES)) == plain
-    # In brackets wherever a tighter operator may stand around it.
+    # In brackets if an operator of higher precedence may be around it.
     assert eval(f"{poly_of(symbolic).text(2)} // 2", {}, dict(NAMES)) == plain // 2
     assert eval(f"2 * {poly_of(symbolic).text(3)}", {}, dict(NAMES)) == 2 * plain
     assert eval(f"-{poly_of(symbolic).text(3)}", {}, dict(NAMES)) == -plain

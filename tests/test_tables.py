@@ -1,4 +1,4 @@
-"""Tables on a terminal: their widths, what they fold, and what a pipe gets."""
+"""Tables: their widths on a terminal, folding, and output to a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
 
-# One spec of which everything about folding can be counted by hand.
+# A spec whose folding can be worked out by hand.
 COPIES = """arch 1
 
 block unit<width> { conv 3x3 width -> bn -> relu }
@@ -59,7 +59,7 @@ def test_every_shipped_preset_fits_80_columns(shipped: dict[str, Analysis]) -> N
     for name, facts in shipped.items():
         lines = table(facts, width=80, fold=True, bars="#")
         assert max(map(len, lines)) <= 80, name
-        # Nothing that says how large a layer is has gone.
+        # All columns about the size of a layer are still there.
         header = next(line for line in lines if line.startswith("layer"))
         assert {"kind", "output", "params", "MACs"} <= set(header.split()), name
 
@@ -123,8 +123,8 @@ def test_lists_fit_a_width(run: Run, width: int) -> None:
 def test_equal_copies_have_one_row() -> None:
     rows = [line.split() for line in table(copies(), fold=True)[3:13]]
     names = [row[:2] if row[1].startswith("x") else row[:1] for row in rows]
-    # The fifth has another width; conv 3x3 of 8 from 8: 8 * 8 * 9 weights, 8 biases.
-    # A bias before a bn is left out by rule, and bn has 2 * 8.
+    # The fifth has another width. conv 3x3 from 8 to 8: 8 * 8 * 9 weights and 8 biases;
+    # before a bn, there is no bias by default, and bn has 2 * 8.
     assert names == [
         ["stage"],
         *(["0-3", "x4"], ["conv1"], ["bn1"], ["relu1"]),
@@ -203,7 +203,7 @@ def _analysis(text: str) -> Analysis:
 def test_copies_of_several_layers_are_folded_together(
     shipped: dict[str, Analysis],
 ) -> None:
-    # VGG-16 ends with three times a convolution of 512 and its relu: 24 to 29.
+    # VGG-16 ends with three pairs of a convolution to 512 and a relu: 24 to 29.
     rows = [line.split() for line in table(shipped["vgg16"], fold=True) if line]
     shown = {row[0]: row[1:] for row in rows}
     assert shown["24"][:4] == ["x3", "conv", "3x3", "512"]
@@ -224,7 +224,7 @@ def test_depth_closes_blocks(shipped: dict[str, Analysis]) -> None:
     inputs = [64 + 32 * at for at in range(6)]
     params = sum(2 * n + n * 128 + 2 * 128 + 128 * 32 * 9 for n in inputs)
     assert dense[3] == f"{params:,}"
-    # It sees what its last layer does: 8 more positions by each 3x3 of stride 4.
+    # The field of its last layer: each 3x3 at jump 4 adds 8 positions.
     assert dense[5:] == [f"{11 + 6 * 8}x{11 + 6 * 8}", "/4"]
 
 
@@ -270,7 +270,7 @@ def test_a_terminal_gets_what_fits(tmp_path: Path, plain: str, columns: int) -> 
     try:
         while chunk := os.read(here, 65536):
             data += chunk
-    except OSError:  # what Linux says at the end
+    except OSError:  # raised on Linux at the end
         pass
     os.close(here)
     assert process.wait() == 0
@@ -301,7 +301,7 @@ def test_a_comparison_fits_80_columns(run: Run, specs: list[str]) -> None:
     _, out, _ = run("compare", *specs, "--width", "80")
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    # The totals of all networks come first, whatever is left out beside them.
+    # The totals of all networks come first, whatever other columns are dropped.
     assert lines[0].split() == specs
     macs = [at for at, line in enumerate(lines) if line.startswith("MACs ")]
     assert macs and macs[0] < lines.index("")
@@ -339,7 +339,7 @@ def test_a_comparison_names_the_layers_in_full(run: Run) -> None:
 
 def test_a_figure_is_never_cut(shipped: dict[str, Analysis]) -> None:
     facts = shipped["two_inputs"]
-    # "436.4 KiB" once became "436." where the names left no more room.
+    # "436.4 KiB" was once cut to "436." if names left no more room.
     wide = re.findall(r"\S+ [KM]iB", "\n".join(table(facts)))
     assert wide
     assert re.findall(r"\S+ [KM]iB", "\n".join(table(facts, width=30))) == wide

@@ -1,6 +1,6 @@
-"""Models for other engines and in int8: they compute what the emitted module does.
+"""Models for other engines and in int8 compute what the emitted module does.
 
-The outside references are the engines: torch.export's own loader, OpenVINO where it is
+The outside references are the engines: torch.export's own loader, OpenVINO if it is
 installed, and onnxruntime.
 """
 
@@ -57,7 +57,7 @@ network Alone {
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with seven images, of which two are in a folder below."""
+    """A folder with seven images, two of them in a subfolder."""
     path = tmp_path / "photos"
     (path / "cats").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def test_programs_of_random_specs_compute_the_same(
     made = archdsl.export_torch(network, path, weights=state)
     found = checking.check_export(path, made, network, state)
     assert found.agrees, found
-    # By another road than the check's: the executor of steps.
+    # Independently of the check: by the interpreter of steps.
     generator = torch.Generator().manual_seed(2)
     inputs = [
         torch.randn(2, *port.shape, generator=generator, dtype=torch.float64)
@@ -194,11 +194,11 @@ def test_a_model_in_int8_is_one(photos: Path, tmp_path: Path) -> None:
     made = archdsl.export_onnx(network, path, seed=0, int8=photos)
     about = made.int8
     assert about is not None and about.images == 7
-    # Nearly all of it is weights, which have a quarter of the bytes.
+    # Most of it is weights, which shrink to a quarter.
     assert 0.25 < len(made.model) / about.bytes_before < 0.33
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
-    # Each convolution reads its weights through a scale for each channel.
+    # The weights of each convolution have one scale per channel.
     scaled = {one.output[0]: one for one in model.graph.node if "Dequ" in one.op_type}
     sizes = {one.name: list(one.dims) for one in model.graph.initializer}
     convolutions = [one for one in model.graph.node if one.op_type == "Conv"]
@@ -226,7 +226,7 @@ def test_the_largest_change_is_as_counted_by_hand(photos: Path, tmp_path: Path) 
         for one in (before, made)
     )
     assert made.int8 is not None
-    # Convolutions of several images at once may add in another order.
+    # Convolutions of several images may sum in another order.
     wanted = np.abs(new - old).max() / np.abs(old).max()
     assert made.int8.largest_change == pytest.approx(wanted, rel=0.05)
     same = (old.argmax(1) == new.argmax(1)).mean()

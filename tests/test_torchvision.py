@@ -26,11 +26,11 @@ from tests.oracle import (
     tensors,
 )
 
-# Of submodules, by path, without the batch.
+# Shapes of submodules by path, without the batch.
 Shapes = Mapping[str, tuple[int, ...]]
 
-# What torch's own counter gives for torchvision's models; here so that a change of
-# the oracle itself does not pass unseen.
+# The MACs of torchvision's models by torch's own counter; recorded here so that a
+# change of the reference is noticed.
 PUBLISHED_MACS = {
     "alexnet": 714_188_480,
     "vgg19": 19_632_062_464,
@@ -46,7 +46,7 @@ PUBLISHED_PARAMS = {
     "resnet50": 25_557_032,
     "densenet121": 7_978_856,
 }
-# Enough for a network of each family; the schemes themselves are compared for all.
+# One network per family is enough here; the schemes themselves are compared for all.
 SAMPLED = ("alexnet", "vgg11", "googlenet", "resnet18", "densenet121", "convnext_tiny")
 
 some_cases = pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def with_equal_values(case: Case, dtype: torch.dtype) -> tuple[nn.Module, nn.Mod
     ours, theirs = (narrowed(module.to(dtype)) for module in case.on_meta().copies())
     fill(theirs)
     state = dict(theirs.state_dict())
-    # In training, each updates its own.
+    # In training, each module updates its own buffers.
     state |= {name: value.clone() for name, value in theirs.named_buffers()}
     ours.load_state_dict(state, strict=True, assign=True)
     assert no_dropout(ours) == no_dropout(theirs)
@@ -70,9 +70,9 @@ def with_equal_values(case: Case, dtype: torch.dtype) -> tuple[nn.Module, nn.Mod
 
 
 def narrowed(module: nn.Module) -> nn.Module:
-    """Leave few of the hidden units in the classifier of an AlexNet or a VGG.
+    """Remove most hidden units in the classifier of an AlexNet or a VGG.
 
-    Their weights, nine in ten of the network's, show no more than few do.
+    They have nine in ten of the network's weights, but add nothing to the test.
     """
     for first, second in pairwise(m for m in module.modules() if type(m) is nn.Linear):
         if first.out_features == second.in_features == 4096:
@@ -192,7 +192,7 @@ def test_counts_of_every_layer(case: Case) -> None:
     leaves = {path: m for path, m in theirs.named_modules() if not [*m.children()]}
     params = Counter[str]()
     for name, parameter in theirs.named_parameters():
-        # A parameter that belongs to no layer of its own is one for us.
+        # A bare parameter of a module in torchvision is a layer in archdsl.
         owner = name if name in layers else name.rpartition(".")[0]
         params[owner] += parameter.numel()
 
@@ -223,7 +223,7 @@ def test_shapes_of_a_wide_image(case: Case) -> None:
 def assert_shapes(
     analysis: Analysis, module: nn.Module, ours: Shapes, theirs: Shapes
 ) -> None:
-    """Compare what submodules gave with what the analysis says."""
+    """Compare the output shapes of submodules with the analysis."""
     analysed = {layer.name: tuple(layer.output) for layer in analysis.layers}
     bare = dict(module.named_parameters()).keys()
     weighted = {layer.name for layer in analysis.layers if layer.params}
@@ -258,7 +258,7 @@ def test_outputs_and_gradients_in_float64(case: Case) -> None:
     expected, gradients = train_step(theirs, x, names)
     outputs, found = train_step(ours, x, names)
     assert_close(outputs, expected, 1e-10)
-    # In place: there is no room for a third copy of a large network's gradients.
+    # In place, as memory is too small for a third copy of a large network's gradients.
     norms = [float(gradient.norm()) for gradient in gradients]
     errors = [float(a.sub_(b).norm()) for a, b in zip(found, gradients, strict=True)]
     far = {
@@ -274,7 +274,7 @@ def test_outputs_and_gradients_in_float64(case: Case) -> None:
 def train_step(
     module: nn.Module, x: Tensor, names: list[str]
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return the outputs in training, and the gradients of a loss of all of them."""
+    """Return the outputs in training, and gradients of a loss over all of them."""
     outputs = tensors(module.train()(x))
     generator = torch.Generator().manual_seed(2)
     loss = torch.zeros((), dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""Training: recipes, data, and runs that go on exactly where they were."""
+"""Training: recipes, data, and runs that resume exactly where they stopped."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ network Net<classes = 10> {
     head: linear classes
 }
 """
-# Without norms, whose statistics are those of each process's own part of a batch.
+# Without norms, as their statistics only cover each process's part of a batch.
 BARE = """arch 1
 
 block unit<width, stride> {
@@ -116,7 +116,7 @@ batch = 256
 [optimizer]
 lr = 0.05
 """
-# What a run that goes on has otherwise.
+# The metrics in which a resumed run may differ.
 MEASURED = ("seconds", "images_per_second", "peak_bytes")
 
 
@@ -152,7 +152,7 @@ def made(
 
 
 def state_of(one: Trainer) -> dict[str, Any]:
-    """Return all that a run ends with, but for its time."""
+    """Return the final state of a run, except for times."""
     return {
         **{f"net.{key}": value for key, value in one.module.state_dict().items()},
         **{f"ema.{key}": value for key, value in one.trained().state_dict().items()},
@@ -193,7 +193,8 @@ def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         one.train()
     assert one.step == 3
-    # Of GoogLeNet's and the modern recipe, the rate is too small to move what is large.
+    # In GoogLeNet's and the modern recipe, the rate is too small to change large
+    # weights.
     moved = [
         not torch.equal(a, b)
         for a, b in zip(before, one.module.parameters(), strict=True)
@@ -225,11 +226,11 @@ CONTRADICTIONS = [
     ("[schedule]\nfactor = 0.5", "`schedule.factor` applies to step, not to cosine"),
     ("betas = [0.9, 0.9]", "`optimizer.betas` applies to adamw, not to sgd"),
     ("momentum = 0.0\nnesterov = true", "`nesterov` needs a momentum"),
-    ("[schedule]\nwarmup_epochs = 4", "as long as the run"),
+    ("[schedule]\nwarmup_epochs = 4", "fills the whole run"),
     ("[images]\npad = 1\ncrop = [0.5, 1]", "exclude each other"),
     ("[images]\ncrop = [0.7, 0.2]", "[least, largest]"),
     ("[images]\nresized_crop = [0.0, 0.2]", "[least, largest]"),
-    ("[images]\nmean = [0.5]", "only given together"),
+    ("[images]\nmean = [0.5]", "must be given together"),
     ("[images]\nmean = [0.5]\nstd = [1, 2]", "different lengths"),
 ]
 
@@ -240,7 +241,7 @@ def test_a_mistake_in_a_recipe_has_its_place(
 ) -> None:
     with pytest.raises(SpecError) as error:
         recipe(text)
-    # What else is missing is said at the head of the file.
+    # Further missing keys are reported at the top of the file.
     found = [
         (each.span.line, each.span.column, each.help)
         for each in error.value.diagnostics
@@ -262,7 +263,7 @@ def test_what_contradicts_itself_is_refused(text: str, message: str) -> None:
 def test_values_are_changed_from_outside() -> None:
     assert recipe(GOOD, "optimizer.lr=0.5", "epochs=9").optimizer.lr == 0.5
     adam = recipe(GOOD + "nesterov = true", "optimizer.kind=adamw").optimizer
-    # What is sgd's own went with it.
+    # Keys that only sgd has were removed with it.
     assert (adam.kind, adam.model_fields_set) == ("adamw", {"kind", "lr"})
     assert recipe(GOOD, "ema.decay=0.5").ema is not None
     for text, code in (
@@ -340,7 +341,7 @@ def test_lamb_is_as_published(tmp_path: Path) -> None:
             moments[name] = m, v
             change = m / (1 - betas[0] ** step)
             change = change / (np.sqrt(v / (1 - betas[1] ** step)) + eps)
-            if name == "weight":  # a bias is not decayed, and keeps the plain rate
+            if name == "weight":  # a bias has no decay, and the plain rate
                 change = change + 0.1 * found[name]
                 ratio = np.linalg.norm(found[name]) / np.linalg.norm(change)
                 change = ratio * change
@@ -363,7 +364,7 @@ def test_without_timm(
 
 
 def test_rates_are_as_published() -> None:
-    """By the formulas of the papers, where the full rate is 1."""
+    """By the formulas of the papers, with a full rate of 1."""
     cosine = [(1 + math.cos(math.pi * step / 40)) / 2 for step in range(40)]
     assert rates("[schedule]\nkind = 'cosine'") == pytest.approx(cosine)
     warm = rates("[schedule]\nkind = 'cosine'\nwarmup_epochs = 1\nwarmup_start = 0.1")
@@ -423,7 +424,7 @@ def test_a_folder_of_images_is_learnt(tmp_path: Path) -> None:
     one.train()
     assert one.history[-1]["test_top1"] == 1.0
     assert {Path(name).name for name in one.bad} == {"99.png", "98.png"}
-    # Other processes read the same.
+    # Reading in other processes gives the same.
     ends = []
     for workers in (0, 2):
         one = made(
@@ -443,7 +444,7 @@ def test_a_folder_without_parts_holds_a_tenth_out(tmp_path: Path) -> None:
 
 
 def test_a_few_images_are_enough_to_say_what_is_wrong(run: Run, folder: Path) -> None:
-    """As a new user would try it: fewer images than a batch, and one is broken."""
+    """As a new user may try it: fewer images than a batch, and a broken one."""
     Path("net.arch").write_text(COLOUR, encoding="utf-8")
     pets = write_images(Path("images"), ("cat", "dog")) / "val"
     ask = ("train", "net.arch", "--data", str(pets), "--recipe", "imagenet_resnet")
@@ -472,7 +473,7 @@ def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     text = SMALL.replace("256", "8")
     data = load_data(str(root), (3, 16, 16), 4)
     one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
-    with pytest.raises(SpecError, match=r"images is gone; the run is saved at step 2"):
+    with pytest.raises(SpecError, match=r"is missing; the run is saved at step 2"):
         one.train()
     (tmp_path / "elsewhere").rename(root)
     again = made(tmp_path / "run", text, COLOUR, data, resume=True)
@@ -503,14 +504,14 @@ def saved(path: Path, **arrays: Any) -> Path:
 
 
 def coloured(index: int) -> bytes:
-    """Return a small image of a colour of its own."""
+    """Return a small image with a unique colour."""
     out = io.BytesIO()
     Image.new("RGB", (9, 8), (index, 2 * index, 255 - index)).save(out, "PNG")
     return out.getvalue()
 
 
 def write_shard(path: Path, numbers: range, **changed: bytes | None) -> None:
-    """Write a tar file of samples as webdataset's own writer does."""
+    """Write a tar file of samples, like webdataset's own writer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
         for number in numbers:
@@ -536,7 +537,7 @@ def test_shards_are_read_in_any_order(tmp_path: Path) -> None:
     assert data.train.name(6) == f"{tmp_path / 'train-1.tar'}: some.folder/0006.png"
     (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
     assert load_data(str(tmp_path), (3, 8, 8), 3).classes == ("cat", "dog", "bird")
-    # One file alone, of which a tenth is held out.
+    # A single file, of which a tenth is held out.
     write_shard(tmp_path / "all.tar", range(20))
     data = load_data(str(tmp_path / "all.tar"), (1, 8, 8), 3)
     assert (len(data.train.labels), len(data.test.labels)) == (18, 2) and data.notes
@@ -580,7 +581,7 @@ def test_shards_may_be_broken(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"no archive")
     with pytest.raises(SpecError, match="cannot be read"):
         load_data(str(tmp_path), (3, 8, 8), 3)
-    # Cut off in the middle of an image, which is skipped with its name.
+    # Cut off in the middle of an image, which is skipped and reported.
     write_shard(tmp_path / "a.tar", range(30))
     whole = (tmp_path / "a.tar").read_bytes()
     data = load_data(str(tmp_path), (3, 8, 8), 3)
@@ -689,7 +690,7 @@ def test_mnist_of_torchvision(run: Run, files_of: Path) -> None:
 
 
 class Calls:
-    """What a pickle would call to do harm: it writes a file."""
+    """A malicious pickle: it writes a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -715,7 +716,7 @@ def test_cifar_is_read_only_as_torchvision_knows_it(
     names = [f"kind {n}" for n in range(10)]
     held = {"label_names": names, "harm": Calls(harm)}
     (folder / kind.meta["filename"]).write_bytes(pickle.dumps(held))
-    # Of other files than those of its page, nothing is unpacked.
+    # Files other than the official ones are not unpickled.
     with pytest.raises(SpecError, match="or not in the form that torchvision"):
         load_data(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
     assert not harm.exists()
@@ -738,7 +739,7 @@ def test_cifar_is_read_only_as_torchvision_knows_it(
 
 
 def test_pictures_of_torchvision(tmp_path: Path) -> None:
-    """Those that it reads one by one, with parts and without."""
+    """Data sets read image by image, with and without predefined parts."""
     pets = tmp_path / "oxford-iiit-pet"
     (pets / "images").mkdir(parents=True)
     (pets / "annotations").mkdir()
@@ -876,7 +877,7 @@ def test_wrong_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="-D classes=10"):
         load_data(str(fine), (1, 8, 8), 3)
     (tmp_path / "empty").mkdir()
-    assert "folders of two classes" in refused(tmp_path / "empty", "A1104")
+    assert "folders for two or more classes" in refused(tmp_path / "empty", "A1104")
 
 
 def test_arrays_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
@@ -891,7 +892,7 @@ def test_arrays_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
     assert error.value.is_limit
 
 
-# ---- what is shown of images
+# ---- augmentation
 
 
 def test_views_depend_on_what_is_drawn_alone() -> None:
@@ -1018,7 +1019,7 @@ def test_a_resumed_run_equals_the_unbroken_one(text: str, tmp_path: Path) -> Non
 def test_a_full_disk_is_told_once(
     run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorBoard writes in a thread, whose errors Python would print itself."""
+    """TensorBoard writes in a thread; Python would print the thread's error as well."""
     from tensorboard.summary.writer import record_writer
 
     def full(*_: Any) -> None:
@@ -1119,7 +1120,7 @@ def test_the_layer_that_broke_first_is_named(tmp_path: Path) -> None:
 
 
 def test_pools_are_seen_too(tmp_path: Path) -> None:
-    """A call of a function in the module that trains, where the sum is too large."""
+    """The overflow is in a pool, which the trained module calls as a function."""
     net = BARE.replace("flatten", "globalavgpool")
     one = made(tmp_path, net=net)
     with torch.no_grad():
@@ -1263,14 +1264,14 @@ def test_the_command(run: Run, files_of: Path) -> None:
     about = json.loads((one / "run.json").read_text("utf-8"))
     assert notes["digest"] == about["digest"] and json.loads(notes["classes"])[9] == "9"
     assert json.loads(notes["metrics"])["test_top1"] == float(rows[1]["test_top1"])
-    # The module beside needs nothing but torch.
+    # The module in the folder only needs torch.
     space: dict[str, Any] = {"__name__": "model"}
     exec((one / "model.py").read_text("utf-8"), space)
     space["Net"]().load_state_dict(weights)
     spec = (one / "spec.arch").read_text("utf-8")
     assert notes["spec"] == spec
     assert archdsl.emit(archdsl.loads(spec)) == (one / "model.py").read_text("utf-8")
-    # What ended before its first state may be begun again.
+    # A run that ended before its first state can be started again.
     assert run(*RUN, "-o", "two", "--set", "optimizer.lr=1e9").code == 1
     assert run(*RUN, "-o", "two").code == 0
     wrong = run(*RUN, "-o", "runs/one")
@@ -1303,7 +1304,7 @@ def test_what_the_command_refuses(
 
 
 def test_a_recipe_is_changed_as_a_network_is(run: Run, files_of: Path) -> None:
-    """-D reaches keys that are no parameters of the network; --set reaches all."""
+    """-D sets keys that the network does not have as parameters; --set sets all."""
     few = ("-D", "epochs=1", "--steps", "1", "-o", "run")
     assert run(*RUN, *few, "-D", "optimizer.lr=0.5", "-D", "classes=10").code == 0
     held = json.loads(Path("run/run.json").read_bytes())["recipe"]
@@ -1343,7 +1344,7 @@ def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
 
 
 def test_what_is_known_before_the_first_step() -> None:
-    """By the analysis itself, and by times of a device that are easy to compute."""
+    """By the analysis itself, and by a device whose times are easy to compute."""
     network, how = archdsl.loads(NET), recipe(SMALL)
     data = load_data("digits", *classes_of(network))
     slow = Device("slow", "Slow", {"float32": 1e6}, {"float32": 1e6}, 1e18)
@@ -1357,7 +1358,7 @@ def test_what_is_known_before_the_first_step() -> None:
         assert (known.largest_batch >= 256) is fits
         said = outlook.lines(known, how, data, 5)
         assert ("needs more memory than there is" in said[-1]) is not fits
-    # The products of forward and backward pass are most of it; memory takes no time.
+    # MACs of the forward and backward pass take most of it; memory takes no time.
     costs = facts.as_dict()["costs"]
     products = 2 * (costs["macs"] + costs["backward_macs"]) * 1437 / 1e6
     assert products < known.epoch_seconds < 1.3 * products
@@ -1385,13 +1386,13 @@ def start(*arguments: str | Path, processes: int = 1) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # These tests may themselves run in the background, where that is ignored.
+        # These tests may run in a background job, where SIGINT is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def end(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Return what a process has said on stderr, when it has ended as it should."""
+    """Wait for a process, check its exit status, and return its stderr."""
     _, said = process.communicate()
     assert process.returncode == code, said
     return said
@@ -1412,7 +1413,7 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_weights(run: Run, files_of: Path) -> None:
-    """Killed at moments of their own; `scripts/kill_training.py` does it longer."""
+    """Killed at random moments; `scripts/kill_training.py` tries more."""
     long = (*RUN, "--set", "epochs=8", "--set", "batch=64", "--save-every", "7")
     assert run(*long, "-o", "whole").code == 0
     draw = Random(0)
@@ -1445,7 +1446,7 @@ def test_an_interrupt_saves(files_of: Path) -> None:
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:
-    """As in the background of a shell."""
+    """As in a background job of a shell."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         watch = Shown()
@@ -1460,7 +1461,7 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 
 @pytest.mark.slow
 def test_two_processes_are_one(run: Run, files_of: Path) -> None:
-    """Also where each holds its share of the weights, and goes on with it."""
+    """Also if each process holds a share of the weights, and if the run is resumed."""
     options = ("images.pad=1", "accumulate=2", "clip_norm=1.0", "channels_last=true")
     both = ("train", "bare.arch", *RUN[2:], *(f"--set={each}" for each in options))
     assert run(*both, "-o", "one").code == 0
@@ -1469,7 +1470,7 @@ def test_two_processes_are_one(run: Run, files_of: Path) -> None:
     end(start(*shard, "--steps", "4", processes=2))
     said = end(start(*shard, "--resume", processes=2))
     assert (
-        "continuing after step 4" in said and "each process keeps only a share" in said
+        "continuing after step 4" in said and "each process only holds a share" in said
     )
     for other in ("two", "sharded"):
         a, b = weights_of("one"), weights_of(other)
@@ -1538,7 +1539,7 @@ def test_weights_are_judged(run: Run, files_of: Path) -> None:
     assert found["loss"] == pytest.approx(last["test_loss"], rel=1e-5)
     assert sum(map(sum, found["confusion"])) == 360
     assert sum(one["images"] for one in found["bins"]) == 360
-    # By torch alone, from the files that the run left.
+    # With torch only, from the files of the run.
     space: dict[str, Any] = {"__name__": "model"}
     exec(Path("run/model.py").read_text("utf-8"), space)
     module = space["Net"]()
@@ -1557,7 +1558,7 @@ def test_weights_are_judged(run: Run, files_of: Path) -> None:
 
 
 def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
-    """The classes of PNG files are those that torch alone gives the digits in them."""
+    """The classes of PNG files equal those computed with torch only."""
     run(*RUN, "-o", "run", "--set", "images.mean=[0.3]", "--set=images.std=[0.4]")
     data = load_data("digits", (1, 8, 8), 10)
     names = ["a.png", "b.png"]
@@ -1579,7 +1580,7 @@ def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
     text = run("run", "net.arch", weights, "a.png", "--top=1").out
     share = f"{100 * first['probability']:.1f} %"
     assert text == f"a.png\n  {first['index']}  {first['label']}  {share}\n"
-    # The user's word counts more than the file's.
+    # Options take precedence over the file's metadata.
     Path("labels.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
     other = run(
         *("run", "net.arch", weights, "a.png", "--mean", "0.9"),
@@ -1592,7 +1593,7 @@ def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
 
 
 def test_weights_and_an_onnx_file_see_the_same(run: Run, files_of: Path) -> None:
-    """torch and onnxruntime, with images that are cropped and scaled."""
+    """torch and onnxruntime, with cropped and scaled images."""
     torch.manual_seed(0)
     torch.save(archdsl.build(archdsl.loads(COLOUR)).state_dict(), "net.pth")
     Path("colour.arch").write_text(COLOUR, encoding="utf-8")
@@ -1670,7 +1671,7 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
     assert found.json["finished"]
     last = found.json["epochs"][-1]["test_top1"]
     assert last >= 0.97
-    # The spec in the folder is that of this network, whatever made it from another.
+    # The spec in the folder describes the trained network, even if it was transformed.
     beside = ("run/spec.arch", "run/weights.safetensors")
     found = run("evaluate", *beside, "--data", "digits", "--json")
     assert found.json["top1"] == pytest.approx(last)
@@ -1680,7 +1681,7 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
 
 
 class Sent:
-    """What stands in for Lightning's loggers: it keeps what it is given."""
+    """A stand-in for Lightning's loggers that records what it receives."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
@@ -1725,7 +1726,7 @@ def test_metrics_are_sent(
     assert [step for step, _ in sent.rows] == [1, 2]
     for (_, metrics), row in zip(sent.rows, found.json["epochs"], strict=True):
         assert metrics == {key: one for key, one in row.items() if one is not None}
-    # The run that goes on is the same there.
+    # The resumed run has the same id there.
     assert [one[key] for one in sent.began] == [None, "run-7"]
     assert sent.ends == ["KILLED", "success"]
 
@@ -1740,7 +1741,7 @@ def test_a_tracker_that_fails_does_not_end_a_run(
     assert found.err.count(said) == 2
     track(monkeypatch, "start")
     found = run(*RUN, "--log", "mlflow", "-o", "other")
-    assert (found.code, "mlflow does not start: no such" in found.err) == (1, True)
+    assert (found.code, "mlflow cannot be started: no such" in found.err) == (1, True)
     assert not Path("other").exists()
 
 

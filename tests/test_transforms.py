@@ -1,7 +1,7 @@
-"""Transformations: what they make computes the same, is as it should be, and compiles.
+"""Transformations: their results compute the same, have the right form, and compile.
 
-`check` holds it against the network before, by the executor of steps and by the module
-that is compiled from it, whose text the compiler proves.
+`check` compares the network with the original, by the interpreter of steps and by the
+compiled module, whose text the compiler validates.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def words(network: Network) -> dict[str, str]:
 
 
 def check(network: Network, transform: Transformation) -> Network:
-    """Return what a transformation makes, once it is found to compute the same.
+    """Apply a transformation, check that the result computes the same, and return it.
 
-    Both by its steps and by the module that is compiled from it, in float64.
+    It is run step by step and as a compiled module, in float64.
     """
     before = paths(network)
     made = transform.apply(network)
     assert not problems(made)
-    assert before == paths(network)  # the given one is as it was
+    assert before == paths(network)  # the original is unchanged
     state = draw_state(network, 1)
     given = {key: value.clone() for key, value in state.items()}
     weights = transform.weights(network, state)
@@ -112,8 +112,8 @@ def test_presets_compute_the_same(preset: str) -> None:
     if preset != "densenet121":
         assert not left
         return
-    # A norm before a rectifier and a convolution reads a concatenation or a pool. Only
-    # that of the stem and the second one in each of the 58 layers follow a convolution.
+    # Most norms read a concatenation or a pool. Only that of the stem and the second
+    # one in each of the 58 layers follow a convolution.
     assert "features.denseblock1.denselayer1.norm1" in left
     assert "features.norm5" in left and "features.norm0" not in left
     assert len(left) == 58 + 3 + 1
@@ -122,7 +122,8 @@ def test_presets_compute_the_same(preset: str) -> None:
 def test_figures_of_a_folded_resnet18_are_as_by_hand() -> None:
     folded = FoldNorms().apply(archdsl.load("resnet18"))
     found = archdsl.analyze(folded)
-    # Norms follow 64 channels five times; a stage of more has four and a projection.
+    # Five norms have 64 channels; each wider stage has four, and one for the
+    # projection.
     assert found.params == 11_689_512 - 5 * (64 + 128 + 256 + 512)
     assert (found.macs, found.buffers) == (1_814_073_344, 0)
 
@@ -306,7 +307,7 @@ def test_each_kind_of_layer_takes_the_norm_before_it(statement: str) -> None:
 @pytest.mark.parametrize(
     "statements",
     [
-        ("bn -> conv 3x3",),  # zeros around the map are not the norm's
+        ("bn -> conv 3x3",),  # padding zeros are not normed
         ("bn -> conv 3x3 pad=same",),
         ("n: bn", "conv 1x1", "add { relu | @n }"),
         ("n: bn", "output @n -> low: relu", "conv 1x1"),
@@ -375,7 +376,7 @@ def test_a_preset_becomes_the_one_that_its_authors_deploy() -> None:
     torch.manual_seed(0)
     module = with_statistics(archdsl.build(network)).double()
     weights = passes.weights(network, module.state_dict())
-    # The spec's own form for inference, with the same weights in the same order.
+    # The spec's deployed form, with the same weights in the same order.
     other = archdsl.build(deployed).double().eval()
     names = dict(zip(other.state_dict(), weights.values(), strict=True))
     other.load_state_dict(names, strict=True)
@@ -391,13 +392,13 @@ def test_a_preset_becomes_the_one_that_its_authors_deploy() -> None:
 @pytest.mark.parametrize(
     ("branches", "left"),
     [
-        # What the sum still adds, by the kinds of layers that give it.
+        # The number of values that the sum still adds.
         ("conv 3x3 | conv 1x1 | tanh", 2),
         ("conv 3x3 | conv 5x5 | conv 1x3 | ", 1),
         ("conv 3x3 pad=2x2 dilation=2 | conv 3x3 | conv 1x1", 2),
         ("conv 5x5 | conv 3x3 pad=2 dilation=2", 1),
         ("conv 3x3 groups=2 | conv 1x1 groups=4 | ", 1),
-        ("conv 3x3 groups=2 | conv 1x1 | ", 2),  # 1x1 is no larger one's part
+        ("conv 3x3 groups=2 | conv 1x1 | ", 2),  # 1x1 of another grouping
         ("conv 3x3 6 /2 | conv 1x1 6 /2", 1),
         ("conv 3x3 4 /2 | maxpool 2x2 /2", 2),
         ("conv 3x3 | convtranspose 1x1", 2),
@@ -458,7 +459,7 @@ def test_a_merge_by_hand() -> None:
         "n.num_batches_tracked": 9,
     }
     state = {key: torch.tensor(value) for key, value in state.items()}
-    # The deviation is 1, so the norm doubles and adds 7 - 1; the input counts once.
+    # The deviation is 1, so the norm doubles and adds 7 - 1; the input is added once.
     made = MergeBranches().weights(network, state)
     assert {key: value.flatten().tolist() for key, value in made.items()} == {
         "a.weight": [1, 2, 3, 4, 5 + 100 + 2 + 1, 6, 7, 8, 9],

@@ -1,4 +1,4 @@
-"""What the tutorial's pairs of networks claim, against figures counted by hand."""
+"""The claims about the tutorial's pairs of networks, against figures by hand."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_gradient_passes_dead_units_only_by_the_shortcut(
 
 
 def growth(preset: str) -> float:
-    """Return how far the gradient grows from the last convolution to the first."""
+    """Return how much the gradient grows from the last convolution to the first."""
     module = build(preset).double().train()
     images, labels = torch.randn(8, 3, 32, 32).double(), torch.arange(8)
     F.cross_entropy(module(images), labels).backward()

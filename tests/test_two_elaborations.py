@@ -1,7 +1,7 @@
-"""Whether numbers remember their expressions changes nothing of what is built.
+"""Networks are the same whether or not their numbers carry expressions.
 
-The analysis reads a network of plain numbers, and code generation one of numbers that
-know how they were computed. Both are the same network, also of the random specs of
+The analysis uses a network of plain numbers, and code generation one of numbers with
+expressions. Both must be the same network, also for the random specs of
 tests/test_differential.py and tests/test_executor.py.
 """
 
@@ -104,7 +104,7 @@ def test_a_stride_on_one_position_keeps_the_shape() -> None:
 
 
 def test_the_test_of_a_projection_holds_for_each_call() -> None:
-    """A stride of 2 projects on a larger map, and not on a single position."""
+    """A stride of 2 needs a projection on a larger map, not on a single position."""
     text = """arch 1
 block sum<stride> {
     residual { conv 3x3 /stride }
@@ -126,7 +126,7 @@ network Net {
 
 
 def test_sums_in_a_row_are_read_once_each() -> None:
-    """Each value knows the one it came from, and not all of its past."""
+    """Each value refers to its predecessor, not to its whole history."""
     rows = "".join(
         f"    a{i}: add {{ @a{i - 1} | conv 1x1 4 }}\n" for i in range(1, 60)
     )
@@ -134,8 +134,8 @@ def test_sums_in_a_row_are_read_once_each() -> None:
     compare(text, archdsl.loads)
 
 
-# What is given instead of a default; the default is not asked for then, and equal
-# values of another type are other values.
+# Values given instead of a default, which is then not computed; equal values of another
+# type count as different.
 GIVEN = {
     "another type": ("plain<width = 1>", "plain<width = true>", "A0204"),
     "a default without a value": ("plain<width = 8 // of>", "plain<width = 4>", ""),

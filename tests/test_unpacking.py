@@ -1,4 +1,4 @@
-"""A tensor whose equal parts are all read is cut once in emitted code."""
+"""If all equal parts of a tensor are read, emitted code splits it once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ network Net {{
     ("body", "cut", "count"),
     [
         ("concat { chunk 1 of=2 | chunk 2 of=2 -> conv 3x3 }", "x1, x2 = x.chunk(2", 1),
-        # Of four parts, two are read: each is cut where it is read.
+        # Two of four parts are read: each is split off where it is read.
         ("add { chunk 1 of=4 | chunk 4 of=4 } -> conv 1x1 8", "x.chunk(4, 1)[0]", 2),
         ("chunk 2 of=2 -> conv 1x1 8", "x.chunk(2, 1)[1]", 1),
-        # The name is taken.
+        # The name is in use.
         (
             "x1: conv 3x3; concat { chunk 1 of=2 | chunk 2 of=2 | @x1 } -> conv 1x1 8",
             "x1.chunk(2",
             1,
         ),
-        # The second cut is of another tensor.
+        # The second split is of another tensor.
         (
             "concat { chunk 1 of=2 | chunk 2 of=2 -> conv 3x3 }; relu\n"
             "    concat { chunk 2 of=2 | chunk 1 of=2 -> bn }",

@@ -1,7 +1,7 @@
-"""Translation validation: emitted text has to be the network that it was emitted for.
+"""Translation validation: emitted text must compute the network that it was made for.
 
-That the text of every shipped network and of hundreds of random specs is accepted needs
-no test here: they are built elsewhere, and nothing is built without it.
+That correct texts are accepted needs no test here: other tests build every shipped
+network and hundreds of random specs, and every build validates its text.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from archdsl.ir import Network
 from archdsl.torch.functions import entries
 from tests.conftest import ROOT
 from tests.generated import specimen
+from tests.injected import KINDS, alike, inject
 from tests.oracle import EMITTED, Emitted
-from tests.spoilings import KINDS, alike, spoil
 from tests.timing import cpu_seconds
 
 MODELS = ROOT / "tests" / "golden" / "models"
@@ -77,7 +77,7 @@ def module(init: str, forward: str, *classes: str, inputs: str = "x: Tensor") ->
     return "\n".join(lines) + "\n"
 
 
-# ---- what is right ------------------------------------------------------------------
+# ---- correct texts ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
@@ -124,7 +124,7 @@ def test_what_can_run_in_place_does() -> None:
 
 
 ROUNDS = {
-    # The first round reads what the class is called with, so no round writes over it.
+    # The first round reads the class's input, so no round may overwrite it.
     "block unit { relu -> conv 1x1  x3 }": (0, 0),
     "block unit { conv 1x1 -> relu  x3 }": (1, 3),
 }
@@ -221,12 +221,12 @@ def test_time_grows_linearly() -> None:
         return lambda: validate(tree, network)
 
     small, large = proof(100), proof(1000)
-    assert cpu_seconds(large) < 30 * cpu_seconds(small)  # its square would take 100
+    assert cpu_seconds(large) < 30 * cpu_seconds(small)  # quadratic time would be 100
 
 
-# ---- what is wrong ------------------------------------------------------------------
+# ---- wrong texts ------------------------------------------------------------------
 
-# Each was emitted once, and computes something else than its spec.
+# Each was once emitted, but does not compute what its spec says.
 ONE_COPY = module(
     "self.conv1 = nn.Conv2d(3, 3, 3, padding=1)\n"
     "self.conv2 = nn.Conv2d(3, 3, 3, padding=1)",
@@ -425,7 +425,7 @@ SPECIMENS = 40
 
 
 class Source(NamedTuple):
-    """What mistakes are made in."""
+    """A text to make mistakes in."""
 
     name: str
     network: Network
@@ -445,22 +445,22 @@ def source(place: int) -> Source:
 
 
 def verdict(case: int, *, large: bool) -> bool:
-    """Return whether a mistake is refused; if not, let torch look for it.
+    """Return whether a mistake is refused; if not, look for its effect in torch.
 
     Args:
         case: its number.
-        large: whether torch runs shipped networks, too, and not random ones alone.
+        large: whether torch also runs shipped networks, not only random ones.
     """
     place = case % (len(SMALL) + SPECIMENS)
     of = source(place)
-    spoilt = spoil(of.text, f"spoiling {case}")
+    wrong = inject(of.text, f"spoiling {case}")
     try:
-        compare(parse_module(spoilt.text), of.demands)
+        compare(parse_module(wrong.text), of.demands)
     except Miscompiled:
         return True
     if large or place >= len(SMALL):
-        assert alike(of.text, spoilt.text, of.network), (
-            f"spoiling {case} of {of.name} ({spoilt.kind}) is accepted:\n{spoilt.text}"
+        assert alike(of.text, wrong.text, of.network), (
+            f"spoiling {case} of {of.name} ({wrong.kind}) is accepted:\n{wrong.text}"
         )
     return False
 
@@ -480,15 +480,16 @@ def test_more_mistakes_are_refused_unless_torch_sees_none(first: int) -> None:
 
 def test_mistakes_of_each_kind_are_made() -> None:
     kinds = {
-        spoil(source(SMALL.index("googlenet")).text, f"kind {n}").kind
+        inject(source(SMALL.index("googlenet")).text, f"kind {n}").kind
         for n in range(300)
     }
     assert kinds == KINDS.keys() - {"renamed_part", "swapped_parts", "other_range"}
 
 
-# ---- what torch's callables take -----------------------------------------------------
+# ---- parameters of torch's callables
+# -----------------------------------------------------
 
-# Torch gives no signature that could be read; these are as its pages say.
+# torch has no readable signatures for these; they are from its documentation.
 _BUILTIN: Mapping[str, str] = {
     "F.avg_pool2d": "input, kernel_size, stride=None, padding=0, ceil_mode=False, "
     "count_include_pad=True, divisor_override=None",
@@ -527,7 +528,7 @@ def _parameters(found: Any) -> list[tuple[str, Any]]:
 
 
 def _names() -> Iterator[str]:
-    """Yield the callables of torch, those for one, two and three axes apart."""
+    """Yield torch's callables, separately for one, two and three axes."""
     for name, entry in entries().items():
         if entry.parameters is None:
             continue
@@ -552,7 +553,7 @@ def test_signatures_are_those_of_torch(name: str) -> None:
     assert known is not None
     theirs = _declared(name)
     given = [p for p in theirs if p[1] is inspect.Parameter.empty]
-    # A tensor's name stands for each that is required.
+    # Required arguments are given as a tensor's name.
     args = [f"<{n}>" for n, _ in given]
     values = dict(zip(known.names, known.bind(args, {}), strict=True))
     for (label, default), own in zip(theirs, known.names, strict=False):
@@ -586,10 +587,10 @@ def test_a_difference_is_a_bug_of_ours_and_leaves_no_file(
 ) -> None:
     write = backend.write_module
 
-    def spoilt(network: Network, *how: Any) -> str:
+    def wrong(network: Network, *how: Any) -> str:
         return write(network, *how).replace("stride=2", "stride=1")
 
-    monkeypatch.setattr(backend, "write_module", spoilt)
+    monkeypatch.setattr(backend, "write_module", wrong)
     spec, out = tmp_path / "net.arch", tmp_path / "net.py"
     spec.write_text(NET)
     assert main(["compile", str(spec), "-o", str(out)]) == 70

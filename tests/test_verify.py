@@ -1,8 +1,8 @@
-"""What the verifier asks of networks: each way of spoiling one is refused.
+"""The verifier of networks: each kind of violation is reported.
 
-That all networks that are elaborated are valid is held by tests/test_specs.py for the
-presets, and by `tests.comparing` for the random specs. A spoiling draws one of its
-places by a seed. Every one of them must be reported, and for what it is.
+That elaborated networks are valid is checked by tests/test_specs.py for the presets,
+and by `tests.comparing` for random specs. A violation is made at a random place, by a
+fixed seed. Each must be reported with its own message.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def test_a_network_with_everything_is_valid() -> None:
     assert any(node.pattern for _, node in nodes(network))
 
 
-# ---- spoiling ---------------------------------------------------------------------
+# ---- violations ----------------------------------------------------------------
 
 Nodes = list[tuple[Location, Step | Group]]
 
 
 def nodes(network: Network) -> Nodes:
-    """Return every node with its place, in order."""
+    """Return every node with its location, in order."""
 
     def walk(
         place: Location, node: Step | Group
@@ -110,13 +110,13 @@ def nodes(network: Network) -> Nodes:
 
 
 def changed(node: Any, **fields: Any) -> Any:
-    """Return a node with other fields, whatever they are."""
+    """Return a node with changed fields, without validation."""
     kept = {name: getattr(node, name) for name in type(node).model_fields}
     return unchecked(type(node))(**{**kept, **fields})
 
 
 def edited(network: Network, place: Location, change: Callable[[Any], Any]) -> Network:
-    """Return a network with another node at a place."""
+    """Return a network with another node at a location."""
 
     def at(node: Any, rest: Location) -> Any:
         if not rest:
@@ -132,7 +132,7 @@ def edited(network: Network, place: Location, change: Callable[[Any], Any]) -> N
 
 
 def with_fields(network: Network, place: Location, **fields: Any) -> Network:
-    """Return a network of which the node at a place has other fields."""
+    """Return a network in which the node at a location has other fields."""
     return edited(network, place, lambda node: changed(node, **fields))
 
 
@@ -151,13 +151,13 @@ def subjects() -> tuple[Network, ...]:
     )
 
 
-Spoilt = Iterator[Callable[[], Network]]
-SPOILINGS: dict[str, tuple[Callable[[Network, Random], Spoilt], str]] = {}
+Violations = Iterator[Callable[[], Network]]
+VIOLATIONS: dict[str, tuple[Callable[[Network, Random], Violations], str]] = {}
 
 
-def spoiling(says: str) -> Callable[[Any], Any]:
+def violation(says: str) -> Callable[[Any], Any]:
     def keep(function: Any) -> Any:
-        SPOILINGS[function.__name__] = function, says
+        VIOLATIONS[function.__name__] = function, says
         return function
 
     return keep
@@ -171,8 +171,8 @@ def groups(network: Network) -> list[tuple[Location, Group]]:
     return [(p, n) for p, n in nodes(network)[1:] if isinstance(n, Group)]
 
 
-def each(network: Network, found: Any, **fields: Any) -> Spoilt:
-    """Yield networks in which one of some nodes has other fields, computed from it."""
+def each(network: Network, found: Any, **fields: Any) -> Violations:
+    """Yield networks in which one of some nodes has other, computed fields."""
     for place, node in found:
         values = {name: make(node) for name, make in fields.items()}
         yield lambda p=place, v=values: with_fields(network, p, **v)
@@ -183,52 +183,52 @@ def fed(network: Network) -> list[tuple[Location, Group]]:
 
 
 def with_port(group: Group, at: int, **fields: Any) -> tuple[Port, ...]:
-    """Return the inputs of a block, one of which has other fields."""
+    """Return the inputs of a block, with other fields in one of them."""
     ports = list(group.ports)
     ports[at] = changed(ports[at], **fields)
     return tuple(ports)
 
 
-@spoiling("two are the same value")
-def one_value_for_two_inputs(network: Network, random: Random) -> Spoilt:
+@violation("two are the same value")
+def one_value_for_two_inputs(network: Network, random: Random) -> Violations:
     same = lambda g: (g.ports[0], changed(g.ports[0], name=g.ports[1].name))  # noqa: E731
     return each(network, fed(network), ports=same)
 
 
-@spoiling("two ports are named")
-def one_name_for_two_inputs(network: Network, random: Random) -> Spoilt:
+@violation("two ports are named")
+def one_name_for_two_inputs(network: Network, random: Random) -> Violations:
     again = lambda g: with_port(g, 1, name=g.ports[0].name)  # noqa: E731
     return each(network, fed(network), ports=again)
 
 
-@spoiling("the first is the block's input")
-def inputs_in_another_order(network: Network, random: Random) -> Spoilt:
+@violation("the first is the block's input")
+def inputs_in_another_order(network: Network, random: Random) -> Violations:
     return each(network, fed(network), ports=lambda group: group.ports[::-1])
 
 
-@spoiling("if it has two or more")
-def a_single_input_with_a_name(network: Network, random: Random) -> Spoilt:
+@violation("if it has two or more")
+def a_single_input_with_a_name(network: Network, random: Random) -> Violations:
     return each(network, fed(network), ports=lambda group: group.ports[:1])
 
 
-@spoiling(", and here ")
-def another_shape_of_an_input(network: Network, random: Random) -> Spoilt:
+@violation(", and here ")
+def another_shape_of_an_input(network: Network, random: Random) -> Violations:
     grown = lambda g: with_port(g, 1, shape=(*g.ports[1].shape[:-1], 77))  # noqa: E731
     return each(network, fed(network), ports=grown)
 
 
-@spoiling("no parameter has the channels of")
-def an_input_without_its_channels(network: Network, random: Random) -> Spoilt:
+@violation("no parameter has the channels of")
+def an_input_without_its_channels(network: Network, random: Random) -> Violations:
     return each(network, fed(network), ports=lambda g: with_port(g, 1, name="other"))
 
 
-@spoiling("exists only in training")
-def an_input_of_training(network: Network, random: Random) -> Spoilt:
+@violation("exists only in training")
+def an_input_of_training(network: Network, random: Random) -> Violations:
     return each(network, fed(network), ports=lambda g: with_port(g, 1, training=True))
 
 
-@spoiling("is an attribute of torch's modules")
-def an_input_that_no_argument_can_be(network: Network, random: Random) -> Spoilt:
+@violation("is an attribute of torch's modules")
+def an_input_that_no_argument_can_be(network: Network, random: Random) -> Violations:
     return each(network, fed(network), ports=lambda g: with_port(g, 0, name="train"))
 
 
@@ -237,77 +237,77 @@ def parted(network: Network) -> list[tuple[Location, Group]]:
 
 
 def with_extra(group: Group, **fields: Any) -> tuple[Port, ...]:
-    """Return the further outputs of a part, the first of which has other fields."""
+    """Return the additional outputs of a part, with other fields in the first."""
     return changed(group.extras[0], **fields), *group.extras[1:]
 
 
-@spoiling("two outputs are the same value")
-def one_value_for_two_outputs(network: Network, random: Random) -> Spoilt:
+@violation("two outputs are the same value")
+def one_value_for_two_outputs(network: Network, random: Random) -> Violations:
     same = lambda g: with_extra(g, value=g.output, shape=g.shape)  # noqa: E731
     return each(network, parted(network), extras=same)
 
 
-@spoiling("two extras are named")
-def one_name_for_two_outputs(network: Network, random: Random) -> Spoilt:
+@violation("two extras are named")
+def one_name_for_two_outputs(network: Network, random: Random) -> Violations:
     again = lambda g: (*g.extras, g.extras[0])  # noqa: E731
     return each(network, parted(network), extras=again)
 
 
-@spoiling("an output is a value from outside")
-def an_output_from_outside(network: Network, random: Random) -> Spoilt:
+@violation("an output is a value from outside")
+def an_output_from_outside(network: Network, random: Random) -> Violations:
     entry = lambda g: with_extra(g, value=g.input, shape=g.input_shape)  # noqa: E731
     return each(network, parted(network), extras=entry)
 
 
-@spoiling("is inside")
-def an_output_less(network: Network, random: Random) -> Spoilt:
+@violation("is inside")
+def an_output_less(network: Network, random: Random) -> Violations:
     return each(network, parted(network), extras=lambda group: group.extras[1:])
 
 
-@spoiling(", and here ")
-def another_shape_of_an_output(network: Network, random: Random) -> Spoilt:
+@violation(", and here ")
+def another_shape_of_an_output(network: Network, random: Random) -> Violations:
     shape = lambda g: (*g.extras[0].shape[:-1], 77)  # noqa: E731
     return each(
         network, parted(network), extras=lambda g: with_extra(g, shape=shape(g))
     )
 
 
-@spoiling("exists only in training")
-def an_output_of_training(network: Network, random: Random) -> Spoilt:
+@violation("exists only in training")
+def an_output_of_training(network: Network, random: Random) -> Violations:
     return each(network, parted(network), extras=lambda g: with_extra(g, training=True))
 
 
-@spoiling("is an attribute of torch's modules")
-def an_output_that_nothing_can_be(network: Network, random: Random) -> Spoilt:
+@violation("is an attribute of torch's modules")
+def an_output_that_nothing_can_be(network: Network, random: Random) -> Violations:
     return each(network, parted(network), extras=lambda g: with_extra(g, name="train"))
 
 
-@spoiling("modules of one output")
-def several_outputs_of_a_seq(network: Network, random: Random) -> Spoilt:
+@violation("modules of one output")
+def several_outputs_of_a_seq(network: Network, random: Random) -> Violations:
     return each(network, parted(network), indexed=lambda _: True)
 
 
-@spoiling("it owns nothing")
-def outputs_of_what_owns_no_names(network: Network, random: Random) -> Spoilt:
+@violation("it owns nothing")
+def outputs_of_what_owns_no_names(network: Network, random: Random) -> Violations:
     own = [(p, g) for p, g in groups(network) if g.role == "copy"]
     port = lambda g: (Port(name="p", value=g.output, shape=g.shape),)  # noqa: E731
     return each(network, own, extras=port)
 
 
-@spoiling("the outputs are those of the network")
-def outputs_of_the_root(network: Network, random: Random) -> Spoilt:
+@violation("the outputs are those of the network")
+def outputs_of_the_root(network: Network, random: Random) -> Violations:
     root = network.root
     port = Port(name="p", value=root.output, shape=root.shape)
     yield lambda: changed(network, root=changed(root, extras=(port,)))
 
 
-@spoiling("is defined twice")
-def value_made_twice(network: Network, random: Random) -> Spoilt:
+@violation("is defined twice")
+def value_made_twice(network: Network, random: Random) -> Violations:
     return each(network, steps(network), output=lambda step: step.inputs[0])
 
 
-@spoiling("before that is defined")
-def later_read(network: Network, random: Random) -> Spoilt:
+@violation("before that is defined")
+def later_read(network: Network, random: Random) -> Violations:
     return each(
         network,
         steps(network),
@@ -315,8 +315,8 @@ def later_read(network: Network, random: Random) -> Spoilt:
     )
 
 
-@spoiling("before that is defined")
-def parts_in_another_order(network: Network, random: Random) -> Spoilt:
+@violation("before that is defined")
+def parts_in_another_order(network: Network, random: Random) -> Violations:
     for place, group in [(("root",), network.root), *groups(network)]:
         for number, (one, two) in enumerate(pairwise(group.children)):
             made = [n for n in (one, two) if isinstance(n, Step)]
@@ -328,33 +328,33 @@ def parts_in_another_order(network: Network, random: Random) -> Spoilt:
                 )
 
 
-@spoiling("gives")
-def another_shape(network: Network, random: Random) -> Spoilt:
+@violation("gives")
+def another_shape(network: Network, random: Random) -> Violations:
     grown = lambda step: (step.shape[0] + 1, *step.shape[1:])  # noqa: E731
     plain = [(p, s) for p, s in steps(network) if not isinstance(s.shape, Last)]
     return each(network, plain, shape=grown)
 
 
-@spoiling(", and here ")
-def another_input_shape(network: Network, random: Random) -> Spoilt:
+@violation(", and here ")
+def another_input_shape(network: Network, random: Random) -> Violations:
     grown = lambda s: ((s.input_shapes[0][0] + 1, 9, 9), *s.input_shapes[1:])  # noqa: E731
     return each(network, steps(network), input_shapes=grown)
 
 
-@spoiling(", and here ")
-def another_shape_of_a_group(network: Network, random: Random) -> Spoilt:
+@violation(", and here ")
+def another_shape_of_a_group(network: Network, random: Random) -> Violations:
     return each(network, groups(network), shape=lambda group: (*group.shape[:-1], 77))
 
 
-@spoiling("channels last")
-def channels_in_another_place(network: Network, random: Random) -> Spoilt:
+@violation("channels last")
+def channels_in_another_place(network: Network, random: Random) -> Violations:
     maps = [(p, s) for p, s in steps(network) if len(s.shape) == 3]
     turn = lambda s: tuple(s) if isinstance(s, Last) else Last(s)  # noqa: E731
     return each(network, maps, shape=lambda step: turn(step.shape))
 
 
-@spoiling("conv")
-def another_width(network: Network, random: Random) -> Spoilt:
+@violation("conv")
+def another_width(network: Network, random: Random) -> Violations:
     convs = [(p, s) for p, s in steps(network) if s.op.word == "conv"]
     return each(
         network,
@@ -363,31 +363,31 @@ def another_width(network: Network, random: Random) -> Spoilt:
     )
 
 
-@spoiling("is out of bounds")
-def an_argument_out_of_bounds(network: Network, random: Random) -> Spoilt:
+@violation("is out of bounds")
+def an_argument_out_of_bounds(network: Network, random: Random) -> Violations:
     convs = [(p, s) for p, s in steps(network) if s.op.word == "conv"]
     return each(network, convs, op=lambda step: step.op.replace(groups=0))
 
 
-@spoiling("cannot be")
-def an_argument_of_another_type(network: Network, random: Random) -> Spoilt:
+@violation("cannot be")
+def an_argument_of_another_type(network: Network, random: Random) -> Violations:
     convs = [(p, s) for p, s in steps(network) if s.op.word == "conv"]
     return each(network, convs, op=lambda step: step.op.replace(width=3.5))
 
 
-@spoiling("by its name and its owner")
-def another_path(network: Network, random: Random) -> Spoilt:
+@violation("by its name and its owner")
+def another_path(network: Network, random: Random) -> Violations:
     return each(network, steps(network), path=lambda step: step.path + "x")
 
 
-@spoiling("by its name and its owner")
-def another_name(network: Network, random: Random) -> Spoilt:
+@violation("by its name and its owner")
+def another_name(network: Network, random: Random) -> Violations:
     owners = [(p, g) for p, g in groups(network) if g.role in ("block", "group")]
     return each(network, [*steps(network), *owners], name=lambda node: node.name + "x")
 
 
-@spoiling("cannot name a part")
-def a_name_that_no_module_can_have(network: Network, random: Random) -> Spoilt:
+@violation("cannot name a part")
+def a_name_that_no_module_can_have(network: Network, random: Random) -> Violations:
     for bad in ("forward", "a b", "__class__", "x;import os", "é", "a.", "a..b", "7"):
         top = [
             (p, n)
@@ -397,8 +397,8 @@ def a_name_that_no_module_can_have(network: Network, random: Random) -> Spoilt:
         yield from each(network, top, name=lambda _, b=bad: b, path=lambda _, b=bad: b)
 
 
-@spoiling("two parts are named")
-def one_name_for_two(network: Network, random: Random) -> Spoilt:
+@violation("two parts are named")
+def one_name_for_two(network: Network, random: Random) -> Violations:
     for place, group in [(("root",), network.root), *groups(network)]:
         own = [n for n, child in enumerate(group.children) if isinstance(child, Step)]
         for one, two in pairwise(own):
@@ -413,22 +413,22 @@ def one_name_for_two(network: Network, random: Random) -> Spoilt:
                 )
 
 
-@spoiling("is its name now")
-def an_older_name_that_it_has(network: Network, random: Random) -> Spoilt:
+@violation("is its name now")
+def an_older_name_that_it_has(network: Network, random: Random) -> Violations:
     first = [(p, s) for p, s in steps(network) if not s.shared]
     yield from each(
         network, first, renamed_from=lambda node: (OldName(name=node.name),)
     )
 
 
-@spoiling("two parts had the name")
-def one_older_name_twice(network: Network, random: Random) -> Spoilt:
+@violation("two parts had the name")
+def one_older_name_twice(network: Network, random: Random) -> Violations:
     first = [(p, s) for p, s in steps(network) if not s.shared]
     yield from each(network, first, renamed_from=lambda _: (OldName(name="old.1"),) * 2)
 
 
-@spoiling("cannot be part of a key")
-def an_older_name_that_no_key_has(network: Network, random: Random) -> Spoilt:
+@violation("cannot be part of a key")
+def an_older_name_that_no_key_has(network: Network, random: Random) -> Violations:
     for bad in ("", "a b", "a..b", "a.", 'x"', "{i}", "\n"):
         first = [(p, s) for p, s in steps(network) if not s.shared]
         yield from each(
@@ -436,10 +436,10 @@ def an_older_name_that_no_key_has(network: Network, random: Random) -> Spoilt:
         )
 
 
-@spoiling("it does not give old")
+@violation("it does not give old")
 def an_older_name_that_its_template_does_not_give(
     network: Network, random: Random
-) -> Spoilt:
+) -> Violations:
     made = (OldName(name="old", pattern=("new",)),)
     first = [(p, s) for p, s in steps(network) if not s.shared]
     yield from each(network, first, renamed_from=lambda _: made)
@@ -453,14 +453,14 @@ def _registering(network: Network, indexed: bool) -> list[Any]:
     ]
 
 
-@spoiling("no part with weights or buffers is named `nothing`")
-def a_place_for_nothing(network: Network, random: Random) -> Spoilt:
+@violation("no part with weights or buffers is named `nothing`")
+def a_place_for_nothing(network: Network, random: Random) -> Violations:
     owners = _registering(network, indexed=False)
     yield from each(network, owners, registered=lambda _: ("nothing",))
 
 
-@spoiling("stands twice")
-def two_places_for_one_part(network: Network, random: Random) -> Spoilt:
+@violation("stands twice")
+def two_places_for_one_part(network: Network, random: Random) -> Violations:
     owners = [
         (place, group)
         for place, group in _registering(network, indexed=False)
@@ -473,20 +473,20 @@ def two_places_for_one_part(network: Network, random: Random) -> Spoilt:
     yield from each(network, owners, registered=lambda one: (names[id(one)],) * 2)
 
 
-@spoiling("registered as they run")
-def another_order_in_a_seq(network: Network, random: Random) -> Spoilt:
+@violation("registered as they run")
+def another_order_in_a_seq(network: Network, random: Random) -> Violations:
     owners = _registering(network, indexed=True)
     yield from each(network, owners, registered=lambda _: ("0",))
 
 
-@spoiling("it owns no names")
-def an_order_of_no_names(network: Network, random: Random) -> Spoilt:
+@violation("it owns no names")
+def an_order_of_no_names(network: Network, random: Random) -> Violations:
     others = [(p, group) for p, group in groups(network) if group.role not in OWNERS]
     yield from each(network, others, registered=lambda _: ("conv1",))
 
 
-@spoiling("named by number")
-def another_number_in_a_seq(network: Network, random: Random) -> Spoilt:
+@violation("named by number")
+def another_number_in_a_seq(network: Network, random: Random) -> Violations:
     for place, group in groups(network):
         if group.indexed and not group.shared and group.children:
             found = [
@@ -502,8 +502,8 @@ def another_number_in_a_seq(network: Network, random: Random) -> Spoilt:
             )
 
 
-@spoiling("only the output of an owner can be read outside it")
-def a_value_that_leaves_its_owner(network: Network, random: Random) -> Spoilt:
+@violation("only the output of an owner can be read outside it")
+def a_value_that_leaves_its_owner(network: Network, random: Random) -> Violations:
     for place, group in groups(network):
         if group.role not in ("block", "group"):
             continue
@@ -520,8 +520,8 @@ def a_value_that_leaves_its_owner(network: Network, random: Random) -> Spoilt:
                 )
 
 
-@spoiling("which is for training")
-def a_value_of_training_in_inference(network: Network, random: Random) -> Spoilt:
+@violation("which is for training")
+def a_value_of_training_in_inference(network: Network, random: Random) -> Violations:
     place, last = steps(network)[-1]
     late = [s for _, s in steps(network) if s.training and not last.training]
     if late:
@@ -529,39 +529,41 @@ def a_value_of_training_in_inference(network: Network, random: Random) -> Spoilt
         yield lambda: with_fields(network, place, **read)
 
 
-@spoiling("exists only in training")
-def an_output_of_training_in_inference(network: Network, random: Random) -> Spoilt:
+@violation("exists only in training")
+def an_output_of_training_in_inference(network: Network, random: Random) -> Violations:
     for port in network.outputs:
         if port.training:
             ports = [changed(p, training=False) for p in network.outputs]
             yield lambda v=tuple(ports): changed(network, outputs=v)
 
 
-@spoiling("nothing defines the value")
-def an_output_of_nothing(network: Network, random: Random) -> Spoilt:
+@violation("nothing defines the value")
+def an_output_of_nothing(network: Network, random: Random) -> Violations:
     ghost = Port(name="ghost", value=10**6, shape=(3,))
     yield lambda: changed(network, outputs=(*network.outputs, ghost))
 
 
-@spoiling("two outputs are named")
-def two_outputs_of_one_name(network: Network, random: Random) -> Spoilt:
+@violation("two outputs are named")
+def two_outputs_of_one_name(network: Network, random: Random) -> Violations:
     yield lambda: changed(network, outputs=(*network.outputs, network.outputs[0]))
 
 
-@spoiling("two inputs are named")
-def two_inputs_of_one_name(network: Network, random: Random) -> Spoilt:
+@violation("two inputs are named")
+def two_inputs_of_one_name(network: Network, random: Random) -> Violations:
     (first, *_) = network.inputs
     yield lambda: changed(network, inputs=(first, changed(first, value=10**6)))
 
 
-@spoiling("starts with an underscore")
-def an_input_that_no_argument_can_be_called(network: Network, random: Random) -> Spoilt:
+@violation("starts with an underscore")
+def an_input_that_no_argument_can_be_called(
+    network: Network, random: Random
+) -> Violations:
     (first, *others) = network.inputs
     yield lambda: changed(network, inputs=(changed(first, name="__x"), *others))
 
 
-@spoiling("nothing reads the value")
-def a_step_for_nothing(network: Network, random: Random) -> Spoilt:
+@violation("nothing reads the value")
+def a_step_for_nothing(network: Network, random: Random) -> Violations:
     relu = kind("relu")
     assert relu is not None
     for place, step in steps(network):
@@ -579,19 +581,19 @@ def a_step_for_nothing(network: Network, random: Random) -> Spoilt:
             yield lambda p=place, m=made: edited(network, p, lambda node: [node, m])
 
 
-@spoiling("before that is defined")
-def a_group_that_gives_nothing(network: Network, random: Random) -> Spoilt:
+@violation("before that is defined")
+def a_group_that_gives_nothing(network: Network, random: Random) -> Violations:
     return each(network, groups(network), output=lambda _: 10**6)
 
 
-@spoiling("the number of copies")
-def another_count(network: Network, random: Random) -> Spoilt:
+@violation("the number of copies")
+def another_count(network: Network, random: Random) -> Violations:
     repeats = [(p, g) for p, g in groups(network) if g.role == "repeat"]
     return each(network, repeats, count=lambda group: len(group.children) + 1)
 
 
-@spoiling("inputs")
-def another_number_of_inputs(network: Network, random: Random) -> Spoilt:
+@violation("inputs")
+def another_number_of_inputs(network: Network, random: Random) -> Violations:
     merges = [(p, s) for p, s in steps(network) if len(s.inputs) > 1]
     one = [(p, s) for p, s in steps(network) if len(s.inputs) == 1]
     yield from each(
@@ -608,8 +610,8 @@ def another_number_of_inputs(network: Network, random: Random) -> Spoilt:
     )
 
 
-@spoiling("expression")
-def a_number_that_is_not_its_expression(network: Network, random: Random) -> Spoilt:
+@violation("expression")
+def a_number_that_is_not_its_expression(network: Network, random: Random) -> Violations:
     convs = [
         (p, s)
         for p, s in steps(network)
@@ -623,38 +625,40 @@ def a_number_that_is_not_its_expression(network: Network, random: Random) -> Spo
         )
 
 
-@spoiling("it does not give")
-def a_label_of_another_name(network: Network, random: Random) -> Spoilt:
+@violation("it does not give")
+def a_label_of_another_name(network: Network, random: Random) -> Violations:
     found = [(p, n) for p, n in nodes(network)[1:] if n.pattern]
     return each(network, found, pattern=lambda node: (*node.pattern, "x"))
 
 
-@spoiling("the part is")
-def a_condition_that_does_not_decide(network: Network, random: Random) -> Spoilt:
+@violation("the part is")
+def a_condition_that_does_not_decide(network: Network, random: Random) -> Violations:
     found = [(p, g) for p, g in groups(network) if g.condition is not None]
     return each(network, found, condition=lambda group: Not(group.condition))
 
 
-@spoiling("to share")
-def a_shared_part_without_an_earlier_one(network: Network, random: Random) -> Spoilt:
+@violation("to share")
+def a_shared_part_without_an_earlier_one(
+    network: Network, random: Random
+) -> Violations:
     plain = [(p, s) for p, s in steps(network) if not s.shared and len(p) == 3]
     return each(network, plain, shared=lambda _: True)
 
 
-@spoiling("the earlier layer")
-def another_layer_of_one_name(network: Network, random: Random) -> Spoilt:
+@violation("the earlier layer")
+def another_layer_of_one_name(network: Network, random: Random) -> Violations:
     found = [(p, s) for p, s in steps(network) if s.shared and s.op.word == "conv"]
     return each(network, found, op=lambda s: s.op.replace(bias=s.op.bias is False))
 
 
-@spoiling("has other layers")
-def a_shared_part_with_other_layers(network: Network, random: Random) -> Spoilt:
+@violation("has other layers")
+def a_shared_part_with_other_layers(network: Network, random: Random) -> Violations:
     found = [(p, g) for p, g in groups(network) if g.shared and len(g.children) > 1]
     return each(network, found, children=lambda group: group.children[:-1])
 
 
-@spoiling("initializers")
-def an_initialisation_of_nothing(network: Network, random: Random) -> Spoilt:
+@violation("initializers")
+def an_initialisation_of_nothing(network: Network, random: Random) -> Violations:
     for one in (
         Initializer(kind="conv", tensor="weight", scheme="dice"),
         Initializer(path="nowhere", tensor="weight", scheme="normal"),
@@ -667,21 +671,21 @@ def an_initialisation_of_nothing(network: Network, random: Random) -> Spoilt:
         yield lambda one=one: changed(network, initializers=(one,))
 
 
-@spoiling("cannot be a claim")
-def a_claim_about_nothing(network: Network, random: Random) -> Spoilt:
+@violation("cannot be a claim")
+def a_claim_about_nothing(network: Network, random: Random) -> Violations:
     claim = Expectation(measure="beauty", op="==", value=1, span=network.root.span)
     yield lambda: changed(network, expectations=(claim,))
 
 
-@pytest.mark.parametrize("name", sorted(SPOILINGS))
-def test_spoilt_networks_are_refused(name: str) -> None:
-    function, says = SPOILINGS[name]
+@pytest.mark.parametrize("name", sorted(VIOLATIONS))
+def test_invalid_networks_are_refused(name: str) -> None:
+    function, says = VIOLATIONS[name]
     tried = 0
     for number, network in enumerate(subjects()):
         random = Random(f"{name} {number}")
         places = list(function(network, random))
-        for spoil in random.sample(places, min(3, len(places))):
-            found = problems(spoil())
+        for violate in random.sample(places, min(3, len(places))):
+            found = problems(violate())
             assert any(says in str(problem) for problem in found), found
             tried += 1
     assert tried
@@ -690,9 +694,9 @@ def test_spoilt_networks_are_refused(name: str) -> None:
 def test_problems_have_a_place_and_all_are_named() -> None:
     network = archdsl.loads("arch 1\nnetwork N { input 3x8x8; conv 3x3 4; relu }\n")
     place, _ = steps(network)[1]
-    spoilt = with_fields(network, place, shape=(5, 8, 8))
+    invalid = with_fields(network, place, shape=(5, 8, 8))
     with pytest.raises(InvalidNetwork) as caught:
-        verify(spoilt)
+        verify(invalid)
     first = caught.value.problems[0]
     assert first.place == ("root", "children", 1, "shape")
     assert str(first) == "root.children[1].shape: relu gives 4x8x8, not 5x8x8"

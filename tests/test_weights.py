@@ -68,7 +68,7 @@ def state(net: archdsl.Network) -> State:
 
 
 def fits(network: archdsl.Network, state: Any, path: Path, **options: Any) -> Match:
-    """Return the match with what is saved to a file first."""
+    """Save a state to a file, and match it."""
     if path.suffix == ".safetensors":
         safetensors.torch.save_file(state, path)
     else:
@@ -89,7 +89,7 @@ def same(found: Match, state: State) -> bool:
 def test_a_first_convolution_is_adapted_to_other_channels(
     channels: int, state: State, tmp_path: Path
 ) -> None:
-    """One gets the sum, more get them in turn; as timm's `adapt_input_conv` does."""
+    """One channel gets the sum, more get copies, as in timm's `adapt_input_conv`."""
     other = archdsl.loads(NET.replace("3x8x8", f"{channels}x8x8"))
     found = fits(other, state, tmp_path / "rgb.pth")
     assert [one.tensor.key for one in found.reshaped] == ["stem.0.weight"]
@@ -103,7 +103,7 @@ def test_a_first_convolution_is_adapted_to_other_channels(
     torch.testing.assert_close(values.reshape(made.shape), expected)
 
 
-# ---- what a network wants
+# ---- the tensors of a network
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_several_files_with_an_index(
     for file in ("../part-0.safetensors", "/etc/passwd", "", ".."):
         path = tmp_path / "out" / "w.index.json"
         path.write_text(json.dumps({"weight_map": {"a": file}}))
-        with pytest.raises(SpecError, match="not the name of a file beside it"):
+        with pytest.raises(SpecError, match="does not name a file in the same folder"):
             read_weights(path)
 
 
@@ -211,7 +211,7 @@ def test_old_checkpoints_have_no_counters(
 def test_a_converted_file_is_read_by_the_library(
     net: archdsl.Network, state: State, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    """Every type is kept, and what is not contiguous is written row by row."""
+    """Every type is kept, and non-contiguous tensors are written row by row."""
     turned = {
         f"module.{key}": (
             one.to(dtype).t().contiguous().t() if one.dim() == 2 else one.to(dtype)
@@ -235,7 +235,7 @@ def test_a_converted_file_is_read_by_the_library(
 
 
 def old_densenet(key: str) -> str:
-    """Return the name in checkpoints of 2017, whose pattern torchvision gives."""
+    """Return the name in checkpoints of 2017, by torchvision's pattern."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", key)
 
 
@@ -323,7 +323,8 @@ network Net {
         ("_tail.first.weight", "body.0.weight"),
         ("_tail.0.bias", "body.0.bias"),
         ("fc.weight", "head.weight"),
-        # What no tensor has stays: a tensor, a layer, a block, and half of a name.
+        # Names without a tensor stay: of a tensor, a layer, a block, and half of a
+        # name.
         ("fc.gamma", "fc.gamma"),
         ("stage.2.norm.weight.x", "stage.2.norm.weight.x"),
         ("stage.3.conv.weight", "stage.3.conv.weight"),
@@ -338,7 +339,7 @@ def test_older_names_are_read_part_by_part(old: str, new: str) -> None:
 
 
 def test_exchanged_names_go_by_what_fits_more(tmp_path: Path) -> None:
-    """After a renumbering, one layer's older name is another's name now."""
+    """After renumbering, the older name of one layer is now the name of another."""
     text = """arch 1
 
 network Net {
@@ -388,7 +389,7 @@ def test_build_loads_older_names_and_weights_converts_them(
 
 
 def test_older_names_that_begin_alike_are_read_in_bounded_time() -> None:
-    """Each level can be met after one part of the key or after two."""
+    """At each level, the name can have one part or two."""
     inner = "conv1: conv 1x1 4"
     for _ in range(40):
         inner = f'a: {{ {inner} }} renamed from "x" or "x.x"'
@@ -429,8 +430,8 @@ loss.{rest...} ->
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [
-        ("a.b", "`a.b` is not a rule, which is `FROM -> TO`"),
-        ("-> a", "`-> a` is not a rule, which is `FROM -> TO`"),
+        ("a.b", "`a.b` is not a rule of the form `FROM -> TO`"),
+        ("-> a", "`-> a` is not a rule of the form `FROM -> TO`"),
         ("a.{i} -> b.{j}", "`{j}` is not in FROM"),
         ("a.{i}.{i} -> b.{i}", "`{i}` occurs twice in FROM"),
         ("a.{i}{j} -> b", "nothing separates `{j}` from the word before it"),
@@ -454,7 +455,7 @@ def test_lines_that_are_no_rules(line: str, wrong: str) -> None:
 
 
 def test_a_rule_reads_a_key_once() -> None:
-    """As a regular expression that backtracks, this takes longer than the universe."""
+    """A backtracking regular expression would practically never finish here."""
     words = "".join(f"a{{w{n}}}" for n in range(40))
     rules = parse_rules(Source("own.map", f"{words}z -> x"))
     start = time.process_time()
@@ -468,7 +469,7 @@ def test_a_rule_reads_a_key_once() -> None:
 def test_modules_of_unique_shapes_need_no_names(
     net: archdsl.Network, state: State, tmp_path: Path
 ) -> None:
-    """The head and the first convolution have shapes of their own, the norms do not."""
+    """The head and the first convolution have unique shapes, the norms do not."""
     saved = {f"zz_{key}": one for key, one in state.items()}
     found = fits(net, saved, tmp_path / "w.pth")
     assert {one.target: one.among for one in found.suggestions} == {
@@ -512,7 +513,7 @@ def test_another_head(net: archdsl.Network, state: State, tmp_path: Path) -> Non
 
 
 class Call:
-    """Makes a pickle create a file where it is loaded."""
+    """Makes a pickle create a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -577,7 +578,7 @@ def test_headers_that_lie(header: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_spoilt_files_are_refused_or_compared(
+def test_damaged_files_are_refused_or_compared(
     net: archdsl.Network, state: State, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"w.{suffix}"
@@ -586,12 +587,12 @@ def test_spoilt_files_are_refused_or_compared(
     chance = random.Random(suffix)
     refused = 0
     for _ in range(150):
-        spoilt = bytearray(whole)
+        damaged = bytearray(whole)
         for _ in range(chance.choice((1, 3, 20))):
-            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         if chance.random() < 0.2:
-            del spoilt[chance.randrange(len(spoilt)) :]
-        path.write_bytes(spoilt)
+            del damaged[chance.randrange(len(damaged)) :]
+        path.write_bytes(damaged)
         try:
             found = match(net, read_weights(path))
         except SpecError as error:

@@ -1,4 +1,4 @@
-"""Convolutions by a standardised weight, held against modules written by hand."""
+"""Convolutions with standardised weights, compared with modules written by hand."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_it_is_imported(module: nn.Module, written: str) -> None:
 
 
 def test_kernels_of_any_rank_stand_in_one_network() -> None:
-    """Their classes have the same docstring, and the same is true of `pad=same`."""
+    """Their classes have the same docstring; so do those for `pad=same`."""
     text = net(
         "conv 3x3 /2 pad=same -> wsconv 3x3 gamma=1.5 -> wsconv 2x2 8",
         "globalavgpool -> reshape sequence",

@@ -1,4 +1,4 @@
-"""Random specs as text, with comments and spaces wherever they may stand."""
+"""Random specs as text, with comments and spaces wherever they are allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from archdsl.syntax import tree as t
 
-# Between statements; where brackets, commas and arrows let a line end; at a line's end.
+# Gaps: between statements; after brackets, commas and arrows; at the end of a line.
 SEPARATOR, BREAK, SPACE = "\0sep", "\0break", "\0space"
 
 Tokens = list[str]
@@ -294,7 +294,7 @@ def _items(draw: st.DrawFn) -> Tokens:
 
 
 def _one_claim_a_line(tokens: Tokens) -> Tokens:
-    """Put every claim but the first on a line of its own."""
+    """Put every claim except for the first on its own line."""
     out: Tokens = []
     for place, token in enumerate(tokens):
         after_first = (
@@ -305,7 +305,7 @@ def _one_claim_a_line(tokens: Tokens) -> Tokens:
 
 
 class _Printer:
-    """Prints tokens with the gaps that a draw decides."""
+    """Prints tokens with random gaps."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -367,7 +367,7 @@ def specs(draw: st.DrawFn) -> str:
 
 
 def content(node: Any) -> Any:
-    """Return a tree as nested tuples, without its places in the text."""
+    """Return a tree as nested tuples, without spans."""
     if isinstance(node, list | tuple):
         return tuple(content(item) for item in node if not isinstance(item, t.Span))
     if not isinstance(node, t.SyntaxNode):
@@ -377,7 +377,7 @@ def content(node: Any) -> Any:
 
 
 def with_spans(node: Any) -> Any:
-    """Return a tree as nested tuples, with its places."""
+    """Return a tree as nested tuples, with spans."""
     if isinstance(node, list | tuple):
         return tuple(with_spans(item) for item in node)
     if isinstance(node, t.Span):

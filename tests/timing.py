@@ -1,7 +1,7 @@
-"""CPU time of what a test does, whatever the tests before it have left.
+"""Measuring the CPU time of a test, independently of the tests before it.
 
-A worker that has run for minutes holds so many objects that one collection of garbage,
-which walks them all, takes over a second.
+A worker that has run for minutes holds so many objects that a single garbage collection
+takes over a second.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from archdsl.cli import COLLECTOR
 
 @contextmanager
 def small_heap() -> Iterator[None]:
-    """Keep what is there already from being walked by the collector.
+    """Keep the garbage collector from scanning existing objects.
 
-    It stays so afterwards: the next collection, too, has little to walk. Meanwhile the
-    collector runs as seldom as in a command.
+    This lasts beyond the context. Within it, the collector runs as rarely as in a
+    command.
     """
     gc.collect()
     gc.freeze()
@@ -33,7 +33,7 @@ def small_heap() -> Iterator[None]:
 
 
 def cpu_seconds(action: Callable[[], object], runs: int = 3) -> float:
-    """Return the least time of a few runs, since others share the processor."""
+    """Return the least CPU time of a few runs, since other processes interfere."""
     with small_heap():
         return min(once(action) for _ in range(runs))
 
@@ -47,17 +47,17 @@ def at_most(seconds: float) -> Iterator[None]:
         assert time.process_time() - start < seconds
 
 
-# Seconds to load the chain below where limits in seconds were set: on the machine of
-# benchmarks/scaling.md (2026-11-25), which loads one of 10,000 in 0.84.
+# Seconds to load the chain below on the machine for which limits were set: that of
+# benchmarks/scaling.md (2026-11-25), which loads a chain of 10,000 layers in 0.84 s.
 _REFERENCE = 0.025
 _CHAIN = "arch 1\nnetwork n {\n input 8x16x16\n" + " conv 3x3 8\n" * 300 + "}\n"
 
 
 def slowness() -> float:
-    """Return how many times slower the machine is now than that one, at least 1.
+    """Return how much slower this machine currently is than the reference; at least 1.
 
-    On average, as what is measured beside it shares the processor as well. The measure
-    is what archdsl does most: processors differ more in that than in bare loops.
+    It is an average, as the measured code shares the processor, too. It times what
+    archdsl does most, in which processors differ more than in bare loops.
     """
     with small_heap():
         return max(1.0, sum(once(_load) for _ in range(6)) / 6 / _REFERENCE)

@@ -1,8 +1,8 @@
 """The `archdsl` command.
 
-Exit status: 0 ok, 1 errors in a spec, 2 wrong usage, 3 a missing extra, 4 a limit
-was hit, 70 a bug of ours, 130 interrupted, 143 terminated. An output that cannot be
-written counts as wrong usage. Results go to stdout, all else to stderr.
+Exit status: 0 ok, 1 errors in a spec, 2 wrong usage, 3 a missing extra, 4 a limit was
+hit, 70 a bug in archdsl, 130 interrupted, 143 terminated. An output that cannot be
+written counts as wrong usage. Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     Args:
-        arguments: those of the command line; the process's own when left out, which
-            is then about to end.
+        arguments: the arguments; by default, those of this process, which then exits.
     """
     _start_quickly()
     if arguments is None:
@@ -34,17 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _TERMINATED and code == status.INTERRUPTED:
         code = status.TERMINATED
     if arguments is None:
-        # Garbage collection at exit would take a fifth of the time, for nothing.
+        # Garbage collection at exit would take a fifth of the time, and is not needed.
         gc.freeze()
     return code
 
 
-# Set when the system or a user asks the process to end.
+# The signals to terminate that were received.
 _TERMINATED: list[int] = []
 
 
 def _end_in_order() -> None:
-    """Let SIGTERM undo what is half done, as an interrupt does; a second one kills."""
+    """Let SIGTERM clean up, as an interrupt does; a second one kills at once."""
     import signal
 
     def end(number: int, frame: object) -> None:
@@ -58,8 +57,8 @@ def _end_in_order() -> None:
 
 
 def _guarded(arguments: Sequence[str] | None) -> int:
-    """Run the command line so that no exception leaves it."""
-    _mend_streams(own=arguments is None)
+    """Run the command line, and turn every exception into an exit status."""
+    _prepare_streams(own=arguments is None)
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -69,20 +68,20 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         _drop_stdout()
         return status.BROKEN_PIPE
     except MemoryError:
-        _complain("archdsl: there is not enough memory for this")
+        _print_error("archdsl: out of memory")
         return status.LIMIT
     except OSError as error:
         if error.errno not in _OF_THE_SYSTEM:
             return _bug(error)
         _drop_stdout()
-        _complain(f"archdsl: {error.strerror}")
+        _print_error(f"archdsl: {error.strerror}")
         return status.USAGE
     except Exception as error:
         return _bug(error)
     return code
 
 
-# Errors of outputs that cannot take more data, or of system limits.
+# Errors of outputs that accept no more data, and of system limits.
 _OF_THE_SYSTEM = frozenset(
     {
         errno.EAGAIN,
@@ -126,33 +125,33 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else status.OK
 
 
-# Objects between collections of garbage, by generation. The first collections would
-# only scan freshly imported modules.
+# Thresholds of the garbage collector. With the defaults, the first collections would
+# only scan newly imported modules.
 COLLECTOR = (500_000, 20, 20)
 
 
 def _start_quickly() -> None:
-    """Spare a short process what only pays off in long ones."""
+    """Skip work that only pays off in long processes."""
     gc.set_threshold(*COLLECTOR)
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def _do_without_plugins() -> None:
-    """Spare pydantic the import of what it would look for plugins with.
+    """Keep pydantic from importing its plugin loader.
 
-    It imports that even where plugins are disabled, and a tenth of a short process
-    goes into it.
+    It imports the loader even if plugins are disabled, which takes a tenth of the time
+    of a short process.
     """
     from types import ModuleType
 
     name = "pydantic.plugin._loader"
 
     def load(attribute: str) -> object:
-        """Return what else may be wanted of the real module."""
+        """Return an attribute of the real module, in case one is needed."""
         from importlib import import_module
 
-        if attribute.startswith("__"):  # the import system asks for some
+        if attribute.startswith("__"):  # the import system looks for some
             raise AttributeError(attribute)
         del sys.modules[name]
         return getattr(import_module(name), attribute)
@@ -162,11 +161,11 @@ def _do_without_plugins() -> None:
     sys.modules.setdefault(name, loader)
 
 
-def _mend_streams(*, own: bool) -> None:
-    """Keep closed streams and old terminals' encodings from ending in a traceback.
+def _prepare_streams(*, own: bool) -> None:
+    """Replace closed streams, and escape characters that a terminal cannot encode.
 
     Args:
-        own: whether the process is ours, and its streams are ours to replace.
+        own: whether this is the `archdsl` process, so that stdout may be replaced.
     """
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
@@ -177,8 +176,8 @@ def _mend_streams(*, own: bool) -> None:
         elif name != "stdin" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     if own and isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # Without a buffer (PYTHONUNBUFFERED), Python takes a write for done that a
-        # full disk cut short.
+        # Without a buffer (PYTHONUNBUFFERED), Python does not notice that a full disk
+        # cut a write short.
         sys.stdout = open(  # noqa: SIM115
             sys.stdout.fileno(),
             "w",
@@ -190,13 +189,13 @@ def _mend_streams(*, own: bool) -> None:
 
 
 def _drop_stdout() -> None:
-    """Keep the interpreter from flushing once more what cannot be written."""
-    with suppress(OSError):  # a host's own stream without a descriptor
+    """Keep the interpreter from flushing a broken stdout again at exit."""
+    with suppress(OSError):  # a replaced stream has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(text: str) -> None:
-    """Print to stderr, if that takes anything."""
+def _print_error(text: str) -> None:
+    """Print to stderr, if it can be written."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -207,7 +206,7 @@ def _bug(error: Exception) -> int:
 
         traceback.print_exc()
     else:
-        _complain(
+        _print_error(
             f"archdsl: internal error: {type(error).__name__}: {error}\n"
             "This is a bug in archdsl: please report it with the spec and the command\n"
             "line. With ARCHDSL_DEBUG=1 in the environment, a traceback is shown."

@@ -37,7 +37,7 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of their own names."""
+    """A group that imports each command from the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names."""
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
         """Return a command, importing its module."""
         if cmd_name not in COMMANDS:
             return None
-        # A word of Python's cannot name a module.
+        # A Python keyword cannot name a module.
         name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
         module = import_module(f"archdsl.cli.commands.{name}")
         command: click.Command = module.command

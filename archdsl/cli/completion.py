@@ -1,4 +1,4 @@
-"""Completion in the shell."""
+"""Shell completion."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def specs(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete shipped networks and presets, .arch files and their presets, and
-    folders.
-    """
+    """Complete shipped networks, .arch files, presets of both, and folders."""
     from archdsl.resources import shipped_presets, shipped_specs
 
     head, colon, _ = incomplete.rpartition(":")
@@ -27,7 +25,7 @@ def specs(
     else:
         found = [*shipped_specs(), *shipped_presets(), *_files(incomplete)]
     items = _beginning(found, incomplete)
-    # Without a result, the shell completes files by itself.
+    # Without any item, the shell completes files by itself.
     return items or [_item(incomplete, type="file")]
 
 
@@ -121,7 +119,7 @@ def _rules() -> list[str]:
 
 
 def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return the words with a prefix, each once, ignoring case."""
+    """Return the words that start with a prefix, ignoring case, without duplicates."""
     start = incomplete.lower()
     found = (word for word in words if word.lower().startswith(start))
     return [_item(word) for word in dict.fromkeys(found)]

@@ -1,4 +1,4 @@
-"""PyTorch modules that a user's code makes."""
+"""PyTorch modules made by a user's code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def modules_of(
     """Return the networks that several factories of a module make, by their names.
 
     Raises:
-        BadParameter: if these are no names, or one stands twice.
+        BadParameter: if these are not names, or one is given twice.
         Failure: as for `made_by`.
     """
     if ":" in module:
@@ -39,10 +39,10 @@ def made_by(factory: str, arguments: dict[str, Any]) -> Any:
 
     Args:
         factory: ``MODULE:FACTORY``, such as ``torchvision.models:resnet18``.
-        arguments: what it is called with.
+        arguments: the arguments to call it with.
 
     Raises:
-        BadParameter: if that is not of this form.
+        BadParameter: if `factory` does not have this form.
         Failure: if torch is missing, the code fails, or it returns no module.
     """
     where, colon, attribute = factory.partition(":")
@@ -70,7 +70,7 @@ def made_by(factory: str, arguments: dict[str, Any]) -> Any:
 
 def _found(where: str, attribute: str) -> Callable[..., Any]:
     if "" not in sys.path:
-        sys.path.insert(0, "")  # modules of the folder that one works in
+        sys.path.insert(0, "")  # so that modules in the working folder are found
     found: Any = import_module(where)
     for name in attribute.split("."):
         found = getattr(found, name)

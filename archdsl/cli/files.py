@@ -17,7 +17,7 @@ def writing(path: Path) -> Iterator[None]:
     Raises:
         Failure: if it cannot be written.
     """
-    if "\0" in str(path):  # which the system never gets to see
+    if "\0" in str(path):  # Python raises ValueError for it, not OSError
         raise Failure(f"cannot write {path}: embedded null byte", status.USAGE)
     try:
         yield

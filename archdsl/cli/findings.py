@@ -1,4 +1,4 @@
-"""Errors and findings in formats that other tools show next to the text."""
+"""Errors and findings in formats that other tools show in the source."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _annotation(diagnostic: Diagnostic) -> str:
     at = place(diagnostic.span)
     values = {"title": f"archdsl {diagnostic.code}".rstrip(), "file": at["file"]}
     values |= {"line": at["line"], "endLine": at["end_line"], "col": at["column"]}
-    if at["line"] == at["end_line"]:  # elsewhere GitHub takes no columns
+    if at["line"] == at["end_line"]:  # GitHub only takes columns within one line
         values["endColumn"] = at["end_column"]
     given = {name: str(value) for name, value in values.items() if value is not None}
     words = ",".join(f"{name}={_property(text)}" for name, text in given.items())
@@ -176,13 +176,13 @@ def _fix(fix: Fix, diagnostic: Diagnostic, span: Span) -> dict[str, Any]:
 def _uri(span: Span) -> str:
     """Return a file's name as a URI reference, relative if the user's path is."""
     name = span.source.name
-    if name.startswith("<"):  # standard input has none
+    if name.startswith("<"):  # standard input has no URI
         return quote(name)
     path = Path(name)
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
 
-# ---- either of them -----------------------------------------------------------------
+# ---- both formats -----------------------------------------------------------------
 
 
 def printed(found: Sequence[Annotation], form: str) -> str:

@@ -1,4 +1,4 @@
-"""Measures gradients for commands: their option, and what can fail."""
+"""Measuring gradients for commands, with error messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def measure_gradients(network: Network, *, batch: int, runs: int) -> Gradients:
         ) from None
     except (ImportError, OSError) as error:
         raise without_torch(error, "gradients need") from None
-    except ValueError as error:  # batch norm's, on one value for each channel
+    except ValueError as error:  # raised by batch norm for one value per channel
         message = f"{network.name} cannot train on a batch of {size}: {error}"
         raise Failure(message, status.USAGE) from None
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The language server: answers of `archdsl.editor` in the protocol of editors."""
+"""The language server: `archdsl.editor` by the Language Server Protocol."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _COMPLETIONS: Final = {
     "function": lsp.CompletionItemKind.Function,
     "library": lsp.CompletionItemKind.Module,
 }
-# They begin what is completed where no letter has been typed yet.
+# Characters after which an editor asks for completions at once.
 _TRIGGERS: Final = ("@", "<", "=", ".")
 
 
 class Server(LanguageServer):
-    """Keeps the open specs, and answers the editor."""
+    """Holds the open specs, and answers requests."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -58,11 +58,11 @@ class Server(LanguageServer):
         self.advice: dict[str, Sequence[Diagnostic]] = {}
 
     def text(self, uri: str) -> TextDocument:
-        """Return the text of an open spec, which knows lines and columns."""
+        """Return the document of an open spec, which converts lines and columns."""
         return self.workspace.get_text_document(uri)
 
     def spec(self, uri: str) -> Document:
-        """Return an open spec with the text that it has now."""
+        """Return an open spec with its current text."""
         text, known = self.text(uri), self.specs.get(uri)
         if known is None:
             path = Path(text.path) if uri.startswith("file:") else None
@@ -75,17 +75,17 @@ class Server(LanguageServer):
     def asked(
         self, params: lsp.HoverParams | lsp.DefinitionParams | lsp.CompletionParams
     ) -> tuple[str, int]:
-        """Return which spec a request is about, and where in its text."""
+        """Return the spec and the offset that a request is about."""
         uri = params.text_document.uri
         return uri, self.text(uri).offset_at_position(params.position)
 
     def check(self, uri: str, *, advise: bool) -> None:
-        """Tell the editor what is wrong with a spec.
+        """Send the diagnostics of a spec to the editor.
 
         Args:
             uri: the spec.
-            advise: whether to lint again, which takes longer; the advice of before
-                goes with the first edit.
+            advise: whether to lint as well, which takes longer; old advice disappears
+                with the first edit.
         """
         spec = self.spec(uri)
         self.advice[uri] = _advice(spec) if advise and not spec.diagnostics else ()
@@ -101,7 +101,7 @@ class Server(LanguageServer):
         self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
 
     def span(self, uri: str, span: Span) -> lsp.Range:
-        """Return a place in an open spec in the editor's terms."""
+        """Convert a span of an open spec to the editor's range."""
         return _range(self.text(uri), span)
 
     def _shown(self, uri: str, diagnostic: Diagnostic) -> lsp.Diagnostic:
@@ -129,7 +129,7 @@ def _advice(spec: Document) -> Sequence[Diagnostic]:
     try:
         report = lint_module(spec.module, None, {}, None, None)
     except SpecError as error:
-        return error.diagnostics  # of a preset that is not shown
+        return error.diagnostics  # errors of presets that are not shown
     return [advice.diagnostic() for advice in report.advice]
 
 

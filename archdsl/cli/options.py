@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 Command = Callable[..., Any]
-# What -D says, for commands that read a recipe: keys with a dot, and others.
+# Where the context keeps the values of -D: those with a dot in the key, and others.
 _DOTTED: Final = "archdsl.dotted"
 _NAMED: Final = "archdsl.named"
 
 
 class _File(click.Path):
-    """The path of a file, of any name that a system can have."""
+    """The path of a file; a null byte in it is a usage error."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -38,10 +38,10 @@ class _File(click.Path):
 
 
 class SpecCommand(click.Command):
-    """A command that reads ``-:NAME``, a preset of standard input, as a SPEC."""
+    """A command that accepts ``-:NAME``, a preset of standard input, as a SPEC."""
 
     def make_parser(self, ctx: click.Context) -> Any:
-        """Return a parser that does not take such a SPEC for an option."""
+        """Return a parser that does not mistake such a SPEC for an option."""
         parser: Any = super().make_parser(ctx)
         process = parser._process_opts
 
@@ -75,7 +75,7 @@ def _shape(
 def _parameters(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, object]:
-    """Return the parameters, without those that can only be of a recipe."""
+    """Return the parameters, without those that only a recipe can have."""
     if any(each.name == "changes" for each in ctx.command.params):
         dotted = [text for text in values if "." in text.partition("=")[0]]
         ctx.meta[_DOTTED] = tuple(dotted)
@@ -91,15 +91,15 @@ def split_params(
     *,
     trains: bool = True,
 ) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Return the values of -D that are the network's, and those that are the recipe's.
+    """Split the values of -D into those of the network and those of the recipe.
 
-    A key with a dot is the recipe's, and so is another that recipes have, unless it is
-    a parameter of the network.
+    A key belongs to the recipe if it has a dot, or if recipes have it and the network
+    has no such parameter.
 
     Args:
         spec: the network.
         params: all values of keys without a dot.
-        varied: values of parameters that are not among them.
+        varied: values of further parameters of the network.
         trains: whether there is a recipe.
 
     Raises:
@@ -145,7 +145,7 @@ def _value(text: str, value: str) -> object:
     from archdsl.syntax.tree import Name
 
     if value.count(",") > MAX_LIST:
-        # Before it is parsed, which would take seconds.
+        # Checked before parsing, which would take seconds.
         message = f"{text[:20]}...: a list has more than {MAX_LIST:,} items"
         raise SpecError([Diagnostic("A0906", message)])
     source = Source("-D", text)
@@ -233,7 +233,7 @@ def run_options(command: Command) -> Command:
 
 
 def device_options(help: str) -> Callable[[Command], Command]:
-    """Return what adds --device, with that help, and --devices to a command."""
+    """Return a decorator that adds --device, with this help, and --devices."""
 
     def add(command: Command) -> Command:
         for option in (
@@ -267,7 +267,7 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
         return None
     if name is None:
         raise click.UsageError(
-            "--devices needs a --device, which is one of its devices"
+            "--devices needs --device, with the name of one of its devices"
         )
     from archdsl.passes.devices import DeviceError, device, devices
 
@@ -282,7 +282,7 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
 def split_names(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
-    """Return the names of a list with commas."""
+    """Return names separated by commas."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",") if name.strip())
@@ -291,12 +291,12 @@ def split_names(
 def split_numbers(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, ...]:
-    """Return the numbers of a list with commas, all of them 1 or more."""
+    """Return numbers separated by commas, each at least 1."""
     found = []
     for part in split_names(ctx, param, value) or ():
         if not (part.isascii() and part.isdigit() and 0 < int(part[:9]) == int(part)):
             raise click.BadParameter(
-                f"`{part[:40]}` is not a number from 1", ctx, param
+                f"`{part[:40]}` is not a whole number of at least 1", ctx, param
             )
         found.append(int(part))
     return tuple(found)
@@ -393,7 +393,7 @@ def load_network(
 
 
 def check_written(network: Network) -> None:
-    """Refuse a network that takes too long to be written in another form.
+    """Refuse a network that would take too long to compile or draw.
 
     Raises:
         SpecError: if it has too many layers.
@@ -404,7 +404,7 @@ def check_written(network: Network) -> None:
 
 
 def check_run(network: Network) -> None:
-    """Refuse a network that takes too long to be run layer by layer in torch.
+    """Refuse a network that would take too long to run layer by layer in torch.
 
     Raises:
         SpecError: if it has too many layers.
@@ -426,7 +426,7 @@ def _check_layers(network: Network, most: int, done: str) -> None:
 
 
 def too_large(network: Network, message: str, help: str) -> SpecError:
-    """Return the error of a network that a command takes too long for."""
+    """Return the error for a network that is too large for a command."""
     from archdsl.diagnostics import Diagnostic, SpecError
 
     return SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
@@ -462,7 +462,7 @@ def load_networks(
     """Return the networks of several specs, and the errors of all of them.
 
     Raises:
-        UsageError: if standard input is asked for twice.
+        UsageError: if standard input is given twice.
     """
     from archdsl.api import find_spec, load
     from archdsl.cli.terminal import Progress

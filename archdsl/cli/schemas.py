@@ -1,7 +1,7 @@
 """JSON schemas of the `--json` output of each command.
 
-A shape is written like an example of it: a mapping of keys, a list with the shape of
-its items, or the name of a type. A key that ends in ``?`` may be missing.
+A shape is written like an example: a mapping of keys, a list with the shape of its
+items, or the name of a type. A key that ends in ``?`` may be missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Null(NamedTuple):
     shape: Any
 
 
-class By(NamedTuple):
+class MapOf(NamedTuple):
     """An object with arbitrary names as keys, and values of one shape."""
 
     shape: Any
@@ -74,7 +74,7 @@ _FIELD = {
     "bound": Null("text"),
     "paths_exact": "bool",
 }
-_OPS = By("int")
+_OPS = MapOf("int")
 _MOVED: dict[str, Any] = {
     "ops": _OPS,
     "ops_per_batch": "int",
@@ -124,7 +124,7 @@ _PEAK = {
     "layer": Null("text"),
 }
 _BYTES = (
-    # `training_peak` has the bytes of that one.
+    # The bytes of this one are in `training_peak`.
     *(name for name in BYTES if name != "training_peak_bytes"),
     *("saved_sample_bytes", "saved_fixed_bytes", "autocast_saved_bytes"),
 )
@@ -218,7 +218,7 @@ _ANALYSIS: dict[str, Any] = {
             "launch_seconds": "number",
             "seconds": "number",
             "samples_per_second": Null("number"),
-            "bound_seconds": By("number"),
+            "bound_seconds": MapOf("number"),
         }
     ),
     "memory": {
@@ -355,8 +355,8 @@ _COMPARISON = {
     ],
 }
 _AGREEMENT = {
-    "compared": By("int"),
-    "skipped": By("text"),
+    "compared": MapOf("int"),
+    "skipped": MapOf("text"),
     "differences": [
         dict.fromkeys(("what", "name", "analysis", "torch"), Any_(("text", "number")))
     ],
@@ -374,18 +374,18 @@ _ADVICE = {
 _WRITTEN = {"name": "text", "file": Null("text")}
 _SWEEP = {
     "spec": "text",
-    "axes": By([Any_()]),
+    "axes": MapOf([Any_()]),
     "where": Null("text"),
     "pareto": ["text"],
     **dict.fromkeys(("total", "done", "fitting", "kept"), "int"),
     "refused": [
-        {"code": "text", "points": "int", "first": By(Any_()), "message": "text"}
+        {"code": "text", "points": "int", "first": MapOf(Any_()), "message": "text"}
     ],
-    "points": [By(Any_())],
+    "points": [MapOf(Any_())],
 }
 _ERRORS = {"errors": [_ERROR]}
 
-# A dimension that may be any is null.
+# A free dimension is null.
 _FREE_PORT = {"name": "text", "shape": [Null("int")]}
 _TENSOR = {
     "key": "text",
@@ -398,13 +398,13 @@ _WEIGHTS = {
     **_maybe("rules", "output"),
     "tensors": "int",
     **dict.fromkeys(("older", "complete"), "bool"),
-    "names": By("text"),
+    "names": MapOf("text"),
     **{key: ["text"] for key in ("others", "filled", "left_out", "extra")},
     "missing": [_TENSOR],
     "reshaped": [{**_TENSOR, "name": "text", "found": ["int"]}],
     "adapted": [{**_TENSOR, "name": "text", "found": ["int"]}],
     "suggestions": [
-        {"source": "text", "target": "text", "names": By("text"), "among": "int"}
+        {"source": "text", "target": "text", "names": MapOf("text"), "among": "int"}
     ],
 }
 
@@ -437,8 +437,8 @@ _JUDGED = {
     **{key: ["number"] for key in ("mean", "std")},
 }
 
-# Of each command, what it prints where it does what it is asked to, and of options
-# that ask for something else. `schema` and `errors` are added to each.
+# The outputs of each command when it succeeds: the usual one, and those of options that
+# print something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
     "bench": (
@@ -465,7 +465,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
                     "file": "text",
                     "ok": "bool",
                     "networks": ["text"],
-                    "torch?": By(_AGREEMENT),
+                    "torch?": MapOf(_AGREEMENT),
                 }
             ]
         },
@@ -546,8 +546,8 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             "devices": [
                 {
                     **dict.fromkeys(("name", "title", "source"), "text"),
-                    "matrix": By("number"),
-                    "vector": By("number"),
+                    "matrix": MapOf("number"),
+                    "vector": MapOf("number"),
                     "bandwidth": "number",
                     "memory_bytes": Null("int"),
                     "launch_seconds": "number",
@@ -579,15 +579,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "weights": (_WEIGHTS,),
 }
 
-# Commands about what is shipped cannot fail on a spec.
+# These commands only read what is shipped, so no spec can be wrong.
 _WITHOUT_ERRORS: Final = frozenset({"list"})
 
 
 def output_schema(command: str) -> dict[str, Any]:
     """Return the JSON schema of a command's `--json` output.
 
-    A command that fails prints only its errors. Otherwise, keys may be added later, so
-    keys that are not listed here are allowed.
+    A command that fails only prints its errors. Later versions may add keys, so keys
+    that are not listed here are allowed.
 
     Args:
         command: one of `OUTPUTS`.
@@ -607,7 +607,7 @@ def _schema(shape: Any) -> dict[str, Any]:
     match shape:
         case Null(inner):
             return {"anyOf": [_schema(inner), {"type": "null"}]}
-        case By(inner):
+        case MapOf(inner):
             return {"type": "object", "additionalProperties": _schema(inner)}
         case Any_(shapes):
             return {"anyOf": [_schema(each) for each in shapes]} if shapes else {}

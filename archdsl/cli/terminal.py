@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _WIDTH = 78
-# Narrower tables are useless, and a terminal that claims less is not a real one.
+# Narrower tables are useless, and no real terminal has fewer columns.
 _NARROWEST = 20
 _BAR = 24
 # Seconds between two updates of the progress meter.
@@ -38,11 +38,11 @@ class Failure(ClickException):
 
 
 def without_torch(error: ImportError | OSError, needs: str) -> Failure:
-    """Return what to end with where PyTorch cannot be imported.
+    """Return the failure to report if PyTorch cannot be imported.
 
     Args:
-        error: by which an import ended.
-        needs: what wants PyTorch, and the verb: ``gradients need``.
+        error: the error of the import.
+        needs: what needs PyTorch, with the verb: ``gradients need``.
 
     Raises:
         ImportError: the error itself, if it has another cause.
@@ -55,7 +55,7 @@ def without_torch(error: ImportError | OSError, needs: str) -> Failure:
         return Failure(message, status.MISSING_EXTRA)
     frames = [frame.f_globals for frame, _ in walk_tb(error.__traceback__)]
     started = any(names.get("__name__") == "torch" for names in frames)
-    # Of a package whose import failed, Python keeps no entry.
+    # If torch is in `sys.modules`, its import succeeded, and the error is another one.
     if not started or "torch" in sys.modules:
         raise error
     message = f"{needs} PyTorch, and the one that is installed is broken: {error}"
@@ -72,11 +72,11 @@ def wants_color(stream: TextIO) -> bool:
 
 
 def fit_width(width: int | None, stream: TextIO) -> int | None:
-    """Return the number of columns to fit output into, None for no limit.
+    """Return the number of columns to fit output into; None for no limit.
 
     Args:
         width: the value of --width, if given; 0 for no limit.
-        stream: the stream, whose width counts otherwise if it is a terminal.
+        stream: the stream; if it is a terminal, its width is the default.
     """
     if width is not None:
         return width or None
@@ -167,7 +167,7 @@ def status_of(diagnostics: Sequence[Diagnostic]) -> int:
 
 
 def print_diff(name: str, old: str, new: str, what: str) -> None:
-    """Print to stdout how a text would change, with a title for the new text."""
+    """Print a unified diff of two texts to stdout, with a title for the new one."""
     from difflib import unified_diff
 
     lines = unified_diff(
@@ -186,7 +186,7 @@ def counted(number: int, word: str) -> str:
 
 
 class Progress:
-    """A line on a terminal's stderr that says what is being done.
+    """A line on a terminal's stderr that shows the current step.
 
     Prints nothing if stderr is not a terminal. Leaving the context removes the line.
     """
@@ -205,12 +205,12 @@ class Progress:
             print(end="\r", file=sys.stderr, flush=True)
 
     def step(self, name: str) -> None:
-        """Say what is done next."""
+        """Show the next step."""
         self.done += 1
         self.note(name)
 
     def note(self, name: str) -> None:
-        """Say which part of it is being done."""
+        """Show the current part of the step."""
         self._print(f"{self.done}/{self.total} {name}")
 
     def _print(self, line: str) -> None:
@@ -231,11 +231,11 @@ class Meter:
         self._first: int | None = None
 
     def __call__(self, done: int, more: str = "") -> None:
-        """Show how many are done, including those of an earlier run.
+        """Show the progress.
 
         Args:
-            done: their number.
-            more: what else to show, behind it.
+            done: number of items done, including those of an earlier run.
+            more: text to show after it.
         """
         now = monotonic()
         if self._first is None:

@@ -1,4 +1,4 @@
-"""What the commands about training share: how a run is shown, and ended."""
+"""Shared by the training commands: finding recipes, showing and ending runs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
-    """Return the recipe of a name that ships, or else of a file.
+    """Return a shipped recipe by name, or a recipe from a file.
 
     Args:
-        name: the name; None takes that of the data, if one ships for them.
-        data: what `--data` says.
-        changes: what `--set` says.
+        name: the name; None for the shipped recipe of the data, if any.
+        data: the value of `--data`.
+        changes: the values of `--set`.
 
     Raises:
         SpecError: if the recipe has mistakes.
@@ -64,14 +64,14 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
 
 @contextmanager
 def running(name: str, needs: str) -> Iterator[None]:
-    """Turn what keeps a network from running into a message.
+    """Turn errors that keep a network from running into messages.
 
     Args:
         name: the name of the network.
-        needs: what wants PyTorch, and the verb.
+        needs: what needs PyTorch, with the verb.
 
     Raises:
-        Failure: if a library is not installed, or the memory does not suffice.
+        Failure: if a library is not installed, or memory runs out.
         SpecError: if a batch is too small for a norm.
         UsageError: if the spec names Python code.
     """
@@ -105,7 +105,7 @@ class Shown(Watch):
     """Shows a run: a bar on a terminal, and a line for each epoch."""
 
     def __init__(self) -> None:
-        # Until the engine says it, torchrun does.
+        # Until the engine runs, the rank is known from torchrun.
         self.is_first = os.environ.get("RANK", "0") == "0"
         self._meter: Meter | None = None
         self._made: Trainer | None = None
@@ -114,14 +114,14 @@ class Shown(Watch):
         self._signal: int | None = None
 
     def begin(self, made: Trainer) -> None:
-        """Take note of what is trained."""
+        """Start to show a trainer."""
         self._made = made
         self.is_first = made.is_first
         if self.is_first:
             self._meter = Meter(made.total)
 
     def say(self, text: str) -> None:
-        """Print a line, in one of the processes."""
+        """Print a line, in the first process only."""
         if self.is_first:
             self.end()
             say(text)
@@ -148,14 +148,14 @@ class Shown(Watch):
         self.say("  ".join(parts))
 
     def stops(self) -> bool:
-        """Return whether a signal has come."""
+        """Return whether a signal was received."""
         return self._signal is not None
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Let the first interrupt or SIGTERM end the step, and a second one all."""
+        """Stop after the step at a first interrupt or SIGTERM, at once at a second."""
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-        # A shell lets what it starts in the background ignore interrupts.
+        # Signals that are ignored stay so: shells start background jobs in this way.
         before = {n: how for n, how in before.items() if how is not signal.SIG_IGN}
 
         def note(number: int, frame: FrameType | None) -> None:
@@ -170,7 +170,7 @@ class Shown(Watch):
         try:
             for number in before:
                 signal.signal(number, note)
-        except ValueError:  # not in the main thread, which alone gets signals
+        except ValueError:  # not in the main thread, the only one that gets signals
             pass
         try:
             yield
@@ -191,7 +191,7 @@ class Shown(Watch):
             self._meter.end()
 
     def done(self, known: Outlook, stopped: Stopped | None) -> None:
-        """Take note of how the run ended."""
+        """Report how the run ended."""
         self._known, self._stopped = known, stopped
         made = self._made
         if made is None:
@@ -223,15 +223,15 @@ class Shown(Watch):
         }
 
     def pass_on(self) -> None:
-        """End by the signal that stopped the run, now that all is saved."""
+        """Exit by the signal that stopped the run, after everything was saved."""
         if self._signal is not None:
             signal.raise_signal(self._signal)
 
     def leave(self) -> None:
-        """End one of several processes here, now that all is saved.
+        """Exit at once from one of several processes, after everything was saved.
 
-        Threads of torch's process groups can outlive the groups, and on a busy machine
-        torch then aborts as the interpreter ends.
+        Threads of torch's process groups can outlive the groups. On a busy machine,
+        torch then aborts when the interpreter exits.
         """
         if self._made is not None and self._made.fabric.world_size > 1:
             sys.stdout.flush()

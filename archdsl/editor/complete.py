@@ -1,7 +1,7 @@
-"""What can be written at a place.
+"""Completions: what can be written at a place.
 
-A name of its own is put at the place and the text is parsed; where that name ends up in
-the tree tells what is wanted there.
+A placeholder name is inserted at the place, and the text is parsed. The position of the
+placeholder in the tree shows what can be written there.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _STATEMENTS: Final = (
     "training output",
 )
 _VALUES: Final = ("channels", "false", "true")
-# What may have to follow before the text around the place can be read.
+# Text that may have to be inserted after the placeholder for the text to parse.
 _ENDS: Final = ("", " from std")
 _CLOSED: Final = {"<": ">", "(": ")", "[": "]", "{": "}"}
 
@@ -74,12 +74,12 @@ class Completion(NamedTuple):
 
 
 class Known(NamedTuple):
-    """How to learn what the text around a place means.
+    """Callbacks that tell what the text around a place means.
 
     Attributes:
         load: returns the definitions that are visible in a tree.
-        made: returns what the text makes in the shown network, by the ends of its
-            place.
+        made: returns the parts that text makes in the shown network, by its start and
+            end.
     """
 
     load: Callable[[t.File], LoadedFile]
@@ -127,7 +127,7 @@ def _in_comment(text: str, offset: int) -> bool:
 
 
 def _wanted(known: Known, word: Span) -> Iterable[Completion]:
-    """Return what can replace a word, whatever it begins with."""
+    """Return what can replace a word, whatever it starts with."""
     start, text = word.start, word.source.text
     line = text[text.rfind("\n", 0, start) + 1 : start]
     around: Trail = ()
@@ -150,7 +150,7 @@ def _wanted(known: Known, word: Span) -> Iterable[Completion]:
 
 
 def _closing(line: str) -> str:
-    """Return the brackets that a line leaves open, closed."""
+    """Return the closing brackets that a line lacks."""
     opened: list[str] = []
     for sign in re.sub(r'"[^"]*"|->|<=|>=', "", line):
         if sign in _CLOSED:
@@ -161,7 +161,7 @@ def _closing(line: str) -> str:
 
 
 def _is_place(around: Trail) -> bool:
-    """Return whether the innermost node is, or has, the name that was put in."""
+    """Return whether the innermost node is, or has, the placeholder."""
     if not around:
         return False
     match around[-1]:
@@ -213,7 +213,7 @@ def _by_place(
 
 
 def _values(module: LoadedFile, around: Trail, start: int) -> Iterator[Completion]:
-    """Yield what an expression, or an argument, can be."""
+    """Yield what an expression or argument can be."""
     above = [node for node in around[:-1] if not isinstance(node, t.Binary)]
     if above and isinstance(above[-1], t.Claim):
         yield from _figures()
@@ -245,7 +245,7 @@ def _of(declared: Declared) -> str:
 def _arguments(
     module: LoadedFile, around: Trail, *, named: bool
 ) -> Iterator[Completion]:
-    """Yield the arguments of a call, or the words that one of them can be."""
+    """Yield the arguments of a call, or the words allowed for one of them."""
     calls = [n for n in around if isinstance(n, t.Call | t.Partial | t.Preset)]
     given = next(node for node in reversed(around) if isinstance(node, t.Arg))
     if not calls:
@@ -274,7 +274,7 @@ def _arguments(
 
 
 def _layers(module: LoadedFile, known: Mapping[str, Declared]) -> Iterator[Completion]:
-    """Yield what can stand as a layer."""
+    """Yield what can be written as a layer."""
     yield from _kinds(all_kinds())
     yield from _blocks(module)
     for word in STRUCTURES:
@@ -307,13 +307,13 @@ def _labels(
     if dot:
         yield from _parts(known.made(), before)
         return
-    yield Completion("input", "label", "what flows into the block")
+    yield Completion("input", "label", "the input of the block")
     if isinstance(around[0], t.Definition):
         for name, _ in around[0].inputs:
             yield Completion(name, "label", "an input of the block")
     for step in labels_at(around, start):
         assert step.label is not None
-        # A label with braces has several names, which the network knows.
+        # A label with expressions in braces has several names; the network has them.
         names = [step.label.span.text]
         if any(not isinstance(part, str) for part in step.label.parts):
             made = known.made().get((step.span.start, step.span.end), ())
@@ -338,7 +338,7 @@ def _parts(made: MadeParts, path: str) -> Iterator[Completion]:
 
 
 def _registered(made: MadeParts, label: t.Label, around: Trail) -> Iterator[Completion]:
-    """Yield the parts that can be registered first."""
+    """Yield the parts that a `register` statement can name."""
     before, dot, _ = label.span.text.rpartition(".")
     for name, part in parts_around(made, around).items():
         if name.startswith(before + dot) and holds_tensors(part):
@@ -368,7 +368,7 @@ def _libraries() -> Iterator[Completion]:
 
 
 def _shared(here: Path | None, item: t.Import) -> Iterator[Completion]:
-    """Yield what a library, or a file beside the one here, has to share."""
+    """Yield what can be imported from a library, or a file next to this one."""
     path: Path | None = specs_dir() / "std" / f"{item.origin}.arch"
     if item.is_path:
         path = here.parent / item.origin if here else None

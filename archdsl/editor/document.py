@@ -1,4 +1,4 @@
-"""A spec as an editor holds it, with what is known of it."""
+"""A spec in an editor, and the questions that can be asked about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Target(NamedTuple):
     """Where something is defined.
 
     Attributes:
-        path: the file; None if it is the document and that is not a file.
+        path: the file; None if it is the document itself, and not from a file.
         span: the place in it.
     """
 
@@ -37,7 +37,7 @@ class Hover(NamedTuple):
     """What is shown for a place.
 
     Attributes:
-        span: what it is about.
+        span: the text that it describes.
         text: in Markdown.
     """
 
@@ -50,8 +50,8 @@ class Document:
 
     Attributes:
         text: the text.
-        path: its file, None if it has none; then it can only import libraries.
-        preset: the preset or network whose values and shapes are shown, None for the
+        path: its file; if None, it can only import libraries.
+        preset: the preset or network whose values and shapes are shown; None for the
             file's default.
     """
 
@@ -70,16 +70,16 @@ class Document:
 
         Args:
             text: the whole new text.
-            preset: the preset to show from now on; the same as before if None.
+            preset: the preset to show from now on; None for the same as before.
         """
         new = Document(text, self.path, preset=preset or self.preset)
         new._imported = self._imported
         return new
 
     def offset(self, line: int, column: int) -> int:
-        """Return the place of a line and a column, both from 1, as in error messages.
+        """Return the offset of a line and column, both from 1, as in error messages.
 
-        A column beyond the end of its line means that end.
+        A column beyond the end of its line means the end.
         """
         start = 0
         for _ in range(line - 1):
@@ -91,7 +91,7 @@ class Document:
         length = (end if end >= 0 else len(self.text)) - start
         return start + max(0, min(column - 1, length))
 
-    # ---- what it says
+    # ---- parsing and loading
 
     @cached_property
     def _read(self) -> tuple[t.File, Sequence[Diagnostic]]:
@@ -102,7 +102,7 @@ class Document:
         return self._load(self.tree)
 
     def _load(self, tree: t.File) -> tuple[LoadedFile, Sequence[Diagnostic]]:
-        """Load what a tree imports, from memory where the file has not changed."""
+        """Load what a tree imports; unchanged files are taken from memory."""
         kept = {
             at: m for at, (stamp, m) in self._imported.items() if stamp == _stamp(at)
         }
@@ -117,7 +117,7 @@ class Document:
 
     @property
     def tree(self) -> t.File:
-        """The syntax tree, without what cannot be read."""
+        """The syntax tree, without the parts that cannot be parsed."""
         return self._read[0]
 
     @property
@@ -125,24 +125,24 @@ class Document:
         """The definitions that are visible in it."""
         return self._loaded[0]
 
-    # ---- what is asked
+    # ---- questions
 
     @cached_property
     def diagnostics(self) -> Sequence[Diagnostic]:
         """All mistakes in the text, in the files it imports, and in the shown network.
 
-        While the syntax is wrong, those are mistakes of syntax and of imports alone.
+        While there are syntax errors, only those and mistakes in imports are reported.
         """
         return [*self._read[1], *self._loaded[1]] or self.attempt.diagnostics
 
     @cached_property
     def attempt(self) -> Attempt:
-        """The shown network as far as it goes."""
+        """The shown network, as far as it could be built."""
         return attempt(self.module, preset=self.preset, symbolic=False)
 
     @cached_property
     def made(self) -> Mapping[tuple[int, int], Sequence[Step | Group]]:
-        """What the text makes in the shown network, by the ends of its place."""
+        """The parts that text makes in the shown network, by its start and end."""
         found: dict[tuple[int, int], list[Step | Group]] = defaultdict(list)
         shown = self.attempt
         top = [shown.network.root] if shown.network else shown.parts
@@ -151,7 +151,7 @@ class Document:
             seen.add(id(node))
             if node.span.source is self.source:
                 found[node.span.start, node.span.end].append(node)
-        # Those of parts that are not finished are in no group yet.
+        # Steps of unfinished parts are not in a group yet.
         for step in shown.steps:
             if id(step) not in seen and step.span.source is self.source:
                 found[step.span.start, step.span.end].append(step)
@@ -164,7 +164,7 @@ class Document:
     def definition(self, offset: int) -> Target | None:
         """Return where the name at a place is defined; None if there is no name.
 
-        Layer kinds and functions of the language are defined nowhere in specs.
+        Layer kinds and functions of the language are not defined in specs.
         """
         found = self._resolve(offset)
         if found is None or found.span is None:
@@ -173,10 +173,10 @@ class Document:
         return Target(path, found.span)
 
     def hover(self, offset: int) -> Hover | None:
-        """Return what is known of a place, None if there is nothing to say.
+        """Return what to show for a place; None if there is nothing.
 
-        For layers, that is shapes, parameters and MACs in the shown network; for
-        blocks, their parameters and comment; for names, their values.
+        For layers, it is shapes, parameters and MACs in the shown network; for blocks,
+        parameters and comment; for names, values.
         """
         around, found = trail(self.tree, offset), self._resolve(offset)
         text = hover.hover_text(self.attempt, self.made, around, found)
@@ -198,7 +198,7 @@ class Document:
 
 
 def _stamp(path: Path) -> int:
-    """Return what changes when a file is written."""
+    """Return a value that changes when a file is written."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

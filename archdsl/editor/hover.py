@@ -1,4 +1,4 @@
-"""What is shown for a place, in Markdown."""
+"""Hover texts, in Markdown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, show_shape
 
-# So many different shapes, or values, are listed.
+# The most shapes, or values, that are listed.
 _MOST = 6
 
 
 def hover_text(
     shown: Attempt, made: MadeParts, around: Trail, found: Referent | None
 ) -> str:
-    """Return what is known of a place; empty if there is nothing."""
+    """Return what to show for a place; empty if there is nothing."""
     step = around[-1] if around and isinstance(around[-1], t.ChainStep) else None
     parts = []
     if step is not None:
@@ -54,13 +54,13 @@ def hover_text(
 
 
 def about_kind(layer: type[Layer]) -> list[str]:
-    """Return a layer kind's form, what it is, and its arguments."""
+    """Return a layer kind's syntax, summary and arguments."""
     fields = [f"- `{argument(field)}`: {field.help}" for field in layer.fields.values()]
     return [kind_summary(layer), *(["\n".join(fields)] if fields else [])]
 
 
 def kind_summary(layer: type[Layer]) -> str:
-    """Return what a layer kind is, in a sentence."""
+    """Return a one-sentence summary of a layer kind."""
     return " ".join((layer.__doc__ or "").strip().split("\n\n")[0].split())
 
 
@@ -107,7 +107,7 @@ def _definition(definition: t.Definition) -> list[str]:
 
 
 def _made(step: t.ChainStep, made: MadeParts) -> list[str]:
-    """Return the shapes and costs of all that a step of the spec makes."""
+    """Return the shapes and costs of all parts that a step of the spec makes."""
     nodes = made.get((step.span.start, step.span.end), ())
     lines = Counter(map(_line, nodes))
     shown = [

@@ -12,11 +12,11 @@ class Symbol(NamedTuple):
     """One entry of the outline.
 
     Attributes:
-        name: as it is written.
+        name: the name as written.
         kind: ``network``, ``block``, ``preset``, ``function``, ``op``, ``parameter``,
             ``input``, ``name`` or ``label``.
         span: the name.
-        extent: all that belongs to it.
+        extent: the whole definition.
         children: the entries below it, in order.
     """
 

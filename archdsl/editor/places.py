@@ -1,4 +1,4 @@
-"""What stands at a place in a tree, and which names are known there."""
+"""The nodes around a place in a tree, and the names known there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archdsl.syntax import tree as t
 _WORD = re.compile(r"\w+", re.ASCII)
 
 Trail = tuple[t.SyntaxNode, ...]
-# What a text makes in the shown network, by the ends of its place.
+# The parts that text makes in the shown network, by its start and end.
 MadeParts = Mapping[tuple[int, int], Sequence[Step | Group]]
 
 
@@ -36,7 +36,7 @@ def trail(file: t.File, offset: int) -> Trail:
     for item in file.items:
         found = _down(item, offset)
         if found and isinstance(found[0], t.Label) and isinstance(found[1], t.Tap):
-            del found[0]  # a tap is no more than its path
+            del found[0]  # a tap consists of its path only
         if found:
             return (*reversed(found),)
     return ()
@@ -89,7 +89,7 @@ def names_at(around: Trail, offset: int) -> Mapping[str, Declared]:
             case t.Definition() | t.FunctionDef() | t.OpDef():
                 for param in node.params:
                     if param is inner and offset > param.span.end:
-                        break  # a default reads the parameters before it
+                        break  # a default can only use the parameters before it
                     found[param.name] = Declared(
                         "parameter", param.span, param.type, param.default, node
                     )
@@ -118,10 +118,10 @@ def _targets(targets: t.Targets) -> dict[str, Declared]:
 
 
 def parts_around(made: MadeParts, around: Trail) -> dict[str, Step | Group]:
-    """Return the parts, by name, of the innermost body around a place that owns names.
+    """Return the parts, by name, of the innermost namespace around a place.
 
     Args:
-        made: what the text makes.
+        made: the parts that the text makes.
         around: the nodes around the place.
     """
     nodes = [node for some in made.values() for node in some]

@@ -31,9 +31,9 @@ class Referent(NamedTuple):
 
     Attributes:
         name: the name.
-        what: the definition, declaration or labelled step; for what the language
-            brings along, the layer kind, or the name of a function or figure.
-        span: where it is defined, None for what the language brings along.
+        what: the definition, declaration or labelled step; for built-in names, the
+            layer kind, or the name of the function or figure.
+        span: where it is defined; None for built-in names.
         module: the file that defines it, None for the document.
     """
 
@@ -56,10 +56,10 @@ def resolve(
     Args:
         file: the tree of the text.
         module: the definitions that are visible in it.
-        library: those that are visible everywhere.
+        library: the definitions that are visible everywhere.
         around: the nodes around the place.
         word: the word.
-        made: returns what the text makes in the shown network.
+        made: returns the parts that the text makes in the shown network.
     """
     name = word.text
     if not name:
@@ -106,7 +106,7 @@ def resolve(
 
 
 def shared(name: str, module: LoadedFile, library: LoadedFile) -> Referent | None:
-    """Return the definition with a name in a file, what it imports, or the library."""
+    """Return the definition with a name in a file, its imports or the library."""
     for place in (module, library):
         pair = place.find(name) or place.functions.get(name) or place.ops.get(name)
         if pair is not None:
@@ -128,9 +128,7 @@ def _imported(item: t.Import, word: Span, module: LoadedFile) -> Referent | None
 def _label(
     tap: t.Tap, around: Trail, word: Span, module: LoadedFile, library: LoadedFile
 ) -> Referent | None:
-    """Return the step that a tap reads: by the first part of its path, or an output of
-    that.
-    """
+    """Return the step that a tap reads, or one of its outputs."""
     name, _, output = tap.path.span.text.partition(".")
     for step in reversed(labels_at(around, tap.span.start)):
         assert step.label is not None
@@ -149,7 +147,7 @@ def _label(
 def _output(
     step: t.ChainStep, name: str, module: LoadedFile, library: LoadedFile
 ) -> Referent | None:
-    """Return the layer behind another output of a block or of braces."""
+    """Return the layer behind an additional output of a block or of braces."""
     body: t.Body | None = step.body if isinstance(step, t.BracedGroup) else None
     origin = None
     if isinstance(step, t.Call):
@@ -166,7 +164,7 @@ def _output(
 def _registered(
     file: t.File, label: t.Label, parts: Mapping[str, Step | Group]
 ) -> Referent | None:
-    """Return the step that makes a part which is registered first."""
+    """Return the step that makes a part named by `register`."""
     part = parts.get(label.span.text)
     if part is None:
         return None
@@ -179,7 +177,7 @@ def _registered(
 def _argument(
     call: t.SyntaxNode | None, word: Span, module: LoadedFile, library: LoadedFile
 ) -> Referent | None:
-    """Return the parameter that is named in a call of a block."""
+    """Return the parameter that an argument of a call names."""
     if not isinstance(call, t.Call | t.Partial | t.Preset):
         return None
     found = shared(called_name(call), module, library)

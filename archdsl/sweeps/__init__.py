@@ -125,9 +125,8 @@ def sweep(
 
     Args:
         spec: as for `archdsl.load`.
-        axes: what varies, by name: the values of a parameter of the network, or of
-            ``input`` or ``preset``. Text is read as on the command line:
-            ``"32..128:16"``.
+        axes: the values of each axis, by name: a parameter of the network, ``input`` or
+            ``preset``. Text is read as on the command line: ``"32..128:16"``.
         where: condition that points must satisfy, such as ``"params < 5M and depth >
             20"``.
         pareto: figures or axes; only points that no other point dominates in these are
@@ -149,9 +148,9 @@ def sweep(
         ray: whether to compute on a Ray cluster, or the address of one.
         journal: a file for rows while the sweep runs. If it exists, the sweep continues
             where the run that wrote it stopped. It is not deleted.
-        restart: whether to start again even if there is a journal.
-        progress: called with the number of points; it returns a function that is called
-            with the number of points that are done.
+        restart: whether to start afresh even if there is a journal.
+        progress: called once with the number of points; the function that it returns is
+            called with the number of points done so far.
         train: how to train each point that satisfies `where`, in this process and one
             after the other. `accuracy` and `epochs` are figures then.
 
@@ -206,7 +205,7 @@ def sweep(
     elif ray is not False or jobs not in (None, 1):
         raise ValueError("`train` is for one process: leave `jobs` and `ray` out")
     else:
-        # A point is kept as soon as it has been trained.
+        # Chunks of one point: each is saved as soon as it has been trained.
         runner, size = Trainers(train, numbers, options.where), 1
     tell = progress(len(numbers)) if progress is not None else _say_nothing
     try:
@@ -250,7 +249,7 @@ def _run(
         tell(len(rows))
 
 
-# ---- what is asked for ------------------------------------------------------
+# ---- arguments ------------------------------------------------------
 
 
 def _axes(
@@ -281,7 +280,7 @@ def _as_file(path: str | Path) -> Path:
     try:
         if b"\0" in os.fsencode(path):
             raise ValueError
-    except ValueError:  # surrogates, too
+    except ValueError:  # also for lone surrogates
         raise ValueError(f"`journal`: no file is called {str(path)!r}") from None
     return Path(path)
 
@@ -302,7 +301,7 @@ def _check(
     Raises:
         AxisError: if an input is not a shape, or the spec names a preset and presets
             vary, too.
-        SpecError: if the spec has no such preset or parameter, or has errors itself.
+        SpecError: if the spec has errors, or no such preset or parameter.
     """
     by_name = {axis.name: axis for axis in axes}
     for shape in by_name[INPUT].values if INPUT in by_name else ():
@@ -394,7 +393,7 @@ def _numbers(axes: Sequence[Axis], sample: int | None, seed: int) -> Sequence[in
     if wanted == total:
         return range(total)
     if total > 2**62:
-        raise TooMany(f"{total:,} points are more than a sweep can number")
+        raise TooMany(f"{total:,} points are more than a sweep can have")
     return sorted(random.Random(seed).sample(range(total), wanted))
 
 
@@ -407,7 +406,7 @@ def _runner(jobs: int | None, ray: str | bool, task: Task) -> tuple[Runner, int]
     return OnRay(address, _digest(_header(task, ()))), CLUSTER_CHUNK
 
 
-# ---- what tells one sweep from another --------------------------------------
+# ---- identity of a sweep --------------------------------------
 
 
 def _header(

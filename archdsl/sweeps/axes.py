@@ -1,4 +1,4 @@
-"""The axes of a sweep: what it varies by name, each with its values."""
+"""The axes of a sweep: names, each with the values that it takes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Axis(NamedTuple):
     Attributes:
         name: name of a parameter of the network, or ``input`` or ``preset``.
         values: in order, as `api.load` accepts them.
-        shown: the same as plain data: numbers, truth values and texts.
+        shown: the values as plain data: numbers, truth values and strings.
     """
 
     name: str
@@ -94,7 +94,7 @@ def count_points(axes: Iterable[Axis]) -> int:
 
 
 def indices(axes: tuple[Axis, ...], point: int) -> tuple[int, ...]:
-    """Return the index into each axis for a point; the last axis varies fastest."""
+    """Return a point's index along each axis; the last axis varies fastest."""
     found = []
     for axis in reversed(axes):
         point, at = divmod(point, len(axis.values))
@@ -114,7 +114,7 @@ def settings(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
     return {axis.name: axis.values[place] for axis, place in at}
 
 
-# ---- what is written --------------------------------------------------------
+# ---- parsing --------------------------------------------------------
 
 
 def _items(text: str) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _range(
         raise AxisError(f"{name}: `{item}` is not a range of numbers") from None
     whole = "." not in item.replace("..", "")
     if not whole and step is None:
-        raise AxisError(f"{name}: say by how much: `{item}:0.1`")
+        raise AxisError(f"{name}: add a step: `{item}:0.1`")
     if by == 0 or (end - start) * by < 0:
         raise AxisError(f"{name}: steps of {by} do not lead from {first} to {last}")
     number = int((end - start) / by) + 1

@@ -17,7 +17,7 @@ _EVALUATORS: dict[str, Evaluator] = {}
 class OnRay(NamedTuple):
     """Computes chunks on a Ray cluster.
 
-    Its machines need the same version of archdsl; the spec is sent to them.
+    The cluster's machines need the same version of archdsl; the spec is sent to them.
 
     Attributes:
         address: address of the cluster. Without one, it is taken from ``RAY_ADDRESS``
@@ -82,7 +82,7 @@ def _connect(ray: Any, address: str | None) -> None:
 def rows_there(
     key: str, task: Task, points: Sequence[int]
 ) -> tuple[str, list[PointRow]]:
-    """Compute rows on a machine of the cluster; also return its version of archdsl."""
+    """Compute rows on a machine of the cluster; return its version of archdsl, too."""
     if key not in _EVALUATORS:
         _EVALUATORS.clear()
         _EVALUATORS[key] = Evaluator(task)

@@ -1,9 +1,9 @@
-"""Caches of figures, so that a sweep computes one again only if what it reads changes.
+"""Caches of figures: a sweep computes a figure again only if its inputs change.
 
-A cache reduces each network to all that its figure may depend on: some properties of
-each layer, and how the layers are wired. The figure is computed from this reduced
-network, which holds nothing else, so networks that reduce to the same have the same
-figure. No list of which parameter affects which figure is needed.
+A cache reduces each network to what its figure may depend on: some properties of each
+layer, and the connections. The figure is computed from this reduced network alone, so
+networks with equal reduced networks have the same figure. No list of which parameter
+affects which figure is needed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from archdsl.passes.depth import DepthNode, depth_of
 from archdsl.passes.receptive import ReceptiveField, fields, main_value, reported_field
 from archdsl.values import Shape, Window, channels, sizes
 
-# A cache with more entries is emptied: a sweep may go on for days.
+# A cache with more entries is emptied, to bound its memory in long sweeps.
 _MOST: Final = 100_000
 
 _Found = TypeVar("_Found")
 
 
 class ReducedLayer(NamedTuple):
-    """A layer of a reduced network, with the numbers of its values there.
+    """A layer of a reduced network, whose values are numbered.
 
     Attributes:
         properties: what `FigureCache.reduce_layer` returned for it.
@@ -59,10 +59,9 @@ class ReducedNetwork(NamedTuple):
 
 
 class FigureCache(ABC, Generic[_Found]):
-    """Computes one figure, once for all networks that reduce to the same.
+    """Computes one figure, once for all networks with the same reduced network.
 
-    Equal layers and blocks have one number, so that reduced networks are compared
-    quickly.
+    Equal layers and blocks share a number, so that comparing reduced networks is quick.
     """
 
     def __init__(self) -> None:
@@ -102,7 +101,7 @@ class FigureCache(ABC, Generic[_Found]):
         return ReducedNetwork(inputs, layers, numbers)
 
     def _number(self, part: Use | CountedLines) -> int:
-        """Return the number of a layer or block: equal ones, once reduced, share it."""
+        """Return the number of a layer or block, which its reduced form determines."""
         known = part.facts.get(self)
         if known is not None and known[0] is self._numbers:
             found: int = known[1]
@@ -144,7 +143,8 @@ class _Expansion:
 
         Args:
             number: number of the list.
-            names: the numbers in the network, by those in the list; it is extended.
+            names: the numbers of values in the network, by those in the list; it is
+                extended.
             shortcut: whether the whole list is on a shortcut.
         """
         lines, _ = self.contents[number]
@@ -164,7 +164,7 @@ class _Expansion:
 
 
 class DepthCache(FigureCache[int]):
-    """The depth, from which layers have weights and how they are wired."""
+    """The depth; it depends on connections, and on which layers have weights."""
 
     def reduce_layer(self, use: Use) -> Hashable:
         """Return whether a layer has weights."""
@@ -182,10 +182,10 @@ class DepthCache(FigureCache[int]):
 
 
 class ReceptiveFieldCache(FigureCache[ReceptiveField | None]):
-    """Receptive fields, from windows and sizes of maps, without numbers of channels.
+    """Receptive fields; they depend on windows and sizes of maps, seldom on channels.
 
-    The pass needs those only if a layer takes or reorders channels. It then raises
-    `_NotKept`, and the network is computed by a cache that keeps everything.
+    The pass only needs channels if a layer selects or reorders some. In this case, it
+    raises `_NotKept`, and a cache that keeps everything computes the network.
     """
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class ReceptiveFieldCache(FigureCache[ReceptiveField | None]):
 
 
 class _WithChannels(FigureCache[ReceptiveField | None]):
-    """Receptive fields that depend on channels, from everything about each layer."""
+    """Receptive fields that depend on channels: everything about a layer is kept."""
 
     def reduce_input(self, shape: Shape) -> Hashable:
         return shape
@@ -256,13 +256,13 @@ class _WithoutChannels(NamedTuple):
     """The properties of a layer that matter if numbers of channels do not.
 
     Attributes:
-        window: which positions of the inputs a unit of the output reads.
-        sources: how many of its inputs it reads; None if all.
+        window: the positions of the inputs that a unit of the output reads.
+        sources: number of inputs that it reads; None for all.
         selects: see `Layer`.
         scatters: see `Layer`.
         opaque: see `Layer`.
-        input_shapes: sizes of its inputs, after the number of channels if it scatters.
-        shape: the same of its output.
+        input_shapes: sizes of its inputs; with the number of channels if it scatters.
+        shape: the same for its output.
     """
 
     window: Window | None
@@ -303,7 +303,7 @@ _NO_NUMBER: Final[Any] = _NoNumber()
 
 
 class _PartialLayer:
-    """A layer with the kept properties alone; reading any other raises `_NotKept`."""
+    """A layer with the kept properties only; reading another one raises `_NotKept`."""
 
     def __init__(self, kept: _WithoutChannels) -> None:
         self.sources = kept.sources
@@ -325,7 +325,7 @@ def _node(
     output: int,
     shape: Shape,
 ) -> Node:
-    # There is no step; without one, a pass that reads it fails.
+    # No step was kept; a pass that reads from it fails.
     step: Any = None
     return Node(step, op, inputs, input_shapes, output, shape, False, False, ())
 
@@ -352,7 +352,7 @@ def _field(
 
 
 class _NetworkPorts(NamedTuple):
-    """The inputs and outputs of a network whose layers are not known."""
+    """The inputs and outputs of a network, without its layers."""
 
     inputs: list[Port]
     outputs: list[Port]

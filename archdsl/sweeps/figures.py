@@ -1,4 +1,4 @@
-"""The figures of one point: only those that are needed, the cheap ones first."""
+"""Computing the figures of a point: only those that are needed, cheap ones first."""
 
 from __future__ import annotations
 
@@ -32,24 +32,23 @@ from .figure_cache import DepthCache, ReceptiveFieldCache
 from .where import Condition
 
 FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
-# Those that need no graph, and so take hardly any time.
+# Figures that need no graph, and so take hardly any time.
 QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "graph")
 
-# The figures of a point, None where one has no value or was not needed; or the code
-# of the first error, where the language refuses the network.
+# The figures of a point, with None for one that has no value or was not needed; or the
+# code of the first error, if the language refuses the network.
 PointRow = tuple[int | float | None, ...] | str
 
 
 class Task(NamedTuple):
-    """Everything that determines the rows of a sweep; it can be sent to another
-    process.
+    """Everything that determines the rows of a sweep; it can be pickled.
 
     Attributes:
         module: the loaded spec.
-        axes: what varies.
-        preset: the preset of the spec, if that does not vary.
+        axes: the axes.
+        preset: the preset of the spec, if presets do not vary.
         params: values of other parameters.
-        input: shape of the input, if it is fixed and not that of the spec.
+        input: shape of the input, if it does not vary and is not the spec's.
         setting: batch, dtype and optimizer for memory.
         figures: the figures to compute.
         condition: text of a condition that needs no graph. Points that do not
@@ -74,7 +73,7 @@ class Task(NamedTuple):
 
 
 class Evaluator:
-    """Computes rows, one after the other, and caches the results that they share."""
+    """Computes rows one after the other, and caches results that they share."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -162,7 +161,7 @@ def _value(module: LoadedFile, name: str, value: Any) -> Any:
 
 
 def _number(figure: Figure, analysis: Analysis | Totals) -> int | None:
-    """Return a figure, along the axis where it is smaller if it has two."""
+    """Return a figure; the smaller of two if it has one for each axis."""
     found = figure.of(analysis)
     return min(found) if isinstance(found, tuple) else found
 
@@ -170,7 +169,7 @@ def _number(figure: Figure, analysis: Analysis | Totals) -> int | None:
 class Totals:
     """The figures of an `Analysis` that need no graph, under the same names.
 
-    It has no figures that need the graph, so none can be computed from incomplete data.
+    It lacks those that need the graph, so none can be computed from incomplete data.
     """
 
     def __init__(

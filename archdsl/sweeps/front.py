@@ -69,7 +69,7 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
     if points and len(points[0]) == 2:
         return sorted(_in_the_plane(points, order))
     for at in order:
-        # In this order, a point comes after those that dominate it.
+        # Sorted in this way, a point comes after all points that dominate it.
         if not any(_dominates(points[other], points[at]) for other in kept):
             kept.append(at)
     return sorted(kept)

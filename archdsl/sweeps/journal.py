@@ -14,7 +14,7 @@ from .figures import PointRow
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
 
-# Differences between a journal and the present run, as messages name them.
+# Messages for differences between a journal and the present run.
 _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",
@@ -83,7 +83,7 @@ class Journal:
             if entry is None and number == 0 and not _is_cut_header(line):
                 raise self._foreign()
             if entry is None:
-                break  # the run was killed while it wrote this
+                break  # the run was killed while writing this line
             if number == 0:
                 self._check(entry)
             else:
@@ -97,11 +97,11 @@ class Journal:
         for key, value in self._header.items():
             if found.get(key) != value:
                 why = _CHANGES.get(key, "it belongs to another sweep")
-                raise JournalError(f"cannot go on from {self.path}: {why}")
+                raise JournalError(f"cannot continue from {self.path}: {why}")
 
     def _foreign(self) -> JournalError:
         return JournalError(
-            f"cannot go on from {self.path}: it is damaged, or was not written by a "
+            f"cannot continue from {self.path}: it is damaged, or was not written by a "
             "sweep"
         )
 

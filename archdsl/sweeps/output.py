@@ -17,7 +17,7 @@ FORMATS: Final = ("csv", "json", "jsonl", "parquet")
 PLOTS: Final = ("svg", "png", "pdf")
 SCHEMA: Final = 1
 
-# Labels of more points would overlap.
+# With more points, labels would overlap.
 _LABELS: Final = 16
 
 
@@ -97,7 +97,7 @@ def _parquet(sweep: Sweep) -> bytes:
 
 
 def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
-    """Return a column of one type; as texts, if its values have several types."""
+    """Return a column of one type; strings if its values have several types."""
     kinds = {type(value) for value in values if value is not None}
     large = int in kinds and any(isinstance(v, int) and abs(v) >> 63 for v in values)
     if kinds == {int, float} or (large and kinds == {int}):
@@ -178,7 +178,7 @@ def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
     fitting = {point.number for point in sweep.fitting}
     points = [point for point in sweep.points if not point.error]
     yield (
-        "that do not meet the condition",
+        "that do not satisfy the condition",
         {"color": "0.88"},
         [point for point in points if point.number not in fitting],
     )

@@ -24,7 +24,7 @@ class Point:
         number: index of the point in the product of all axes, from 0.
     """
 
-    # There can be millions of points, so nothing that can be computed is stored.
+    # There can be millions of points, so they only store what cannot be computed.
     __slots__ = ("_row", "_task", "number")
 
     def __init__(self, number: int, task: Task, row: PointRow) -> None:
@@ -75,7 +75,7 @@ class SweepOptions(NamedTuple):
     Attributes:
         where: condition that points must satisfy, if any.
         objectives: only points that no other point dominates in these are kept.
-        sort: what to sort by, the most important first.
+        sort: figures or axes to sort by, the most important first.
         top: how many to keep after that.
         columns: figures to show besides the axes.
         everything: whether records contain all points, not only those kept.
@@ -119,7 +119,7 @@ class Sweep:
 
     Attributes:
         name: name of the spec.
-        axes: what varied.
+        axes: the axes.
         total: number of points that were requested.
     """
 
@@ -290,7 +290,7 @@ class Sweep:
 
 
 def show_axis_value(value: Any) -> str:
-    """Return a value as it is written on an axis."""
+    """Return a value in the notation of axes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

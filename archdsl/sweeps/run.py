@@ -15,10 +15,10 @@ from .figures import Evaluator, PointRow, Task
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-# Points per task of a process; an interrupted run can lose as many for each process.
+# Points per chunk; an interrupted run loses at most one chunk per process.
 CHUNK: Final = 50
 CLUSTER_CHUNK: Final = 500
-# Starting processes takes some tenths of a second, too long for short sweeps.
+# Seconds of work before processes are started; starting them takes tenths of one.
 _PATIENCE: Final = 1.0
 # Thresholds of the garbage collector: new objects before a collection, and generations.
 _COLLECT: Final = (100_000, 20, 100)
@@ -32,8 +32,8 @@ class PointChunk(NamedTuple):
     """Points that are computed together.
 
     Attributes:
-        at: index of the first one among all points of the sweep.
-        points: their numbers.
+        at: index of the first point in the sweep.
+        points: the numbers of the points.
     """
 
     at: int
@@ -165,7 +165,7 @@ class _Processes(NamedTuple):
                 del left[done[0].at]
                 yield done
         except BrokenProcessPool:
-            # The system killed one, most often because memory ran out.
+            # The system killed a process, most likely because memory ran out.
             _stop(pool)
             yield from here(task, [*left.values()])
             return
@@ -216,7 +216,7 @@ def _begin(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
-    # Most objects created here stay alive, so the collector need not scan them again.
+    # Most objects created so far stay alive, so the collector need not scan them again.
     gc.freeze()
     gc.set_threshold(*_COLLECT)
 

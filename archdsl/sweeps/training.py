@@ -1,8 +1,8 @@
-"""Trains the points of a sweep, one after the other, and stops those that fall behind.
+"""Training the points of a sweep, one after the other.
 
-A pruner of Optuna decides which ones these are. Each run keeps its metrics and states
-in a folder, so an interrupted sweep continues in the middle of a run, and the reports
-of earlier runs are replayed to the pruner.
+A pruner of Optuna stops points that fall behind the others. Each run keeps its metrics
+and states in a folder, so an interrupted sweep continues in the middle of a run, and
+the reports of earlier runs are replayed to the pruner.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ TRAINED: Final[Mapping[str, str]] = {
     "accuracy": "share of test images classified correctly after the last epoch",
     "epochs": "epochs that the point was trained for; fewer if it was stopped early",
 }
-# Of the runs that reach a rung of successive halving, one in this many continues (Li et
-# al. 2020, "A system for massively parallel hyperparameter tuning"; Optuna keeps more
-# while there are few).
+# The reduction factor of successive halving: at each step, about one run in 3 continues
+# (Li et al. 2020, "A system for massively parallel hyperparameter tuning").
 _KEEPS: Final = 3
 _NOT_FINITE: Final = "A1106"
 
@@ -51,8 +50,8 @@ class Training(NamedTuple):
         data: the images, as `archdsl.backends.training.load` takes them.
         pruner: the rule that stops points that fall behind: `halving`, `hyperband`,
             `median` or `none`.
-        seed: decides weights, order and augmentation, for all points alike.
-        folder: a folder for the runs; they are not kept without one.
+        seed: the seed of weights, order and augmentation, the same for all points.
+        folder: a folder for the runs; without one, they are not kept.
         processor: ``cpu``, ``cuda`` or ``auto``.
         say: called with a line about each point that has been trained.
     """
@@ -87,8 +86,8 @@ class Trainers:
     Args:
         training: how the points are trained.
         points: the numbers of all points of the sweep.
-        where: condition that a point must satisfy to be trained. If it is about figures
-            of training, all are trained.
+        where: condition that a point must satisfy to be trained. If it uses figures of
+            training, all points are trained.
 
     Raises:
         MissingExtra: if Optuna is not installed.
@@ -132,7 +131,7 @@ class Trainers:
                 yield chunk, rows
 
     def _recall(self, folder: Path, ahead: set[int]) -> None:
-        """Replay the reports of an earlier part of the sweep to the pruner."""
+        """Replay the reports of earlier runs to the pruner."""
         from archdsl.backends.training.folder import read_metrics
 
         for point in self._points:
@@ -189,7 +188,7 @@ class Trainers:
         return text if done == self._how.recipe.epochs else f"{text}, stopped"
 
     def _trained(self, network: Network, folder: Path) -> list[dict[str, Any]]:
-        """Return the epochs of a point's run, which may have begun earlier."""
+        """Train a point, or continue its run, and return the epochs."""
         from archdsl.backends.training import LoopOptions, Start, Watch, trainer
         from archdsl.backends.training.folder import write_weights
 

@@ -16,12 +16,12 @@ from archdsl.syntax.parser import check_characters, check_nesting, parse_express
 from archdsl.values import show_shape
 
 _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-# A number that is not part of a name, of sizes such as 3x3, or of another number.
+# A number that is not part of a name, a size such as 3x3, or another number.
 _NUMBER = re.compile(r'"[^"]*"|(?<![\w.])(\d[\d_]*(?:\.\d+)?)([kKMGT]?)(?![\w.])')
 _HIDDEN: Final = "number_of_the_condition_"
 # More digits than any figure has, and fewer than Python's limit for reading integers.
 _MAX_DIGITS: Final = 100
-# Larger numbers would only cost time.
+# Far above any figure; larger numbers would only cost time.
 _MAX_NUMBER: Final = 10**300
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -71,8 +71,8 @@ class Condition:
     def __init__(self, text: str) -> None:
         self.text = text
         self._numbers: dict[str, int | float] = {}
-        # For places in the parsed text: by how much the written text before them is
-        # longer.
+        # For positions in the parsed text: how much longer the original text before
+        # them is.
         self._shifts: list[tuple[int, int]] = []
         self._expr = self._parse(text)
         names, words = self._names()
@@ -91,7 +91,7 @@ class Condition:
             raise self._error("is not a condition", None, span) from None
 
     def _hide(self, found: re.Match[str]) -> str:
-        """Replace a number by a name, as it may exceed the limit for specs."""
+        """Replace a number by a name, since numbers in specs have a limit."""
         if found[1] is None:
             return found[0]
         digits = found[1].replace("_", "")
@@ -110,13 +110,13 @@ class Condition:
         return name
 
     def _written(self, place: int) -> int:
-        """Return the position in the text as written, for one in the parsed text."""
+        """Convert a position in the parsed text to one in the original text."""
         return place + sum(by for end, by in self._shifts if end <= place)
 
     def _error(
         self, what: str, expr: t.Expr | None, span: Span | None = None
     ) -> ConditionError:
-        """Return the error for a part of the condition, or for all, with its place."""
+        """Return the error for a part of the condition, or for all of it."""
         span = expr.span if expr is not None else span
         start = 0 if span is None else min(self._written(span.start), len(self.text))
         text = self.text.strip()
@@ -348,7 +348,7 @@ class Condition:
         if any(arg.name for arg in node.args) or not least <= len(node.args) <= most:
             takes = counted(most, "argument")
             takes = takes if least == most else f"{least} to {takes}"
-            raise self._error(f"has other arguments than {takes}", node)
+            raise self._error(f"needs {takes}", node)
 
 
 def _as_list(value: Any) -> Any:
@@ -357,7 +357,7 @@ def _as_list(value: Any) -> Any:
         return value
     try:
         expr = parse_expression(Source("--where", value), value, 0)
-    except SpecError:  # a string that looks like one
+    except SpecError:  # a string that looks like a list
         return value
     return _constant(expr)
 

@@ -1,1 +1,1 @@
-"""Text to syntax tree and back."""
+"""From text to syntax tree and back."""

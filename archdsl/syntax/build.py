@@ -1,4 +1,4 @@
-"""Builds tree nodes from grammar rules while the parser reduces, without recursion."""
+"""Builds tree nodes as the parser reduces grammar rules, without recursion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Angle(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """An expression inside a label, and its place among the label's parts."""
+    """An expression inside a label, and its index among the label's parts."""
 
     parts: list[str | t.Expr | None]
     place: int
@@ -31,15 +31,15 @@ class Embedded(NamedTuple):
 
 class _Element(NamedTuple):
     step: t.ChainStep
-    span: Span  # with the label, the body, the repeat and the guard
+    span: Span  # including label, body, repeat and guard
 
 
-# A claim may count the work of a large network: 18 digits fit in 63 bits.
+# Claims may contain the MACs of a large network: 18 digits fit in 63 bits.
 _CLAIM_DIGITS = 18
 
 
 def _is_small_claim(error: Diagnostic, claims: Span) -> bool:
-    """Whether a large integer stands in claims, and is not too large even there."""
+    """Whether a large integer is in a claim, and small enough for one."""
     span = error.span
     if span is None or span.start < claims.start:
         return False
@@ -55,11 +55,11 @@ class TreeBuilder(Transformer[Token, t.File]):
     """One method per grammar rule.
 
     Attributes:
-        source: what the spans point into.
-        base: where the parsed text stands in the source.
-        errors: what is wrong although the grammar allows it.
-        stray: claims below no preset, which other errors may explain.
-        large: integers beyond the limit, which claims may have.
+        source: the source that spans refer to.
+        base: the offset of the parsed text in the source.
+        errors: mistakes that the grammar allows.
+        stray: errors for claims without a preset; other errors may explain them.
+        large: errors for integers beyond the limit; claims may have such integers.
         embedded: the expressions inside labels, which are parsed later.
     """
 
@@ -105,7 +105,7 @@ class TreeBuilder(Transformer[Token, t.File]):
                 "A0001", f"`{text}` is not a whole number", self._span(at), help
             )
             return 1
-        # int() itself refuses thousands of digits.
+        # int() raises for thousands of digits.
         if len(digits) > 10 or int(digits or "0") > MAX_INTEGER:
             message = f"an integer is larger than {MAX_INTEGER:,} (31 bits)"
             self.large.append(Diagnostic("A0903", message, self._span(at)))
@@ -127,7 +127,7 @@ class TreeBuilder(Transformer[Token, t.File]):
         return t.File(self.source, kept)
 
     def _claim(self, above: t.Item | None, expect: t.Expect) -> None:
-        """Give the claims on a line of their own to the preset above."""
+        """Attach claims on a line of their own to the preset above."""
         if not isinstance(above, t.Preset):
             message = "`expect` belongs in a network or below a preset"
             self.stray.append(Diagnostic("A0001", message, expect.span))
@@ -253,7 +253,7 @@ class TreeBuilder(Transformer[Token, t.File]):
         opened, *branches, closed = parts
         at = self._end(opened)
         for branch in branches:
-            if not branch.statements:  # an empty branch comes after the bracket or |
+            if not branch.statements:  # it is empty: right after the brace or `|`
                 branch.span = Span(self.source, at, at)
             at = branch.span.end
         return t.Body(branches, self._span(opened, closed))
@@ -268,7 +268,7 @@ class TreeBuilder(Transformer[Token, t.File]):
         return t.Each(targets, iterable, targets.span.to(iterable.span))
 
     def input(self, name: Token | None = None, dims: Token | None = None) -> t.Input:
-        if dims is None:  # the alternative without a name has one child only
+        if dims is None:  # an input without a name has one child only
             name, dims = None, name
         assert dims is not None
         shown = str(name) if name else None
@@ -314,7 +314,7 @@ class TreeBuilder(Transformer[Token, t.File]):
     def init(self, parts: list[Any]) -> t.Init:
         word, what, *rest = parts
         kind, path = ("", what[1:]) if what.type == "TAP" else (str(what), "")
-        if len(rest) % 2:  # after a path, a kind or nothing
+        if len(rest) % 2:  # a path or kind comes before the pairs
             kind = str(rest.pop(0) or "")
         settings = [
             t.Arg(str(n), v, self._span(n, v))
@@ -369,7 +369,7 @@ class TreeBuilder(Transformer[Token, t.File]):
         return self._label(token, self._start(token))
 
     def _label(self, text: str, offset: int, *, quoted: bool = False) -> t.Label:
-        """Split ``layer{i + 1}`` into text and places of expressions."""
+        """Split ``layer{i + 1}`` into text and positions of expressions."""
         parts: list[str | t.Expr | None] = []
         for match in _LABEL_PART.finditer(text):
             inner = match["inner"]
@@ -401,7 +401,7 @@ class TreeBuilder(Transformer[Token, t.File]):
         return t.Call(self._span(word, last), str(word), args_in_angle, args, body)
 
     def _check_spaced_x(self, args: list[t.Arg]) -> None:
-        """Say that sizes and repeats are written without spaces."""
+        """Report sizes and repeats that are written with spaces."""
         for place, arg in enumerate(args[:-1]):
             after = args[place + 1]
             if arg.span.text != "x" or not isinstance(after.value, t.Literal):
@@ -544,7 +544,7 @@ for _rule, _op in {
 }.items():
     setattr(TreeBuilder, _rule, v_args(inline=True)(_binary(_op)))
 
-# Rules named like Python's own words.
+# Rules with the names of Python keywords or built-ins.
 for _rule in ("import", "for", "if", "list"):
     setattr(TreeBuilder, _rule, vars(TreeBuilder)[_rule + "_"])
 
@@ -552,7 +552,8 @@ for _rule in ("import", "for", "if", "list"):
 def _comment_above(text: str, at: int) -> str:
     """Return the comment lines that stand directly above the line of an offset.
 
-    Those that silence a rule of `archdsl lint` say nothing of what stands below.
+    Comments that silence a rule of `archdsl lint` do not count, as they describe
+    nothing.
     """
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].strip():

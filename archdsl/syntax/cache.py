@@ -1,10 +1,10 @@
 """A cache of syntax trees and parser tables between runs, in the user's cache folder.
 
-Loading a tree needs no parser. An entry contains the text it was made from, and
-everything else that determines the tree: the grammar, this package, Python. It is JSON,
-which can only contain tree nodes and plain data, so a planted file cannot run code. If
-anything is wrong with an entry or the folder, the text is parsed as if there were no
-cache. ``ARCHDSL_CACHE=off`` turns it off.
+A cached tree needs no parser. An entry contains the text that it was made from, and
+identifies everything else that determines the tree: the grammar, this package, Python.
+Entries are JSON, which can only describe tree nodes and plain data, so a planted file
+cannot run code. If anything is wrong with an entry or the folder, the text is parsed as
+if there were no cache. ``ARCHDSL_CACHE=off`` turns it off.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def load_tree(source: Source) -> t.File | None:
 
 
 def store_tree(file: t.File) -> None:
-    """Keep the tree of a text, if the folder allows it."""
+    """Store the tree of a text, if the folder can be written."""
     _store(file.source.text, file.items)
 
 
 def load_tables(name: str) -> Any:
-    """Return the stored parser tables of a name, or None."""
+    """Return the stored parser tables with a name, or None."""
     return _load(name, Source("", ""))
 
 
 def store_tables(name: str, tables: Any) -> None:
-    """Keep parser tables, made of dicts, lists, tuples and scalars."""
+    """Store parser tables, which consist of dicts, lists, tuples and scalars."""
     _store(name, tables)
 
 
@@ -86,7 +86,7 @@ def _store(text: str, content: Any) -> None:
 
 
 def _folder() -> str | None:
-    """Return the folder of the entries, or None where there is none."""
+    """Return the folder of the entries, or None if there is none."""
     if os.environ.get("ARCHDSL_CACHE", "").lower() in ("off", "0", "no"):
         return None
     home = os.path.expanduser("~")
@@ -103,7 +103,7 @@ def _folder() -> str | None:
 
 
 def _path(text: str) -> str | None:
-    """Return where a text's entry lies; another text's may lie there, too."""
+    """Return the path of a text's entry; several texts may share it."""
     folder = _folder()
     if folder is None:
         return None
@@ -119,12 +119,12 @@ _MAKER: list[str] = []
 
 
 def _maker() -> str:
-    """Return what decides a text's tree; worked out once a process."""
+    """Return a digest of all that determines trees, computed once per process."""
     if not _MAKER:
         data = [sys.version.encode(), grammar_text().encode()]
         folder, suffix = os.path.split(__file__)[0], os.path.splitext(__file__)[1]
         for name in _MAKERS:
-            # Not just the package's version, which an edited checkout keeps.
+            # The version would not do: it stays the same while a checkout is edited.
             with open(os.path.join(folder, name + suffix), "rb") as handle:
                 data.append(handle.read())
         _MAKER.append(" ".join(f"{len(d):x}-{crc32(d):08x}" for d in data))
@@ -180,12 +180,12 @@ def _remove(path: str) -> None:
 # ---- trees as plain data ------------------------------------------------------
 
 _NUMBERS: Final = {node: number for number, node in enumerate(t.SyntaxNode.kinds)}
-# What an array in the data can be besides a node.
+# Tags of arrays in the data that are not nodes.
 _SPAN, _LIST, _TUPLE, _DICT = -1, -2, -3, -4
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as nested arrays, each with its kind in front."""
+    """Return a value as nested arrays that start with a tag."""
     if isinstance(value, Span):
         return [_SPAN, value.start, value.end]
     if isinstance(value, list):
@@ -201,7 +201,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Reader:
-    """Makes values from plain data; nodes lie in one source."""
+    """Makes values from plain data; all nodes are in one source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

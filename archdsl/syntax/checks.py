@@ -10,7 +10,7 @@ from archdsl.limits import MAX_DEPTH
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 
-# Controls, invisible direction marks, the byte order mark, halves of a character.
+# Control characters, invisible direction marks, the byte order mark, surrogates.
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u200d\u2010-\u2029\u202f-\u2065"
     "\u206a-\ud7ff\ue000-\ufefe\uff00-\U0010ffff]"
@@ -30,7 +30,8 @@ def check_characters(source: Source) -> None:
 def check_nesting(source: Source) -> None:
     """Refuse unbalanced or too deep brackets, in one scan."""
     stack: list[re.Match[str]] = []
-    # Where indentation and brackets first disagree, in case brackets do not match.
+    # Where indentation and brackets first disagree: likely the cause if brackets do
+    # not match.
     unclosed: re.Match[str] | None = None
     superfluous: re.Match[str] | None = None
     for match in _LEXEME.finditer(source.text):
@@ -56,7 +57,7 @@ def check_nesting(source: Source) -> None:
 
 
 def _shift(text: str, opened: re.Match[str], closed: re.Match[str]) -> int:
-    """Return how far right of its opening line a brace on its own line stands."""
+    """Return how much further a closing brace is indented than its opening line."""
     before = text[text.rfind("\n", 0, closed.start()) + 1 : closed.start()]
     if closed[0] != "}" or before.strip():
         return 0
@@ -86,9 +87,9 @@ def _refuse(
 
 
 def check_depth(root: t.File | t.Expr) -> None:
-    """Refuse a tree that later passes could not walk down.
+    """Refuse a tree that is too deep for recursive passes.
 
-    Operators, `else if` and blocks with arguments nest without any bracket.
+    Operators, `else if` and blocks with arguments nest without brackets.
     """
     stack: list[tuple[Any, int, int]] = [(root, 0, 0)]
     while stack:

@@ -1,4 +1,4 @@
-"""A spec as written: tokens grouped into brackets and statements, with comments."""
+"""The concrete syntax tree: tokens in brackets and statements, with comments."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Comment:
     """A comment, without the space at its end.
 
     Attributes:
-        text: from `#` on.
-        own_line: whether nothing stands before it on its line.
-        blank: whether a blank line stands before it.
+        text: the comment, from `#` on.
+        own_line: whether it is alone on its line.
+        blank: whether there is a blank line before it.
     """
 
     text: str
@@ -47,7 +47,7 @@ class CstLeaf:
         text: as written.
         start: its offset.
         lead: the comments before it.
-        blank: whether a blank line stands directly before it.
+        blank: whether there is a blank line directly before it.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class CstLeaf:
 
 @dataclass
 class CstItem:
-    """What stands between two commas."""
+    """The nodes between two commas."""
 
     nodes: list[CstNode]
     lead: list[Comment] = field(default_factory=list)
@@ -101,7 +101,7 @@ class CstBraces:
     """Something in { }.
 
     Attributes:
-        opening: the comment behind the brace.
+        opening: the comment after the opening brace.
         branches: at least one.
         one_line: whether it was written on one line.
     """
@@ -111,7 +111,7 @@ class CstBraces:
     one_line: bool
 
     def is_empty(self) -> bool:
-        """Whether nothing stands between the braces."""
+        """Whether there is nothing between the braces."""
         first = self.branches[0]
         nothing = not first.statements and not first.end
         return len(self.branches) == 1 and nothing and not self.opening
@@ -122,12 +122,12 @@ CstNode = CstLeaf | CstBrackets | CstBraces
 
 @dataclass
 class CstPart:
-    """What stands between two places where a statement may be broken.
+    """The nodes between two places where a statement may be broken.
 
     Attributes:
         glue: what joins it to the part before: nothing, `->`, `,`, `else` or `expect`.
-        lead: the comments on own lines before it.
-        trailing: the comment behind it.
+        lead: the comments on their own lines before it.
+        trailing: the comment after it.
     """
 
     glue: str
@@ -150,7 +150,7 @@ class CstStatement:
         return leaf.kind if isinstance(leaf, CstLeaf) else ""
 
     def binds(self) -> bool:
-        """Return whether it has a `for`, whose names stand before a comma."""
+        """Return whether it has a `for`, whose names commas may separate."""
         nodes = self.parts[-1].nodes
         return any(isinstance(node, CstLeaf) and node.kind == "FOR" for node in nodes)
 
@@ -176,7 +176,7 @@ def read_expression(text: str) -> list[CstNode]:
 
 
 def _leaves(text: str, tokens: list[Token]) -> Iterator[CstLeaf]:
-    """Add to every token the comments before it."""
+    """Attach comments to the tokens after them."""
     at = 0
     for token in tokens:
         start, end = token.start_pos or 0, token.end_pos or 0
@@ -191,7 +191,7 @@ def _leaves(text: str, tokens: list[Token]) -> Iterator[CstLeaf]:
 
 
 def _comments(text: str, at: int, end: int) -> tuple[list[Comment], int]:
-    """Return the comments of a gap, and how many lines end after the last."""
+    """Return the comments in a gap, and the number of line ends after the last."""
     found: list[Comment] = []
     lines = 0
     for match in _COMMENT.finditer(text, at, end):
@@ -228,7 +228,7 @@ class _Reader:
         return leaf
 
     def take_trailing(self) -> Comment | None:
-        """Return the comment behind what was taken last, if there is one."""
+        """Return the comment after the last leaf, if there is one."""
         skipped = self.next.kind == _SEPARATOR
         lead = self.leaves[self.place + skipped].lead
         return lead.pop(0) if lead and not lead[0].own_line else None
@@ -265,7 +265,7 @@ class _Reader:
         return statement
 
     def node(self) -> CstNode:
-        """Read one token, or all that it opens."""
+        """Read one token, or the brackets that it opens."""
         kind = self.next.kind
         if kind == "LBRACE":
             return self.braces()
@@ -307,7 +307,7 @@ class _Reader:
         binds = False  # whether this is between `for` and `in`
         while self.next.kind != closer and (binds or self.next.kind != "COMMA"):
             binds = (binds or self.next.kind == "FOR") and self.next.kind != "IN"
-            # A comment within an expression goes before it.
+            # A comment within an expression moves before it.
             item.lead += self.next.lead
             item.nodes.append(self.node())
         item.trailing = self.take_trailing()

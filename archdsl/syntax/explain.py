@@ -52,16 +52,16 @@ _SEPARATOR_SIGN = re.compile(r"\n|;")
 
 
 class Place:
-    """Where the parser met an error, and what it had read.
+    """A syntax error: the refused token and its surroundings.
 
     Attributes:
-        at: the offset of what it refuses.
-        end: the offset after that.
-        word: what it refuses, as written.
-        kind: its terminal, empty for a character that begins none.
+        at: the offset of the refused token.
+        end: the offset of its end.
+        word: the refused token, as written.
+        kind: its terminal; empty for a character that starts none.
         last: the token before, or None.
         before: the token before that, or None.
-        first: the first token of the statement, or None if this is it.
+        first: the first token of the statement; None if it is the refused one.
         expected: the terminals that could stand here.
     """
 
@@ -93,23 +93,23 @@ class Place:
         self.expected = expected
 
     def after(self, *kinds: str) -> bool:
-        """Whether the token before is of one of some kinds."""
+        """Whether the token before is of one of these kinds."""
         return self.last is not None and self.last.type in kinds
 
     def starts(self) -> bool:
-        """Whether the token before stands first in an element."""
+        """Whether the token before is the first of an element."""
         return self.before is None or self.before.type in _STARTS
 
     def wants_value(self) -> bool:
-        """Whether nothing but a value can stand here."""
+        """Whether only a value can stand here."""
         return self.expected >= _VALUES and not self.expected & {"_NL", "ARROW"}
 
     def looking_at(self, *texts: str) -> bool:
-        """Whether one of these stands here."""
+        """Whether the refused token is one of these."""
         return self.text.startswith(texts, self.at)
 
     def span(self) -> Span:
-        """Return the place of what is refused."""
+        """Return the span of the refused token."""
         return Span(self.source, self.at, max(self.end, self.at + 1))
 
     def error(
@@ -125,7 +125,7 @@ class Place:
 
 
 def explain(place: Place) -> Diagnostic:
-    """Say what is wrong at a place, and what to write."""
+    """Return the message for a syntax error, with what to write instead."""
     for rule in _RULES:
         found = rule(place)
         if found is not None:
@@ -136,7 +136,7 @@ def explain(place: Place) -> Diagnostic:
 
 
 def _expected(place: Place) -> str | None:
-    """Name what could stand here, if that is not too much."""
+    """List what could stand here, unless that is too much."""
     if place.expected >= {"BLOCK", "NETWORK"}:
         near = did_you_mean(place.word, TOP_WORDS)
         return near or "a file consists of `import`, `block`, `network` and `preset`"
@@ -149,7 +149,7 @@ def _expected(place: Place) -> str | None:
     return f"expected {', '.join(most)} or {final}" if most else f"expected {final}"
 
 
-# ---- rules, the most telling first ----------------------------------------------
+# ---- rules, the most specific first ----------------------------------------------
 
 
 def _bad_word(place: Place) -> Diagnostic | None:
@@ -170,7 +170,7 @@ def _comment(place: Place) -> Diagnostic | None:
 
 
 def _closed_early(place: Place) -> Diagnostic | None:
-    """A `>` too many on the next line, since one before it was meant to compare."""
+    """A `>` that is left over, since an earlier one was meant as a comparison."""
     too_many = re.compile(r"\s*\n\s*>(?!=)").match(place.text, place.at)
     if too_many is None or place.after("MORETHAN"):
         return None
@@ -240,7 +240,7 @@ def _quote(place: Place) -> Diagnostic | None:
 
 
 def _character(place: Place) -> Diagnostic | None:
-    """Characters of other languages, and those that only look right."""
+    """Characters of other alphabets, and those that only look right."""
     for text, help in _FOREIGN.items():
         start = place.at - (place.text[place.at - 1 : place.at + 1] == text)
         if place.text.startswith(text, start):
@@ -385,7 +385,7 @@ _OLDER: Final = re.compile(r'renamed[ \t]+from\s+"[^"\n]*"\s*\Z')
 
 
 def _registered(place: Place) -> Diagnostic | None:
-    """The names behind `register`."""
+    """The names after `register`."""
     if place.first is None or place.first.type != "REGISTER":
         return None
     if place.word.startswith("@"):
@@ -398,7 +398,7 @@ def _registered(place: Place) -> Diagnostic | None:
 
 
 def _statement(place: Place) -> Diagnostic | None:
-    """Words of statements that stand in the wrong place."""
+    """Keywords of statements in the wrong place."""
     first = place.first
     if first is not None and str(first) in ("elif", "elseif"):
         span = Span(place.source, first.start_pos or 0, first.end_pos or 0)

@@ -45,7 +45,7 @@ INDENT: Final = 4
 
 _OPERANDS = frozenset({"NAME", "NUMBER", "DIMS", "STRING", "TRUE", "FALSE", "TAP"})
 _CLOSERS = frozenset({"(", "[", "<"})
-# Statements whose `=` is set apart and whose `/` divides.
+# Statements in which `=` has spaces around it, and `/` divides.
 _EXPRESSIONS = frozenset({"IF", "FOR", "EXPECT", "FN", "PRESET", "DEFAULT"})
 _TEMPLATE_PART = re.compile(r"\{([^{}#]*)\}")
 
@@ -64,7 +64,7 @@ def format_source(source: Source) -> str:
 
 
 class _Spacing:
-    """Decides what stands between the nodes of one part or item."""
+    """Decides the spaces between the nodes of a part or item."""
 
     def __init__(self, first: str, in_brackets: bool) -> None:
         self.first = first
@@ -72,10 +72,10 @@ class _Spacing:
         self.apart = self.expression
         self.before: CstNode | None = None
         self.count = 0
-        self.tight = False  # whether nothing stands before the next node
+        self.tight = False  # whether there is no space before the next node
 
     def gap(self, node: CstNode) -> str:
-        """Return what stands before the next node."""
+        """Return the space before the next node."""
         text = self._gap(node)
         self.before = node
         self.count += 1
@@ -88,7 +88,7 @@ class _Spacing:
         if kind in ("IF", "FOR"):
             self.expression = True
         elif kind == "EQUAL" and self.count == 1 and self.first == "NAME":
-            self.expression = self.apart = True  # a value gets a name
+            self.expression = self.apart = True  # it is a named value
         if before is None or tight:
             return ""
         if kind in ("COLON", "COMMA", "OPEN") or (kind == "EQUAL" and not self.apart):
@@ -118,7 +118,7 @@ def _is_operand(node: CstNode) -> bool:
 
 
 def _leaf(leaf: CstLeaf) -> str:
-    """Return a token; the expressions inside labels have the usual spaces."""
+    """Return a token; expressions inside labels get the usual spaces."""
     if leaf.kind == "RENAMED":
         return " ".join(leaf.text.split())
     if "{" not in leaf.text or leaf.kind not in ("TEMPLATE", "TAP", "PART"):
@@ -184,7 +184,7 @@ def _inline_statement(statement: CstStatement) -> str | None:
 
 
 def _first(part: CstPart, statement: CstStatement) -> str:
-    """Return the terminal that decides how a part is set."""
+    """Return the terminal that decides the spaces within a part."""
     if part.glue == "," or part is statement.parts[0]:
         return statement.first()
     return {"else": "IF", "expect": "EXPECT"}.get(part.glue, "")
@@ -199,7 +199,7 @@ def _joined(glue: str) -> str:
 
 @dataclass(frozen=True)
 class _Style:
-    """How a statement is laid out: what is broken up."""
+    """Which parts of a statement are broken over several lines."""
 
     braces: bool
     parts: bool
@@ -218,7 +218,7 @@ _STYLES: Final = (
 
 
 class _Lines:
-    """Unfinished lines; comments after them do not count for their width."""
+    """Lines under construction; trailing comments do not count as width."""
 
     def __init__(self, indent: int) -> None:
         self.done: list[str] = []
@@ -241,7 +241,7 @@ class _Lines:
         self.text = ""
 
     def start(self, indent: int, comment: Comment | None = None) -> None:
-        """Begin a new line, after a comment behind the current one."""
+        """Begin a new line; the current one ends with a comment."""
         self.end(comment)
         self.indent = indent
 
@@ -255,11 +255,11 @@ class _Lines:
         """Write finished lines below the current one."""
         self.end()
         self.done += lines
-        # Their own statements took care of their width.
+        # The width of these lines was checked when their statements were laid out.
 
 
 class _Layout:
-    """Lays out what needs several lines; remembers bodies, which are tried often."""
+    """Lays out statements; caches bodies, as several styles try the same ones."""
 
     def __init__(self) -> None:
         self._bodies: dict[tuple[int, int], list[str]] = {}
@@ -310,7 +310,7 @@ class _Layout:
         out: _Lines,
         indent: int,
     ) -> None:
-        """Go from one part to the next, on a new line if need be."""
+        """Go to the next part, on a new line if the style says so."""
         if before is None:
             return
         comments = before.trailing is not None or bool(part.lead)
@@ -349,7 +349,7 @@ class _Layout:
     def _broken(
         self, nodes: list[CstNode], spacing: _Spacing, style: _Style, out: _Lines
     ) -> set[int]:
-        """Return the brackets to break up so that the nodes fit, longest first."""
+        """Return the brackets to break, longest first, until the nodes fit."""
         plain = [node for node in nodes if not isinstance(node, CstBraces)]
         texts = {id(node): _inline_node(node) or "" for node in plain}
         room = WIDTH - out.indent - len(out.text)
@@ -423,7 +423,7 @@ class _Layout:
 
 
 def _claims(statement: CstStatement) -> CstStatement | None:
-    """Return the claims that stand behind a preset on its line."""
+    """Return the claims on the line of a preset."""
     for place, part in enumerate(statement.parts):
         if part.glue == "expect":
             first = CstPart("", part.nodes, trailing=part.trailing)
@@ -434,7 +434,7 @@ def _claims(statement: CstStatement) -> CstStatement | None:
 def _may_end_in_comma(
     brackets: CstBrackets, after: CstNode | None, indexes: bool
 ) -> bool:
-    """Whether the grammar allows a comma behind the last item."""
+    """Whether the grammar allows a trailing comma."""
     if brackets.kind != "LSQB":
         return brackets.kind == "OPEN"
     leaves = [n.kind for i in brackets.items for n in i.nodes if isinstance(n, CstLeaf)]

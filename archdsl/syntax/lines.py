@@ -9,9 +9,9 @@ from lark import Token, UnexpectedInput
 
 _OPENERS = frozenset({"LPAR", "XPAREN", "LSQB", "OPEN", "LBRACE"})
 _CLOSERS = frozenset({"RPAR", "RSQB", "RBRACE"})
-# After or before these, a statement can continue on the next line.
+# A statement can continue on the next line after, or before, these.
 _STARTERS = frozenset({"_NL", "LBRACE", "VBAR"})
-# Statements whose lines may end behind a comma.
+# Statements that may continue after a comma at the end of a line.
 _LISTS = frozenset({"IMPORT", "EXPECT", "PRESET", "DEFAULT", "REGISTER"})
 _GOES_ON_BEFORE = frozenset({"ARROW", "VBAR", "RBRACE", "COMMA", "ELSE"})
 
@@ -19,30 +19,31 @@ _ANGLE_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[<>{}|;]')
 _ENDS_ANGLE = frozenset({"->", "{", "}", "|", ";"})
 
 SEPARATOR = "_NL"
-# Terminals in no rule, for input that the parser must refuse.
+# Terminals that no rule uses: the parser must refuse them.
 LINE_END = "LINE_END"
 BAD_WORD = "BAD_WORD"
 
 
 def position(error: UnexpectedInput) -> int | None:
-    """Return where an error is, None at the end of the text."""
+    """Return the offset of an error; None at the end of the text."""
     at: int | None = getattr(error, "pos_in_stream", None)
     return at
 
 
 class LineFilter:
-    """A filter on the way from the lexer to the parser.
+    """A filter of tokens between the lexer and the parser.
 
-    The lexer skips line ends where the parser asks for none, and finds some inside
-    brackets where a statement could end. This drops those and puts back the former.
+    The contextual lexer skips line ends where the parser accepts none, and returns some
+    inside brackets, where they mean nothing. This filter restores the former and drops
+    the latter.
 
     Attributes:
-        opened: the brackets that are open, outermost first.
-        last: the token the parser took last.
-        before: the one that it took before that.
+        opened: the open brackets, outermost first.
+        last: the last token that the parser accepted.
+        before: the token before that.
         first: the first token of the statement.
         second: the token after it.
-        kept: all tokens, for those who want them.
+        kept: all tokens, if they are wanted.
     """
 
     always_accept = ()
@@ -62,13 +63,13 @@ class LineFilter:
         self._outer: list[tuple[Token | None, Token | None]] = []
 
     def resume(self) -> None:
-        """Go on with a new statement in the innermost braces."""
+        """Continue with a new statement in the innermost braces."""
         while self.opened and self.opened[-1].type != "LBRACE":
             self.opened.pop()
         self.last = self.before = self.first = self.second = None
 
     def in_brackets(self) -> bool:
-        """Whether line ends count for nothing."""
+        """Whether line ends have no meaning here."""
         return bool(self.opened) and self.opened[-1].type != "LBRACE"
 
     def _in_angle(self) -> bool:
@@ -100,7 +101,7 @@ class LineFilter:
         return None
 
     def breaks(self, start: int) -> bool:
-        """Whether a statement's line ends before an offset, where it cannot."""
+        """Whether a line ends before an offset where the statement cannot continue."""
         last, first = self.last, self.first
         if last is None or first is None or self.in_brackets():
             return False
@@ -110,7 +111,7 @@ class LineFilter:
         return self.text.find("\n", last.end_pos or 0, start) >= 0
 
     def unclosed(self, at: int) -> Token | None:
-        """Return the `<` that is open at an offset and that nothing closes."""
+        """Return the `<` that is open at an offset and never closed."""
         if not self.opened or self.opened[-1].type != "OPEN":
             return None
         last = self.last

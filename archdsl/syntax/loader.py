@@ -1,4 +1,4 @@
-"""Loads files and what they import, without leaving the spec's folder."""
+"""Loads files and their imports, without leaving the spec's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoadedFile:
 
     Attributes:
         file: its syntax tree.
-        path: its path, None for text that is not from a file.
+        path: its path; None for text that is not from a file.
         own: its own definitions, by name.
         imported: imported definitions, by name.
         functions: known functions, by name, with the file of each.
@@ -61,11 +61,11 @@ class LoadedFile:
         return [*self.own, *self.imported, *self.ops]
 
     def shared(self) -> tuple[Mapping[str, tuple[Shared, LoadedFile]], ...]:
-        """Return what can come from other files, each with its file."""
+        """Return the definitions that other files can import, each with its file."""
         return self.imported, self.functions, self.ops
 
     def files(self) -> list[t.File]:
-        """Return the trees of this file and of all that it imports, each once."""
+        """Return the trees of this file and of all imports, each once."""
         found: dict[int, LoadedFile] = {}
         stack: list[LoadedFile] = [self]
         while stack:
@@ -99,7 +99,7 @@ def read_bytes(path: Path, shown: str, most: int) -> bytes:
     """Read a regular file of limited size.
 
     Raises:
-        SpecError: if it cannot be read, or has more bytes than that.
+        SpecError: if it cannot be read, or has more bytes.
     """
     try:
         info = os.stat(path)
@@ -177,7 +177,7 @@ class Loader:
         """Load what a tree imports, as far as that is possible.
 
         Returns:
-            The file with the definitions that were found, and what is wrong.
+            The file with the definitions that were found, and the errors.
         """
         module = LoadedFile(file, path)
         failed: list[Diagnostic] = []
@@ -206,7 +206,7 @@ class Loader:
         return module
 
     def _begin(self, module: LoadedFile) -> None:
-        """Enter what a file defines itself."""
+        """Record the definitions of a file."""
         if module.path:
             self._modules[module.path] = module
             self._loading.append(module.path)
@@ -307,9 +307,7 @@ class Loader:
             return str(path)
 
     def _target(self, module: LoadedFile, item: t.Import) -> Path | None:
-        """Return the file that an import names; report an error and return None if
-        there is none.
-        """
+        """Return the file that an import names; if there is none, report it."""
         if not item.is_path:
             path = specs_dir() / "std" / f"{item.origin}.arch"
             if path.is_file():
@@ -332,8 +330,8 @@ class Loader:
             return None
         try:
             return self._file(module.path.parent, item)
-        except (OSError, RuntimeError, ValueError):  # too long, or linked to itself
-            self._error("A0501", "this path leads to no file", item.origin_span)
+        except (OSError, RuntimeError, ValueError):  # too long, or a circular link
+            self._error("A0501", "this is not the path of a file", item.origin_span)
             return None
 
     def _file(self, folder: Path, item: t.Import) -> Path | None:

@@ -1,4 +1,4 @@
-"""Text to syntax tree, with every independent syntax error reported at once."""
+"""From text to syntax tree; all independent syntax errors are reported at once."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def parse(source: Source) -> t.File:
 
 
 def parse_partial(source: Source) -> tuple[t.File, list[Diagnostic]]:
-    """Parse a file as far as it is readable.
+    """Parse a file as far as possible.
 
     Returns:
-        The tree, without what cannot be read, and the errors that `parse` raises.
+        The tree, without unreadable parts, and the errors that `parse` would raise.
     """
     errors: list[Diagnostic] = []
     nothing = t.File(source, [])
@@ -68,7 +68,7 @@ def _check_size(source: Source) -> None:
 
 
 def _checked_file(source: Source) -> t.File:
-    """Parse a file that passes the checks without which the parser is not sound."""
+    """Parse a file after the checks that the parser relies on."""
     check_characters(source)
     check_nesting(source)
     file = _parser().file(source)
@@ -76,7 +76,7 @@ def _checked_file(source: Source) -> t.File:
     return file
 
 
-# The checks are imported late: a stored tree passed them.
+# The checks are imported late: a cached tree has passed them.
 
 
 def check_characters(source: Source) -> None:
@@ -142,7 +142,7 @@ def tokenize(source: Source, start: str = "start") -> list[Token]:
 
 
 class _Parser:
-    """The Lark parser with what it reports to."""
+    """The Lark parser, with its tree builder and line filter."""
 
     def __init__(self) -> None:
         from archdsl.syntax.build import TreeBuilder
@@ -161,7 +161,7 @@ class _Parser:
         return file
 
     def partial(self, source: Source) -> tuple[t.File | None, list[Diagnostic]]:
-        """Parse a file as far as it is readable, and collect its errors."""
+        """Parse a file as far as possible, and collect its errors."""
         from archdsl.syntax.recover import parse_all
 
         self.build.begin(source)

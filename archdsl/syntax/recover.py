@@ -27,7 +27,7 @@ _MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[(\[{)\]}>|;\n]')
 _BRACE = re.compile(r"\s*\{")
 _CLOSES = {")": "(", "]": "[", ">": "<"}
 _OPENS = {"LPAR": "(", "XPAREN": "(", "LSQB": "[", "OPEN": "<"}
-# Replaces an unreadable header, so that its braces can follow.
+# Replacements for an unreadable header, so that its braces can be parsed.
 _REPAIRS = (
     (),
     ("NAME",),
@@ -40,10 +40,10 @@ _REPAIRS = (
 def parse_all(
     lark: Lark, lines: LineFilter, source: Source, limit: int
 ) -> tuple[t.File | None, list[Diagnostic]]:
-    """Parse a file; return its tree as far as it goes, and every independent error.
+    """Parse a file; return its tree and every independent error.
 
-    What an error makes unreadable is left out of the tree. There is none if not even
-    the end of the file is readable.
+    Unreadable statements are left out of the tree. The tree is None if not even the end
+    of the file can be parsed.
     """
     parser = lark.parse_interactive(source.text, start="start")
     line_end = re.compile(lark.get_terminal("_NL").pattern.to_regexp())
@@ -70,9 +70,9 @@ def parse_all(
 
 
 def _too_long(source: Source, token: Token) -> SpecError:
-    """Return the refusal of a text that would take seconds to parse."""
+    """Return the error for a text that would take seconds to parse."""
     span = Span(source, token.start_pos or 0, token.end_pos or 0)
-    message = f"the file has more than {MAX_TOKENS:,} words and signs"
+    message = f"the file has more than {MAX_TOKENS:,} words and symbols"
     return SpecError([Diagnostic("A0901", message, span)])
 
 
@@ -81,7 +81,7 @@ def _same_line(a: Diagnostic, b: Diagnostic) -> bool:
 
 
 class Panic:
-    """The parser at a syntax error."""
+    """The state of the parser at a syntax error, for panic-mode recovery."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Panic:
         return {c for c in choices if c.upper() == c and self._accepts((c,))}
 
     def _accepts(self, kinds: tuple[str, ...], depth: int = 0) -> bool:
-        """Whether the parser takes these tokens after dropping `depth` values."""
+        """Whether the parser accepts these tokens after dropping `depth` values."""
         states = self.states[: len(self.states) - depth]
         for kind in kinds:
             while True:
@@ -120,13 +120,13 @@ class Panic:
                 size = len(argument.expansion)
                 del states[len(states) - size :]
                 goto = self.table[states[-1]].get(argument.origin.name)
-                if goto is None:  # the end of the file, taken
+                if goto is None:  # the end of the file was accepted
                     return True
                 states.append(goto[1])
         return True
 
     def close(self) -> t.File | None:
-        """Return the tree of what was read, as if all braces ended here."""
+        """Return the tree so far, as if all braces ended here."""
         end = len(self.text)
         while (kind := self._ending()) == "RBRACE":
             brace = Token(kind, "}", end, end_pos=end)
@@ -140,7 +140,7 @@ class Panic:
         """Drop the last values until the file, or a body in it, can end.
 
         Returns:
-            The terminal that ends it, empty if nothing does.
+            The terminal that ends it; empty if there is none.
         """
         for depth in self._droppable():
             for kind in ("$END", "RBRACE"):
@@ -176,14 +176,14 @@ class Panic:
         return False
 
     def _resume_at(self, error: UnexpectedInput) -> int | None:
-        """Return where to go on if the statement ended before the error."""
+        """Return where to continue if the statement ended before the error."""
         lines, at = self.lines, position(error)
         if at is None:
             return None
         token: Token | None = getattr(error, "token", None)
         if lines.breaks(at) or (token is not None and token.type == LINE_END):
             end = lines.last.end_pos or 0 if lines.last else at
-            # Braces on the next line most likely belong here.
+            # Braces on the next line most likely belong to this statement.
             brace = _BRACE.match(self.text, end)
             return brace.end() - 1 if brace else end
         unclosed = lines.unclosed(at)
@@ -198,7 +198,7 @@ class Panic:
         return found
 
     def _enter(self, at: int) -> bool:
-        """Go on inside braces, whatever their header was meant to be."""
+        """Continue inside braces, with a replacement for their unreadable header."""
         for depth in self._droppable():
             for repair in _REPAIRS:
                 if self._accepts((*repair, "LBRACE"), depth):
@@ -210,7 +210,7 @@ class Panic:
         return False
 
     def _stop(self, mark: re.Match[str]) -> bool:
-        """Go on after the statement, if it ends here."""
+        """Continue after the statement, if it ends here."""
         kind, at = mark[0], mark.start()
         after = at
         if kind in ";\n":

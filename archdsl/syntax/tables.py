@@ -13,14 +13,14 @@ from archdsl.syntax.build import TreeBuilder
 from archdsl.syntax.cache import load_tables, store_tables
 from archdsl.syntax.lines import LineFilter
 
-# A file, an expression, and an argument in < >.
+# The start rules: a file, an expression, and an argument in < >.
 _STARTS = ["start", "expr", "arg_value"]
 
 
 def make_lark(build: TreeBuilder, lines: LineFilter) -> lark.Lark:
     """Return a parser that reports to a builder, through a filter of line ends.
 
-    Working the tables out takes some 90 ms, reading them some 20.
+    Computing the tables takes about 90 ms, reading them about 20.
     """
     name = f"lark {lark.__version__} {' '.join(_STARTS)}"
     hooks: dict[str, Any] = {"transformer": build, "postlex": lines}
@@ -46,6 +46,6 @@ def make_lark(build: TreeBuilder, lines: LineFilter) -> lark.Lark:
 
 def _tables(parser: lark.Lark) -> list[Any]:
     data, memo = parser.memo_serialize([TerminalDef, Rule])
-    # The hooks are passed in each time.
+    # The builder and the filter are passed in anew on each load.
     data["options"] = {**data["options"], "transformer": None, "postlex": None}
     return [data, memo]

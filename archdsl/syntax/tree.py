@@ -1,4 +1,4 @@
-"""The syntax tree of a spec: what was written, before any name is resolved."""
+"""The syntax tree of a spec, before any name is resolved."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def _later(*, init: bool) -> Any:
 
 @dataclass_transform(eq_default=False, field_specifiers=(_later,))
 class SyntaxNode:
-    """A record with the annotated fields, as a dataclass makes them.
+    """A record of the annotated fields, like a dataclass.
 
-    Making thirty dataclasses would take longer than reading a stored tree.
+    Creating thirty dataclasses would take longer than reading a cached tree.
 
     Attributes:
         kinds: all kinds of nodes, in the order of this file.
@@ -76,12 +76,12 @@ class ListExpr(Expr):
 
 
 class Targets(SyntaxNode):
-    """What a loop binds: ``item``, ``index, item`` or ``[a, b]`` of each item.
+    """The names that a loop binds: ``item``, ``index, item``, or ``[a, b]``.
 
     Attributes:
-        index: name of the counter, from 0.
+        index: name of the counter, which starts at 0.
         names: name of the item, or of its parts.
-        unpacks: whether the item is a list that is taken apart.
+        unpacks: whether the item is a list that is unpacked.
     """
 
     index: str | None
@@ -141,14 +141,14 @@ class FunctionCall(Expr):
 
 
 class Partial(Expr):
-    """``unit<groups = 32>`` as a value: a block with some arguments given."""
+    """``unit<groups = 32>`` as a value: a block with some of its arguments."""
 
     id: str
     args: list[Arg]
 
 
 class Arg(SyntaxNode):
-    """One argument; `name` is None by position and ``/`` for a stride."""
+    """One argument; `name` is None for a positional one, and ``/`` for a stride."""
 
     name: str | None
     value: Expr
@@ -164,7 +164,7 @@ class Label(SyntaxNode):
     Attributes:
         parts: in order.
         span: its place, without quotes.
-        quoted: whether it stands in quotes, and may hold a hyphen.
+        quoted: whether it is in quotes, and so may contain a hyphen.
     """
 
     parts: list[str | Expr | None]
@@ -211,7 +211,7 @@ class Chain(SyntaxNode):
 
 
 class Each(SyntaxNode):
-    """``for item in list`` behind a branch: as many branches as there are items."""
+    """``for item in list`` after a branch: one branch for each item."""
 
     targets: Targets
     iterable: Expr
@@ -227,7 +227,7 @@ class Branch(SyntaxNode):
 
 
 class Body(SyntaxNode):
-    """Everything between two braces."""
+    """The contents of braces."""
 
     branches: list[Branch]
     span: Span
@@ -242,7 +242,7 @@ class Input(SyntaxNode):
 
 
 class Output(SyntaxNode):
-    """``[training] output chain``: a further output, beside the main flow."""
+    """``[training] output chain``: an output besides the main one."""
 
     chain: Chain
     training: bool
@@ -295,11 +295,11 @@ class Init(SyntaxNode):
     """``init conv weight=normal(std = 0.01) bias=0``.
 
     Attributes:
-        kind: word of the layer kind; empty where one layer is meant.
-        path: the path of that layer, or of what the layers of the kind stand in,
-            without the `@`; empty where all of the kind are meant.
-        settings: tensors and how they start.
-        span: where it stands.
+        kind: word of the layer kind; empty for a single layer.
+        path: path of the layer, or of the part that contains the layers of the kind,
+            without `@`; empty for all layers of the kind.
+        settings: tensors, with their initialisation.
+        span: the position of the statement.
     """
 
     kind: str
@@ -312,8 +312,8 @@ class Register(SyntaxNode):
     """``register downsample, norm1``.
 
     Attributes:
-        names: of parts of the body, in the order in which they are registered.
-        span: where it stands.
+        names: names of parts of the body, in the order in which they are registered.
+        span: the position of the statement.
     """
 
     names: list[Label]
@@ -356,12 +356,13 @@ class Definition(SyntaxNode):
     """A block or a network.
 
     Attributes:
-        name: what calls and presets say.
+        name: its name.
         params: in the order of the header.
         body: the layers.
-        span: the name's place.
+        span: the position of the name.
         is_network: whether it is a network.
-        indexed: whether `seq` stands before the body, so that its parts are numbered.
+        indexed: whether there is a `seq` before the body, so that its parts are
+            numbered.
         doc: the comment lines directly above, without their `# `.
         inputs: names of a block's inputs, with their places; empty if it has one.
     """
@@ -391,8 +392,8 @@ class OpDef(SyntaxNode):
     Attributes:
         name: its word.
         params: its arguments.
-        settings: what it says of the class.
-        span: place of its name.
+        settings: its settings.
+        span: the position of its name.
         inputs: names of its inputs, with their places; empty if it has one.
     """
 

@@ -1,4 +1,4 @@
-"""Layers that would be function calls become modules."""
+"""Emit modules for layers that would be function calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from archdsl.transforms.base import Transformation
 
 @dataclass(frozen=True)
 class AsModules(Transformation):
-    """Emit a module for each layer that torch has one for, as if it had a label.
+    """Emit a module for each layer for which torch has one, as if it had a label.
 
-    Forward hooks then see activations, pools and dropouts. Libraries that explain a
-    network's decisions require that: Captum's DeepLift and guided backpropagation
-    replace the gradient of `nn.ReLU`, but cannot replace that of `F.relu`. The
-    state_dict does not change, since only layers without weights can be functions.
+    Forward hooks then see activations, pools and dropouts. Some libraries for
+    interpretability need that: Captum's DeepLift and guided backpropagation replace the
+    gradient of `nn.ReLU`, but cannot replace that of `F.relu`. The state_dict does not
+    change, since only layers without weights can be functions.
     """
 
     def rewrite(self, network: Network) -> Network:

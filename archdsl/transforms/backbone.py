@@ -1,4 +1,4 @@
-"""A network cut down to some of the features that it computes."""
+"""Cut a network down to some of its features."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from archdsl.ir.prune import prune
 from archdsl.transforms.base import Transformation, plain
 from archdsl.values import sizes
 
-# A map of 7x7 has the stride 32 of an input of 224x224. A layer without padding makes
-# maps a little smaller than that: 13x13 still counts as a stride of 16.
+# The tolerance of strides. For an input of 224x224, a map of 7x7 has stride 32, and
+# 13x13, which layers without padding make, still has stride 16.
 _NEAR = 0.25
 
 
 class CannotCut(ValueError):
-    """A network has no such part, or cannot be cut there."""
+    """The network has no such part, or cannot be cut there."""
 
 
 @dataclass(frozen=True)
 class Backbone(Transformation):
-    """Make the features at some parts the outputs, and remove what none of them needs.
+    """Make the outputs of some parts the network's, and remove what they do not need.
 
     Layers that remain keep their paths, and so their keys in checkpoints. Outputs are
     named after the parts, with ``_`` for each dot.
 
-    For that, a container directly in the network can be opened, such as a `seq` of all
-    features. A container inside this one cannot: its parts could not keep their keys.
+    The network can be cut inside a container directly below it, such as a `seq` of all
+    features. It cannot be cut inside containers further down, as keys would change.
 
     Attributes:
         taps: paths of layers and blocks, in the order of the outputs.
-        strides: strides such as ``(8, 16, 32)``: the last map of each stride becomes an
-            output, too, at the end of a block if there is one.
-        head: whether the layers after the last map are kept. If not, that map is an
+        strides: strides such as ``(8, 16, 32)``: the last map of each stride is another
+            output, at the end of a block if there is one.
+        head: whether the layers after the last map are kept. If not, the last map is an
             output, after the others.
     """
 
@@ -150,7 +150,7 @@ def _at_stride(network: Network, stride: int) -> Step | Group:
 
 
 def _stride(whole: Sequence[int], node: Step | Group) -> float:
-    """Return by how much a map is smaller than the input; inf if axes differ."""
+    """Return the stride of a map: input size / map size; inf if axes differ."""
     own = [a / b for a, b in zip(whole, sizes(node.shape), strict=True)]
     return own[0] if max(own) < 2**_NEAR * min(own) else inf
 
@@ -170,7 +170,7 @@ def _last_map(network: Network) -> Step | Group:
 def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step | Group]:
     """Yield a group's parts; one that contains a wanted value is replaced by its own.
 
-    Only the outputs of an owner can leave it.
+    Only outputs of a namespace can be read outside of it.
     """
     for child in group.children:
         if isinstance(child, Step):
@@ -191,7 +191,7 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
 
 
 def _moved(node: Step | Group, prefix: str) -> Step | Group:
-    """Return a part moved up to its owner's owner; its path does not change."""
+    """Return a part moved up one namespace; its path does not change."""
     node = _without_names(node)
     made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
     if "." in node.name or "." in prefix:
@@ -213,9 +213,9 @@ def _moved(node: Step | Group, prefix: str) -> Step | Group:
 
 
 def _without_names(node: Step | Group) -> Step | Group:
-    """Return a part with plain numbers, since its owner's parameters are out of scope.
+    """Return a part with plain numbers, as the container's parameters are out of scope.
 
-    Numbers inside a block keep their expressions, as these use its own parameters.
+    Numbers inside a block keep their expressions, which use the block's own parameters.
     """
     if isinstance(node, Step):
         made: dict[str, Any] = {

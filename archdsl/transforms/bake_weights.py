@@ -1,4 +1,4 @@
-"""Weights that layers compute from their own are computed once."""
+"""Compute normalised weights once, for inference."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from archdsl.transforms.recipe import TensorOrigin, as_before
 
 @dataclass(frozen=True)
 class BakeWeights(Transformation):
-    """Compute once the weights that layers make of their own: `snconv`, `wsconv`.
+    """Compute the weights of `snconv`, `wsconv` and the like once.
 
-    The layers become those that own such a weight, as `conv`. The network is for
-    inference: trained further, its weights would not be normalised.
+    These layers compute their weight from a parameter in every call. They become the
+    kind that has this weight, such as `conv`. The network is for inference: if it were
+    trained further, its weights would not be normalised.
     """
 
     def rewrite(self, network: Network) -> Network:
-        """Return the network with layers that own the weights that they use."""
+        """Return the network with plain layers."""
         ops = {step.output: _plain(step.op) for step in _baked(network)}
         return rewrite(network, ops) if ops else network
 

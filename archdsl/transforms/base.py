@@ -75,9 +75,9 @@ def without_layers(
     In a `seq`, an `identity` takes its place, so that what follows keeps its name.
 
     Args:
-        network: the one to change; it stays as it is.
-        steps: the layers to take out, each of one input.
-        ops: what to put in the place of others, by the number of the step's output.
+        network: the network; it is not changed.
+        steps: the layers to remove, each with one input.
+        ops: replacements of other layers, by the value that the layer outputs.
     """
     kept, made = numbered(network), dict(ops)
     gone: set[int] = set()
@@ -92,7 +92,7 @@ def without_layers(
 def numbered(network: Network) -> set[str]:
     """Return the paths of the steps that are named by number, as parts of a seq.
 
-    None of these can be taken out, as those behind it would get other names.
+    They cannot be removed, as the names of later parts would change.
     """
     return {step.path for step in _in_seqs(network.root, False)}
 
@@ -108,7 +108,7 @@ def _in_seqs(group: Group, indexed: bool) -> Iterator[Step]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value without the expressions that numbers in it carry."""
+    """Return a value, with plain numbers instead of those that carry expressions."""
     if isinstance(value, bool) or not isinstance(value, int | tuple):
         return value
     if isinstance(value, int):

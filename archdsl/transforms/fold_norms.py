@@ -1,4 +1,4 @@
-"""Batch norms are folded into the layers before them."""
+"""Fold batch norms into the layers before them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from archdsl.transforms.recipe import TensorOrigin, as_before
 class FoldNorms(Transformation):
     """Fold each batch norm into the convolution or `linear` that it follows.
 
-    In inference a batch norm multiplies each channel by a number and adds another,
-    which the weight and the bias of the layer before it can do as well. The network is
-    then for inference: if it were trained further, it would lack its norms.
+    In inference, a batch norm multiplies each channel by a number and adds another.
+    Both can be merged into the weight and bias of the layer before it. The network is
+    then for inference: if it were trained further, its norms would be missing.
 
     A norm stays if its input is also read by another layer, is an output, or comes from
-    another kind of layer. Layers with shared weights are folded if the same norm
-    follows them wherever they stand. In a `seq`, an `identity` takes the norm's place,
-    so that what follows keeps its name.
+    another kind of layer. A layer with shared weights is folded if the same norm
+    follows all of its uses. In a `seq`, an `identity` takes the norm's place, so that
+    what follows keeps its name.
     """
 
     def rewrite(self, network: Network) -> Network:
@@ -43,7 +43,7 @@ class FoldNorms(Transformation):
 
 
 def foldable(network: Network) -> dict[str, str]:
-    """Return the norms that can be folded: each one's path by that of its layer."""
+    """Return the norms that can be folded: their paths by the paths of the layers."""
     readers: Counter[int] = Counter(port.value for port in network.outputs)
     made: dict[int, Step] = {}
     uses: defaultdict[str, list[Step]] = defaultdict(list)
@@ -78,7 +78,7 @@ def foldable(network: Network) -> dict[str, str]:
 
 
 def _folded(layer: Step, norm: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of a layer's weight and bias that include a norm."""
+    """Return the origins of a layer's weight and bias, with a norm folded in."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)

@@ -1,4 +1,4 @@
-"""Batch norms are folded into the layers after them, where that is exact."""
+"""Fold batch norms into the layers after them, where that is exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archdsl.transforms.recipe import TensorOrigin, as_before
 
 @dataclass(frozen=True)
 class FoldNormsAhead(Transformation):
-    """Fold each batch norm into the convolution or `linear` that alone reads it.
+    """Fold each batch norm into the convolution or `linear` that is its only reader.
 
     This is for norms that `FoldNorms` leaves because no such layer comes before them.
     The weights of the layer after the norm are multiplied by the norm's factors, one
@@ -67,7 +67,7 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
 
 
 def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of a layer's weight and bias that include a norm."""
+    """Return the origins of a layer's weight and bias, with a norm folded in."""
     names = [
         tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)
@@ -83,7 +83,7 @@ def _folded(norm: Step, layer: Step) -> dict[str, TensorOrigin]:
         weight, bias = layer.op.kernel_of(before)
         norms = dict(zip(names, tensors[len(own) :], strict=True))
         factors, sums = norm.op.channel_affine(norms)
-        # The axes are groups, outputs of a group, inputs of a group, and the kernel's.
+        # Axes: group, output channel and input channel in the group, then the kernel's.
         parts = weight.reshape(groups, -1, *weight.shape[1:])
         aligned = (groups, 1, -1, *(1 for _ in weight.shape[2:]))
         scaled = parts * factors.reshape(aligned)

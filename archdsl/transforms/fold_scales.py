@@ -1,4 +1,4 @@
-"""Factors of channels are folded into the layers before them."""
+"""Fold factors of channels into the layers before them."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
 
 
 def _is_still(step: Step) -> bool:
-    """Return whether a layer changes neither values nor channels in inference."""
+    """Return whether a layer neither changes values nor moves channels in inference."""
     shape = step.input_shapes[0]
     same = channels(shape) == channels(step.shape) and sizes(shape) == sizes(step.shape)
     return same and step.op.aliases(False)
 
 
 def _folded(layer: Step, step: Step) -> dict[str, TensorOrigin]:
-    """Return the origins of a layer's weight and bias that include factors."""
+    """Return the origins of a layer's weight and bias, with factors folded in."""
     factors = [
         f"{step.path}.{tensor.name}".rstrip(".")
         for tensor in step.op.tensors(*step.input_shapes)

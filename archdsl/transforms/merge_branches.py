@@ -1,4 +1,4 @@
-"""Parallel convolutions whose results are added become one convolution."""
+"""Merge parallel convolutions whose outputs are added."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from archdsl.values import Kernel, pointwise_kernel
 
 @dataclass(frozen=True)
 class MergeBranches(Transformation):
-    """Merge convolutions of one input whose results are added into the largest of them.
+    """Merge convolutions with the same input whose outputs are added.
 
-    A smaller kernel equals a larger one with zeros around it. A norm equals a 1x1
-    kernel on each channel, and so does the input itself. So the units of RepVGG,
-    MobileOne and RepGhost become single convolutions, once `FoldNorms` has folded the
-    norms after their convolutions. The network is then for inference, since norms use
-    running statistics.
+    They are merged into the largest one. A smaller kernel equals a larger one with
+    zeros around it; a norm, or the input itself, equals a 1x1 kernel on each channel.
+    So the units of RepVGG, MobileOne and RepGhost become single convolutions, once
+    `FoldNorms` has folded their norms into the convolutions. The network is then for
+    inference, since norms use running statistics.
 
     A branch is merged if only the sum reads it, and if its kernel lies within the
     largest one: with the same stride, and paddings that fit. The largest convolution
@@ -67,7 +67,7 @@ class MergedBranches(NamedTuple):
         total: the sum that reads them.
         target: the convolution that the others are merged into.
         steps: the other layers.
-        itself: how many branches are the input itself.
+        itself: number of branches that are the input itself.
     """
 
     total: Step
@@ -142,7 +142,7 @@ def merges(network: Network) -> Iterator[MergedBranches]:
 
 
 def _merged(total: Step, steps: Sequence[Step], itself: int) -> MergedBranches | None:
-    """Return how branches of one input are merged; None if no two of them can be."""
+    """Return how branches with one input are merged; None if no two can be."""
     able = [step for step in steps if step.op.scales]
     if not able:
         return None
@@ -177,9 +177,9 @@ def _names(step: Step) -> list[str]:
 
 
 def _offsets(kernel: Kernel, target: Kernel) -> list[list[int]] | None:
-    """Return where each tap of a kernel lies in another's, along each axis.
+    """Return the positions of a kernel's taps in another kernel, along each axis.
 
-    None if it does not lie in it.
+    None if it does not lie within the other.
     """
     if kernel.stride != target.stride or gcd(kernel.groups, target.groups) != (
         target.groups
@@ -201,14 +201,14 @@ def _offsets(kernel: Kernel, target: Kernel) -> list[list[int]] | None:
 
 
 def _embed(weight: Any, kernel: Kernel, into: Any, target: Kernel) -> None:
-    """Add the weight of a kernel to that of another, in its place."""
+    """Add the weight of a kernel to that of another, in place."""
     places = _offsets(kernel, target)
     assert places is not None
     weight = weight.reshape(*weight.shape[:2], *kernel.size)
     each, inner = int(weight.shape[0]) // kernel.groups, int(weight.shape[1])
     for group in range(kernel.groups):
         outs = slice(group * each, (group + 1) * each)
-        # The offset of the group's first input channel from that of the target's group.
+        # The offset of the group's first input channel within the target's group.
         first = group % (kernel.groups // target.groups) * inner
         ins = slice(first, first + inner)
         for taps in product(*map(enumerate, places)):
@@ -217,7 +217,7 @@ def _embed(weight: Any, kernel: Kernel, into: Any, target: Kernel) -> None:
 
 
 def _embed_input(into: Any, target: Kernel) -> None:
-    """Add the kernel that outputs its input to that of another."""
+    """Add an identity kernel to the weight of another, in place."""
     number = int(into.shape[0])
     kernel = pointwise_kernel((number, *target.size), groups=number)
     one = zeros(into, number, 1, *kernel.size) + 1

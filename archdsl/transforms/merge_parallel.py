@@ -1,4 +1,4 @@
-"""Convolutions of one input, side by side, become one convolution."""
+"""Merge convolutions that read the same value."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _OPEN = (*OWNERS, "structure", "branch", "shortcut")
 class MergeParallel(Transformation):
     """Merge convolutions that read one value with equal windows into one.
 
-    It has the channels of all of them, and a `slice` takes out those of each. In
-    Inception, three 1x1 convolutions read the input of each module. Weights are
-    concatenated, so results are the same, in training, too. `linear` layers are merged
-    likewise.
+    The new convolution has the channels of all of them; a `slice` extracts those of
+    each. For example, three 1x1 convolutions read the input of an Inception module.
+    Weights are concatenated, so results stay the same, even in training. `linear`
+    layers are merged likewise.
 
     The new convolutions are named `merged1` and so on, in the innermost part that
     contains the old ones. A convolution stays if it is in a repeat, is used twice or
@@ -61,9 +61,9 @@ class Joint(NamedTuple):
 
     Attributes:
         path: path of the new one.
-        before: identity of the part that it stands before.
+        before: id of the part that it is put before.
         steps: the convolutions, in order.
-        around: for each, the groups that read its slice instead, outermost first.
+        around: for each, the groups that get its slice as input, outermost first.
         widths: output channels of each, in terms of the owner's parameters.
         reads: channels of their input, likewise.
     """
@@ -91,7 +91,7 @@ class Joint(NamedTuple):
             start += width
 
     def recipe(self) -> dict[str, TensorOrigin]:
-        """Return from which old tensors those of the new convolution come."""
+        """Return from which old tensors the new convolution's come."""
         keys = [f"{s.path}.{name}" for s in self.steps for name in _tensors(s)]
         bounds = [(int(start), int(stop)) for start, stop in self.bounds]
 
@@ -124,7 +124,7 @@ class _Entry(NamedTuple):
 
     Attributes:
         step: the convolution.
-        around: the groups that would read its slice, outermost first.
+        around: the groups that would get its slice as input, outermost first.
     """
 
     step: Step
@@ -155,7 +155,7 @@ class _Finder:
             group: the group.
             owner: the group that owns it.
             block: the block or network whose parameters its numbers use.
-            level: how many groups stand between the owner and the block.
+            level: number of groups between the owner and the block.
         """
         if group.role in OWNERS:
             owner, level = group, level + 1
@@ -174,7 +174,7 @@ class _Finder:
         if group.condition is not None or group.shared or group.role not in _OPEN:
             return []
         if group.ports:
-            return []  # its input has a name, so that several parts may read it
+            return []  # its input has a name, so several parts may read it
         if group.role == "structure":
             return left
         alone = [v for s in group.steps() for v in s.inputs].count(group.input) == 1
@@ -282,14 +282,14 @@ def _names(group: Group, entry: _Entry) -> set[str]:
                 if node.condition is None
                 else condition_parameters(node.condition)
             )
-        if node is group or node.role != "block":  # whose parts have their own names
+        if node is group or node.role != "block":  # a block has names of its own
             found |= _in_numbers(*[value for _, value in node.lets])
             waiting += node.children
     return found
 
 
 def _in_numbers(*values: Any) -> set[str]:
-    """Return the names in the expressions that numbers carry."""
+    """Return the names in the expressions of numbers."""
     found: set[str] = set()
     for value in values:
         if isinstance(value, tuple):
@@ -314,8 +314,8 @@ class _Rewriter:
 
     Attributes:
         instead: for outputs of convolutions, the value that is read instead.
-        entries: for groups, by identity, the new input.
-        before: for parts, by identity, the layers that are put before them.
+        entries: for groups, by id, the new input.
+        before: for parts, by id, the layers to put before them.
     """
 
     def __init__(self, network: Network, found: Sequence[Joint]) -> None:
@@ -350,7 +350,7 @@ class _Rewriter:
             inside = shape
             for group in around:
                 self.entries[id(group)] = part.output, inside
-                if group.role == "block":  # whose parts have their own names
+                if group.role == "block":  # a block has names of its own
                     inside = plain(shape)
 
     def _new(

@@ -1,4 +1,4 @@
-"""Convolutions and the activations after them become calls of oneDNN."""
+"""Fuse convolutions with the activations after them, by oneDNN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archdsl.ops.conv import Conv
 from archdsl.transforms.base import Transformation, without_layers
 from archdsl.values import Last, Operations, Shape, TorchForm
 
-# For each activation that oneDNN can fuse: its name there, and its numbers.
+# For each activation that oneDNN can fuse: its name there, and its scalars.
 _FUSED: Final[Mapping[str, tuple[str, list[float]]]] = {
     "none": ("none", []),
     "relu": ("relu", []),
@@ -26,14 +26,14 @@ _ENTRIES: Final = "".join(
 )
 _HELPER: Final = f'''
 class PackedConv2d(nn.Conv2d):
-    """A convolution and the activation behind it, in one call.
+    """A convolution fused with the activation after it.
 
-    In inference on a CPU that is a call of oneDNN, in float32 or bfloat16, for which a
-    copy of the weight is kept, in another order. Elsewhere torch's usual functions do
-    it. Call `eval()` after a change of the weight's `data`, which goes unnoticed.
+    In inference on a CPU, in float32 or bfloat16, both are one call of oneDNN, which
+    uses a reordered copy of the weight. Otherwise, torch's usual functions are called.
+    Changes of the weight's `data` are not noticed: call `eval()` after them.
     """
 
-    # oneDNN's name of each activation, and its numbers.
+    # oneDNN's name of each activation, and its scalars.
     FUSED = {{
 {_ENTRIES}    }}
 
@@ -85,7 +85,7 @@ class PackedConv2d(nn.Conv2d):
     def fused(self, x: Tensor) -> Tensor:
         places = self.padding, self.stride, self.dilation, self.groups
         weight, bias, dtype = self.weight.detach(), self.bias, self.dtype()
-        # The best order for one size of the input can be 100 times slower for another.
+        # An order that is best for one input size can be 100 times slower for another.
         known = weight.data_ptr(), weight._version, x.shape, dtype
         if self.packed is None or self.packed[0] != known:
             reorder = torch.ops.mkldnn._reorder_convolution_weight
@@ -125,7 +125,7 @@ class PackedConv(Conv):
         return 0 if activation is None else activation().elementwise((output,), output)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return a class that computes both."""
+        """Return a module of the class above."""
         call = super().torch(inputs, output).module
         assert call is not None
         own = given(("activation", self.activation, "none"))
@@ -137,10 +137,10 @@ class PackedConv(Conv):
 class Pack(Transformation):
     """Fuse each convolution with the activation that is the only reader of its output.
 
-    On a CPU, its module calls oneDNN with the channels last; weights do not change.
-    Only two-dimensional convolutions whose padding is given by numbers are packed, with
-    the activations that oneDNN can fuse. In a `seq`, an `identity` takes the place of
-    an activation.
+    On a CPU, the emitted module calls oneDNN in channels-last format; weights stay the
+    same. Only two-dimensional convolutions whose padding is given by numbers are
+    packed, with the activations that oneDNN can fuse. In a `seq`, an `identity` takes
+    the place of an activation.
 
     The network is only for `emit`: other backends do not support these convolutions.
     """

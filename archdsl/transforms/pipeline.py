@@ -1,10 +1,10 @@
-"""Transformations one after the other, by name or by level.
+"""Sequences of transformations, by name or by level.
 
 The order is that of `PASSES`. Layers that are not needed are removed first, so that no
 other pass has to handle them. Computed weights are baked before norms are folded into
 them, and norms are folded before branches are merged, which are then single
-convolutions. Norms that are still left are folded into the layer after them last, as
-merging branches can also take them.
+convolutions. Norms that remain are folded into the layers after them last, since
+merging branches may still remove them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Pass(NamedTuple):
     Attributes:
         training: the transformation for a network that will be trained; None if there
             is none.
-        inference: the transformation for a network that is for inference alone.
+        inference: the transformation for a network that is only for inference.
         level: the lowest level that it belongs to; None if it only runs by name.
     """
 
@@ -50,7 +50,7 @@ PASSES: Final[dict[str, Pass]] = {
     "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
     "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
-    # Engines gained nothing from it on the CPUs where it was measured.
+    # By name only: on the CPUs where it was measured, engines gained nothing from it.
     "merge-parallel": Pass(MergeParallel(), MergeParallel(), None),
 }
 LEVELS: Final = range(3)
@@ -90,7 +90,7 @@ class Pipeline(Transformation):
         return found
 
 
-# For exported models: engines run fewest operations when norms are folded.
+# For exported models: with folded norms, engines run fewer operations.
 FOLDING: Final = Pipeline(
     (BakeWeights(), FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
 )
@@ -138,13 +138,13 @@ def pipeline(
     *,
     inference: bool = False,
 ) -> Pipeline:
-    """Return the transformations of a level, or those of some names.
+    """Return the transformations of a level, or those with some names.
 
     Args:
-        level: 0 to 2; higher levels run more passes. If neither it nor passes are
-            given, it is 2 for inference, and otherwise 1.
+        level: 0 to 2; higher levels run more passes. By default, it is 2 for inference,
+            and otherwise 1.
         passes: names from `PASSES` instead, in the order in which they run.
-        inference: whether the network is for inference alone.
+        inference: whether the network is only for inference.
 
     Raises:
         ValueError: if both are given, there is no such level or name, or a pass is for

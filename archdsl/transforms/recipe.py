@@ -1,4 +1,4 @@
-"""From which old tensors each tensor of a transformed network is made."""
+"""Recipes: how to make a transformed network's tensors from the old ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from archdsl.ir.state import wanted
 
 
 class TensorOrigin(NamedTuple):
-    """How a tensor is made from tensors of the network before.
+    """How a tensor is made from tensors of the network before the transformation.
 
     Attributes:
         keys: the tensors that it is made from, by their keys in the old `state_dict`;
             its dtype is that of the first.
         make: computes it from them, in double precision; None if it is a copy of a
-            single one.
+            single tensor.
     """
 
     keys: tuple[str, ...]
@@ -28,12 +28,12 @@ TensorRecipe = Mapping[str, TensorOrigin]
 
 
 def as_before(network: Network) -> dict[str, TensorOrigin]:
-    """Return the recipe that copies each tensor of a network under its name."""
+    """Return the recipe that keeps all tensors of a network."""
     return {one.key: TensorOrigin((one.key,)) for one in wanted(network)}
 
 
 def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `state_dict` that a recipe makes from another.
+    """Return the `state_dict` that a recipe makes from an old one.
 
     New tensors are computed in double precision, and rounded once. Tensors whose first
     part is missing are left out, such as those that only training needs.
@@ -77,7 +77,7 @@ def _through(first: TensorRecipe, origin: TensorOrigin) -> TensorOrigin:
 
 
 class _Chain:
-    """Makes a tensor from tensors that are made from others."""
+    """The composition of two ways to make tensors."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Layers that no output needs are removed."""
+"""Remove layers that no output needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RemoveDead(Transformation):
     """Remove the layers whose results no output depends on.
 
     A spec has no such layers, since a result that nothing reads is an error. They arise
-    when outputs are removed, or when other transformations leave some behind.
+    when outputs are removed, or are left behind by other transformations.
 
     Attributes:
         inference: whether outputs of the training mode, such as those of auxiliary

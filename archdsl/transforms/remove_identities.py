@@ -1,4 +1,4 @@
-"""Layers that do nothing are removed."""
+"""Remove layers that do nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class RemoveIdentities(Transformation):
     """Remove the layers whose output is their input: `identity`, `dropout 0`.
 
     In a `seq`, an `identity` takes their place, so that later layers keep their names.
-    A layer whose output is one of several inputs of a block stays, since two of them
-    could be the same value without it. Unless the network is for inference, a layer
-    also stays if it does something in another call of the same block, such as a
-    `stochasticdepth` whose probability is only 0 in one call, so that one class still
-    serves all calls.
+    A layer stays if its output is one of several inputs of a block, since two of the
+    inputs could be the same value without it. Unless the network is for inference, a
+    layer also stays if it does something in another call of the same block, such as a
+    `stochasticdepth` whose probability is 0 in one call only; so one class still serves
+    all calls.
 
     Attributes:
         inference: whether layers that only do something in training, such as `dropout`,
@@ -40,7 +40,7 @@ class RemoveIdentities(Transformation):
         ops: dict[int, Layer] = {}
         gone: set[int] = set()
         for path, steps in uses.items():
-            # A shared layer goes everywhere or nowhere.
+            # A shared layer is removed in all places or in none.
             if not all(map(self._does_nothing, steps)) or path in at_work:
                 continue
             if not given.isdisjoint(step.output for step in steps):
@@ -79,9 +79,7 @@ class RemoveIdentities(Transformation):
 
 
 def _given(group: Group) -> set[int]:
-    """Return the values that blocks with several inputs are given, and all outputs of
-    parts that have several.
-    """
+    """Return the inputs and outputs of parts that have several of them."""
     found = {port.value for port in group.ports}
     found.update(group.outputs if group.extras else ())
     for child in group.children:

@@ -1,4 +1,4 @@
-"""Checkpoints: which of their tensors a network wants, and under which names."""
+"""Checkpoints: reading them, and matching their tensors to a network's."""
 
 from archdsl.ir.state import Wanted, wanted
 

@@ -1,8 +1,8 @@
-"""Checkpoints as they lie on disk: names, shapes and bytes of tensors.
+"""Checkpoints on disk: names, shapes and bytes of tensors.
 
-A checkpoint is data from anywhere. Nothing in it runs: safetensors holds no code, and
-pickles are read by torch's unpickler for weights only. Whatever a file claims, no more
-is read than it has.
+Checkpoints are untrusted. None of their code runs: safetensors has none, and pickles
+are read by torch's unpickler with `weights_only`. No more memory is used than the file
+is large, whatever sizes it declares.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.limits import MAX_FILE_BYTES
 
-# Far more than any network that people train, and quick to go through.
+# Far more than real networks have, but few enough to process quickly.
 MAX_TENSORS: Final = 200_000
-# Files of an index, which are opened one by one.
+# Most files in an index; each of them is opened.
 MAX_SHARDS: Final = 1_000
-# How deep in a file's dicts weights may lie.
+# How deep weights may be nested in a file's dicts.
 _DEEPEST: Final = 3
-# The keys under which trainers keep weights, the one to prefer first.
+# The keys under which training scripts store weights, in order of preference.
 _USUAL: Final = ("", "state_dict", "model", "model_state_dict", "module")
 
 _INDEX: Final = ".index.json"
@@ -39,7 +39,7 @@ class Held(NamedTuple):
     Attributes:
         shape: its sizes.
         dtype: its type, as safetensors calls it: ``F32``, ``BF16``, ``I64``.
-        read: returns its elements, row by row, in the machine's own byte order.
+        read: returns its elements as bytes, row-major, in native byte order.
     """
 
     shape: tuple[int, ...]
@@ -69,10 +69,10 @@ def read_weights(path: Path, inside: str | None = None) -> Checkpoint:
     Args:
         path: a safetensors file, the index of several (``.index.json``), or a file of
             `torch.save`.
-        inside: the key of the file's dict that holds them; found if left out.
+        inside: the key of the file's dict that holds them; if None, it is searched for.
 
     Raises:
-        SpecError: if it is no such file, or one that would run code.
+        SpecError: if it is not such a file, or would run code.
         MissingExtra: if the package that reads it is not installed.
     """
     try:
@@ -113,19 +113,18 @@ def _safetensors(path: Path) -> dict[str, Held]:
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
-        # It is sound now: the parts lie in the file, and none covers another.
+        # `safe_open` has checked the header: tensors lie within the file and do not
+        # overlap.
         size = int.from_bytes(_part(path, 0, 8), "little")
         header = json.loads(_part(path, 8, size))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise unreadable(path, _in_one_line(error)) from None
     found = {}
-    # The order of the data is that in which they were written.
+    # Tensors were written in the order of their data.
     for name in sorted(names, key=lambda name: header[name]["data_offsets"]):
         of = header[name]
         if of["dtype"] not in _KNOWN:
-            raise unreadable(
-                path, f"`{name}` has the type {of['dtype']}, which is unknown"
-            )
+            raise unreadable(path, f"`{name}` has the unknown type {of['dtype']}")
         start, end = of["data_offsets"]
         read = partial(_part, path, 8 + size + start, end - start)
         found[name] = Held(tuple(of["shape"]), of["dtype"], read)
@@ -153,9 +152,9 @@ def _shards(path: Path) -> dict[str, Held]:
         raise unreadable(path, f"it lists more than {MAX_SHARDS:,} files")
     held: dict[str, dict[str, Held]] = {}
     for file in files:
-        # An index may not reach out of its own folder.
+        # An index may only name files in its own folder.
         if file != os.path.basename(file) or file in ("", ".", ".."):
-            raise unreadable(path, f"`{file}` is not the name of a file beside it")
+            raise unreadable(path, f"`{file}` does not name a file in the same folder")
         held[file] = _safetensors(path.with_name(file))
     for name, file in named.items():
         if name not in held[file]:
@@ -175,7 +174,7 @@ def _torch(path: Path, inside: str | None) -> Checkpoint:
         raise MissingExtra("a file of torch.save", "PyTorch", "torch") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what is refused below
+            warnings.simplefilter("ignore")  # about files that are refused below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise _refused(path, error) from None
@@ -190,25 +189,25 @@ def _torch(path: Path, inside: str | None) -> Checkpoint:
 
 
 def _refused(path: Path, error: Exception) -> SpecError:
-    """Return the error for what torch's unpickler for weights refused."""
+    """Return the error for a file that torch's unpickler refused."""
     called = _CALLED.search(str(error))
     if called is None:
         return unreadable(
-            path, "it is neither a safetensors file nor one of torch.save"
+            path, "it is neither a safetensors file nor a file of torch.save"
         )
     help = "if you trust the file, load it, and save only its `state_dict()`"
     why = f"it holds `{called[1]}`, which is not a tensor; no code in it was run"
     return unreadable(path, why, help)
 
 
-# How torch's messages name what a pickle would import.
+# The part of torch's messages that names what a pickle would import.
 _CALLED: Final = re.compile(
     r"(?:GLOBAL|[Gg]lobal:?)\s+(?:GLOBAL\s+)?`?([A-Za-z_][\w.]*)"
 )
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse an archive whose contents are larger than it, which no torch writes."""
+    """Refuse an archive that unpacks to more than its size; torch writes none."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -221,7 +220,7 @@ def _check_zip(path: Path) -> None:
 
 
 def _dicts(value: Any, name: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the dicts of tensors in what was loaded, by their dotted keys."""
+    """Yield the dicts of tensors in a loaded value, with their dotted keys."""
     from torch import Tensor
 
     if not isinstance(value, Mapping) or depth > _DEEPEST:
@@ -231,7 +230,7 @@ def _dicts(value: Any, name: str, depth: int) -> Iterator[tuple[str, dict[str, A
         for key, one in value.items()
         if isinstance(key, str) and isinstance(one, Tensor)
     }
-    # Beside its weights, a `state_dict` may hold extra states of other types.
+    # Besides tensors, a `state_dict` may hold extra state of other types.
     if len(tensors) * 2 > len(value):
         yield name, tensors
         return
@@ -255,7 +254,7 @@ def _held(path: Path, name: str, tensor: Any, size: int) -> Held:
     dtype, _ = DTYPES.get(str(tensor.dtype).removeprefix("torch."), ("", 0))
     if not dtype or str(tensor.layout) != "torch.strided":
         raise unreadable(path, f"`{name}` has a type that weights cannot have")
-    # A view can repeat one element as often as it likes.
+    # A view with stride 0 can have any size.
     if tensor.numel() * tensor.element_size() > size:
         raise unreadable(path, f"`{name}` is larger than the file itself")
 
@@ -269,7 +268,7 @@ def _elements(tensor: Any) -> bytes:
     return bytes(plain.numpy())
 
 
-# The types that weights have in torch: what safetensors calls them, and their bytes.
+# torch's types of weights: their names in safetensors, and their bytes.
 DTYPES: Final = {
     "float64": ("F64", 8),
     "float32": ("F32", 4),

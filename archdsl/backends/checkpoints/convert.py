@@ -1,4 +1,4 @@
-"""A checkpoint under a network's own names."""
+"""Converting the tensors of a checkpoint to those of a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EIGHT_ZEROS: Final = bytes(8)
 
 
 def tensors_of(match: Match) -> dict[str, Held]:
-    """Return the tensors that fit, by the network's keys; counters that lack are 0.
+    """Return the matching tensors by the network's keys; missing counters are 0.
 
     Raises:
         MissingExtra: if NumPy is not installed, and a weight is to be adapted.
@@ -34,10 +34,10 @@ def tensors_of(match: Match) -> dict[str, Held]:
 
 
 def _adapted(channels: int, weight: Any) -> Any:
-    """Return a convolution's weight for other input channels, as timm adapts it.
+    """Return a convolution's weight for another number of input channels, as timm does.
 
-    One channel gets the sum of all. More get all in turn, times the old number over the
-    new one, so that outputs stay as large.
+    For one channel, the weights of all channels are summed. For more, they are repeated
+    in turn and scaled by old / new, which keeps the size of outputs.
     """
     import numpy as np
 
@@ -49,14 +49,14 @@ def _adapted(channels: int, weight: Any) -> Any:
 
 
 def transformed(tensors: Mapping[str, Held], recipe: TensorRecipe) -> dict[str, Held]:
-    """Return the tensors that a recipe makes of others.
+    """Return the tensors that a recipe makes from others.
 
-    Those that it takes over keep their bytes. The others are computed in double
-    precision, and have the type of the first that they are made of.
+    Unchanged tensors keep their bytes. The others are computed in double precision, and
+    have the type of the first tensor that they are made from.
 
     Raises:
         MissingExtra: if NumPy is not installed, and a tensor is to be computed.
-        KeyError: if a tensor is made of some that are there and some that are not.
+        KeyError: if only some of the tensors that one is made from are there.
     """
     found: dict[str, Held] = {}
     for key, (keys, make) in recipe.items():
@@ -75,9 +75,7 @@ def _made(parts: Sequence[Held], make: Callable[..., Any]) -> Held:
 
 
 def decoded_tensor(stored: Held) -> Any:
-    """Return a stored tensor as an array of NumPy; bfloat16, which that lacks, as
-    float32.
-    """
+    """Return a stored tensor as a NumPy array; NumPy has no bfloat16, so as float32."""
     import numpy as np
 
     data = stored.read()
@@ -88,13 +86,13 @@ def decoded_tensor(stored: Held) -> Any:
 
 
 def encoded(array: Any, dtype: str) -> bytes:
-    """Return an array's elements as they are stored in a type of safetensors."""
+    """Return an array's bytes in a type of safetensors."""
     import numpy as np
 
     if dtype != "BF16":
         return bytes(np.ascontiguousarray(array, _ARRAYS[dtype]).tobytes())
     bits = np.ascontiguousarray(array, "<f4").view("<u4").astype("<u8")
-    # To the nearest, and of two that are as near to the even one.
+    # Round to nearest, ties to even.
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return bytes(bits.astype("<u2").tobytes())
 
@@ -102,17 +100,17 @@ def encoded(array: Any, dtype: str) -> bytes:
 def safetensors_bytes(tensors: Mapping[str, Held], about: Mapping[str, str]) -> bytes:
     """Return tensors as a safetensors file.
 
-    The library writes only what torch or NumPy holds, and NumPy has no bfloat16. So the
-    format is written here, which is a JSON header and the bytes; a test has the library
-    read it.
+    The library only writes tensors of torch or NumPy, and NumPy has no bfloat16. So the
+    format is written here: a JSON header, then the bytes. A test reads it with the
+    library.
 
     Args:
-        tensors: by their names in it.
-        about: what the file says of itself.
+        tensors: the tensors by name.
+        about: the metadata of the file.
     """
     header: dict[str, object] = {"__metadata__": dict(about)}
     data = bytearray()
-    # The widest first, so that each tensor begins at a multiple of its elements' size.
+    # Widest types first, so that every tensor is aligned to the size of its elements.
     for key in sorted(tensors, key=lambda key: -_WIDTHS[tensors[key].dtype]):
         one, start = tensors[key], len(data)
         data += one.read()
@@ -127,7 +125,7 @@ def safetensors_bytes(tensors: Mapping[str, Held], about: Mapping[str, str]) -> 
 
 
 def state_dict(match: Match) -> dict[str, Tensor]:
-    """Return the tensors that fit, by the network's keys.
+    """Return the matching tensors by the network's keys, as tensors of torch.
 
     Raises:
         ImportError: if torch is not installed.

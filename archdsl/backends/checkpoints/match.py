@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint is which of a network."""
+"""Matching the tensors of a checkpoint to those of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint, Held
 from .older import OldNames
 from .rules import Rules, maps, shipped_rules
 
-# How many parts of a key a prefix such as ``module.`` or ``model.net.`` may have.
+# The most parts of a prefix such as ``module.`` (one) or ``model.net.`` (two).
 _LONGEST_PREFIX: Final = 3
 
 
@@ -21,7 +21,7 @@ class Reshaped(NamedTuple):
     """A tensor whose shape differs from the network's.
 
     Attributes:
-        tensor: the network's.
+        tensor: the network's tensor.
         name: its name in the checkpoint.
         shape: its sizes there.
     """
@@ -32,14 +32,14 @@ class Reshaped(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A module of the checkpoint that may be one of the network under another name.
+    """A module of the checkpoint that may be a module of the network by another name.
 
     Attributes:
         source: its name in the checkpoint.
         target: its name in the network.
         names: its tensors' names in the checkpoint, by the network's keys.
-        among: how many modules without a partner have these shapes. If it is the only
-            one, it must be this one; if there are more, their order decides.
+        among: the number of unmatched modules with these shapes. If there is only one,
+            it must be this one; if there are more, they are paired in order.
     """
 
     source: str
@@ -49,21 +49,21 @@ class Suggestion(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What of a checkpoint fits a network.
+    """The result of matching a checkpoint to a network.
 
     Attributes:
         checkpoint: the checkpoint.
-        prefix: what its names begin with, and the network's do not.
-        rules: the rules that rename the others, if any.
-        older: whether the names are older ones, of `renamed from` in the spec.
+        prefix: the prefix that its names have and the network's have not.
+        rules: the rules that rename its tensors, if any.
+        older: whether it has the older names of `renamed from` in the spec.
         names: the checkpoint's name of each tensor that fits, by the network's key.
-        filled: counters of batch norms that it lacks; they begin at 0.
+        filled: counters of batch norms that it lacks; they start at 0.
         left_out: tensors of the network that are not to be loaded.
-        missing: those that it lacks.
-        reshaped: those that have another shape there.
+        missing: tensors of the network that it lacks.
+        reshaped: tensors that have another shape there.
         extra: names in the checkpoint that the network has no place for.
-        suggestions: which tensors may correspond, where names differ.
-        adapted: weights of first convolutions that are made to take other channels.
+        suggestions: modules that may correspond although their names differ.
+        adapted: weights of first convolutions to be adapted to other input channels.
     """
 
     checkpoint: Checkpoint
@@ -85,9 +85,9 @@ class Match(NamedTuple):
         return not (self.missing or self.reshaped)
 
     def with_adapted_input(self, network: Network) -> Match:
-        """Return the match with convolutions of the input taken that lack channels.
+        """Return the match, with first convolutions adapted to other input channels.
 
-        Their weights may differ in the number of input channels alone.
+        Their weights may only differ in the number of input channels.
         """
         inputs = {port.value for port in network.inputs}
         taken = [one for one in self.reshaped if _reads_other_channels(one, inputs)]
@@ -97,10 +97,10 @@ class Match(NamedTuple):
         )
 
     def with_suggestions(self, *, by_order: bool) -> Match:
-        """Return the match with what is suggested taken for true.
+        """Return the match, with suggestions accepted.
 
         Args:
-            by_order: also where several modules have the same shapes.
+            by_order: also accept those where several modules have the same shapes.
         """
         taken = [one for one in self.suggestions if by_order or one.among == 1]
         names = dict(self.names)
@@ -120,7 +120,7 @@ def _reads_other_channels(one: Reshaped, inputs: set[int]) -> bool:
     step, here, there = one.tensor.step, one.tensor.shape, one.shape
     if step.op.family != "conv" or not inputs.intersection(step.inputs):
         return False
-    # Groups read some of the channels each.
+    # A grouped convolution cannot be adapted: each group reads only some channels.
     whole = len(here) == len(there) > 2 and here[1] == int(step.input_shapes[0][0])
     return whole and (here[0], *here[2:]) == (there[0], *there[2:])
 
@@ -132,22 +132,22 @@ def match(
     rules: Rules | None = None,
     leave_out: Sequence[str] = (),
 ) -> Match:
-    """Compare a checkpoint with what a network wants.
+    """Match the tensors of a checkpoint to those that a network needs.
 
-    A prefix that most names share is taken off where that helps, and without `rules`
-    those that ship are tried. Names behind `renamed from` in the spec are taken where
-    more fits by them than by those of today.
+    A prefix shared by most names is removed if more tensors match without it. Without
+    `rules`, the shipped ones are tried. Older names, from `renamed from` in the spec,
+    are used if more tensors match by them than by today's names.
 
     Args:
         network: the network.
         checkpoint: the checkpoint.
         rules: rules that rename the checkpoint's tensors.
-        leave_out: paths of layers and blocks of the network that keep the weights that
-            they begin with.
+        leave_out: paths of the network's layers and blocks that keep their initial
+            weights.
 
     Raises:
-        ValueError: if a path of `leave_out` is that of no weights, or two tensors would
-            get the same name.
+        ValueError: if there are no weights at a path of `leave_out`, or two tensors
+            would get the same name.
     """
     tensors = wanted(network)
     _check_paths(leave_out, tensors)
@@ -155,7 +155,7 @@ def match(
     known = [None, *map(shipped_rules, maps())] if rules is None else [rules]
     older = OldNames(network)
     ways = [
-        _Way(prefix, one, old)
+        _Renaming(prefix, one, old)
         for one in known
         for old in ((None, older) if older else (None,))
         for prefix in _prefixes(checkpoint.tensors)
@@ -169,7 +169,7 @@ def _matched(
     kept: Sequence[Wanted],
     tensors: Sequence[Wanted],
     checkpoint: Checkpoint,
-    way: _Way,
+    way: _Renaming,
 ) -> Match:
     names = way.names(checkpoint)
     found: dict[str, str] = {}
@@ -185,7 +185,7 @@ def _matched(
         else:
             reshaped.append(Reshaped(one, name, checkpoint.tensors[name].shape))
     keys = {one.key for one in tensors}
-    # What the rules leave out is not missed.
+    # An empty key: the rules drop this tensor on purpose.
     extra = tuple([name for key, name in names.items() if key and key not in keys])
     left = {one.key for one in tensors} - {one.key for one in kept}
     return Match(
@@ -206,13 +206,13 @@ def _matched(
 # ---- names
 
 
-class _Way(NamedTuple):
-    """How the names in a checkpoint become those of a network.
+class _Renaming(NamedTuple):
+    """A way to turn names of a checkpoint into those of a network.
 
     Attributes:
-        prefix: what is taken off.
-        rules: what renames the rest, if anything does.
-        older: the older names in the network's spec, where those are to be read.
+        prefix: the prefix to remove.
+        rules: rules for the rest, if any.
+        older: the older names in the network's spec, if they are to be used.
     """
 
     prefix: str
@@ -220,21 +220,21 @@ class _Way(NamedTuple):
     older: OldNames | None
 
     def rename(self, name: str) -> str:
-        """Return the network's name for one of a checkpoint; empty to leave it out."""
+        """Return the network's name for a checkpoint's; empty to leave it out."""
         key = name.removeprefix(self.prefix)
         if self.rules is not None:
             key = self.rules.rename(key)
         return key if self.older is None else self.older.rename(key)
 
     def names(self, checkpoint: Checkpoint) -> dict[str, str]:
-        """Return a checkpoint's names by what they become; the first of two wins."""
+        """Return a checkpoint's names by their new ones; the first of two wins."""
         found: dict[str, str] = {}
         for name in checkpoint.tensors:
             found.setdefault(self.rename(name), name)
         return found
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """Refuse two names that become the same.
+        """Refuse two names that get the same new name.
 
         Raises:
             ValueError: naming both.
@@ -252,7 +252,7 @@ class _Way(NamedTuple):
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """Return no prefix, and those that more than half of the names have."""
+    """Return the empty prefix, and those that more than half of the names have."""
     counts: Counter[str] = Counter()
     total = 0
     for name in names:
@@ -265,7 +265,7 @@ def _prefixes(names: Iterable[str]) -> list[str]:
 def _fitting(
     tensors: Sequence[Wanted], checkpoint: Checkpoint, names: Mapping[str, str]
 ) -> tuple[int, int]:
-    """Return how many tensors have their name and shape there, and how many a name."""
+    """Return how many tensors are there in the same shape, and how many in any."""
     held = [(one, names[one.key]) for one in tensors if one.key in names]
     same = sum(checkpoint.tensors[name].shape == one.shape for one, name in held)
     return same, len(held)
@@ -289,10 +289,10 @@ _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 def _suggestions(
     lacking: Sequence[Wanted], extra: Sequence[str], held: Mapping[str, Held]
 ) -> list[Suggestion]:
-    """Return which modules may be the same, as their tensors have equal shapes.
+    """Pair modules without a match whose tensors have equal names and shapes.
 
-    Where several have these, as many must be left on both sides; then the first of one
-    side is the first of the other.
+    If several have the same ones, there must be equally many on both sides; they are
+    paired in order.
     """
     targets: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
     for one in lacking:

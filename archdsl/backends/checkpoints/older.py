@@ -1,4 +1,4 @@
-"""What parts were called before: `renamed from` in the spec, and names of old torch."""
+"""Older names of parts: `renamed from` in the spec, and names of old torch versions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class _Name(NamedTuple):
 class OldNames:
     """The older names of a network's parts.
 
-    A key is read from its beginning on, below each owner by the older names first. So
-    parts may have exchanged their names, and each owner may have its older or its own.
+    A key is resolved from left to right, one namespace after the other, and within each
+    by older names first. So two parts may have swapped names, and a key may mix older
+    names with new ones.
     """
 
     def __init__(self, network: Network) -> None:
@@ -44,14 +45,15 @@ class OldNames:
     def _below(
         self, owner: Group, key: str, start: int, failed: set[tuple[int, int]]
     ) -> str | None:
-        """Return the rest of a key below an owner, in today's names; None if no tensor
-        there has that name.
+        """Return the rest of a key within a namespace, in today's names.
+
+        It is None if no tensor has that name.
 
         Args:
-            owner: the owner.
+            owner: the namespace.
             key: the whole key.
             start: where the rest begins.
-            failed: owners and beginnings for which there is nothing.
+            failed: pairs of namespace and start that are known to fail.
         """
         if (id(owner), start) in failed:
             return None
@@ -70,9 +72,7 @@ class OldNames:
         return None
 
     def _of(self, owner: Group) -> dict[str, list[_Name]]:
-        """Return the names of an owner's parts by what they begin with, the older
-        first.
-        """
+        """Return the names of parts by their first component, older ones first."""
         known = self._names.get(id(owner))
         if known is None:
             names = [
@@ -88,7 +88,7 @@ class OldNames:
 
 
 def _tensor(step: Step, name: str) -> str | None:
-    """Return the name of a layer's tensor, None if it has none of that name."""
+    """Return the current name of a layer's tensor; None if there is none."""
     for tensor in step.op.tensors(*step.input_shapes):
         if name == tensor.name or (tensor.older and name == tensor.older):
             return tensor.name
@@ -96,7 +96,7 @@ def _tensor(step: Step, name: str) -> str | None:
 
 
 def _parts(owner: Group) -> Iterator[Step | Group]:
-    """Yield what an owner names, where it is first used."""
+    """Yield the parts of a namespace; shared ones only where they are first used."""
     stack = [*reversed(owner.children)]
     while stack:
         part = stack.pop()

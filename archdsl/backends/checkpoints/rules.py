@@ -1,13 +1,13 @@
 """Rules that rename the keys of a checkpoint: one ``FROM -> TO`` on each line.
 
-``{name}`` in FROM stands for one part of a key, or for a piece of one; it holds no dot.
-``{name...}`` stands for all that is left, dots included, and can only be last. In TO
-the same words stand for what was found, and ``{name + 1}`` or ``{name - 1}`` for a
-number near it. The first rule whose FROM is the whole key renames it; other keys stay.
-A rule whose TO is empty leaves the key out. ``#`` begins a comment.
+``{name}`` in FROM matches one part of a key, or a piece of a part; never a dot.
+``{name...}`` matches the rest, dots included, and can only be last. In TO, the same
+placeholders stand for the matched text, and ``{name + 1}`` or ``{name - 1}`` compute
+with a matched number. The first rule whose FROM matches the whole key renames it; other
+keys stay. A rule with an empty TO leaves the key out. ``#`` begins a comment.
 
-A word in the middle ends where the text behind it first stands, so that a key is read
-once: a regular expression from a file could take hours.
+A placeholder ends where the text after it first occurs. There is no backtracking, so no
+rule can make matching slow, as a regular expression from a file could.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class KeyRule(NamedTuple):
     target: tuple[str | tuple[str, int], ...]
 
     def apply(self, key: str) -> str | None:
-        """Return the new name of a key, None if the rule is not about it.
+        """Return the new name of a key; None if the rule does not match.
 
         It is empty if the key is to be left out.
         """
@@ -51,7 +51,7 @@ class KeyRule(NamedTuple):
             elif value.isdecimal():
                 text += str(int(value) + shift)
             else:
-                return None  # a rule about numbers, and this is none
+                return None  # the rule computes with a number, but this is not one
         return text
 
 
@@ -60,7 +60,7 @@ class Rules(NamedTuple):
 
     Attributes:
         name: what the user calls the file.
-        about: the first line of the comment at its head.
+        about: the first line of the comment at the top.
         rules: in the order of the file.
     """
 
@@ -109,7 +109,7 @@ def parse_rules(source: Source) -> Rules:
 
 
 def shipped_rules(name: str) -> Rules | None:
-    """Return the rules for a well-known layout, None if there are none of that name."""
+    """Return the shipped rules with a name, or None."""
     path = _MAPS / f"{name}.map"
     if name not in maps():
         return None
@@ -118,19 +118,19 @@ def shipped_rules(name: str) -> Rules | None:
 
 
 def maps() -> list[str]:
-    """Return the names of the layouts that rules are shipped for."""
+    """Return the names of the shipped rules."""
     return sorted(path.stem for path in _MAPS.glob("*.map"))
 
 
 def _rule(text: str) -> KeyRule:
-    """Return the rule that a line has.
+    """Return the rule in a line.
 
     Raises:
         ValueError: saying what is wrong with it.
     """
     before, arrow, after = (part.strip() for part in text.partition("->"))
     if not arrow or not before:
-        raise ValueError(f"`{text}` is not a rule, which is `FROM -> TO`")
+        raise ValueError(f"`{text}` is not a rule of the form `FROM -> TO`")
     pattern, words = _pattern(before)
     target: list[str | tuple[str, int]] = []
     for literal, word, more in _pieces(after):
@@ -147,7 +147,7 @@ def _rule(text: str) -> KeyRule:
 
 
 def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
-    """Return the pattern of FROM, and for each of its words whether it is the rest."""
+    """Return the pattern of FROM, and whether each placeholder is a `{name...}`."""
     words: dict[str, bool] = {}
     pieces = [*_pieces(text)]
     pattern = re.escape(pieces[0][0])
@@ -164,7 +164,7 @@ def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
         if words[word] and (behind or place + 2 < len(pieces)):
             raise ValueError(f"`{{{word}...}}` is not at the end of FROM")
         any_ = "." if words[word] else "[^.]"
-        # An atomic group is never split in another way.
+        # An atomic group prevents backtracking.
         pattern += (
             f"(?>(?P<{word}>{any_}+?){behind})" if behind else f"(?P<{word}>{any_}+)"
         )
@@ -172,7 +172,7 @@ def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str | None, str]]:
-    """Yield literal text, and the word in braces behind it with what follows that."""
+    """Yield pairs of literal text and the placeholder after it, as word and suffix."""
     start = 0
     for match in _WORD.finditer(text):
         yield _literal(text[start : match.start()]), match[1], match[2] or ""

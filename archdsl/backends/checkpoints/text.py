@@ -1,4 +1,4 @@
-"""What of a checkpoint fits a network, as text and as plain data."""
+"""Which tensors of a checkpoint fit a network, as text and as plain data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archdsl.values import show_shape
 
 from .match import Match, Reshaped, Suggestion
 
-# Lines of each list before it is cut; --json has all.
+# Lists are cut after this many lines; --json has all.
 SHOWN: Final = 12
 
 _One = TypeVar("_One")
@@ -21,7 +21,7 @@ def match_text(match: Match, spec: str) -> str:
     """Return the report that a person reads.
 
     Args:
-        match: what fits.
+        match: the match.
         spec: what the user calls the network.
     """
     held = match.checkpoint

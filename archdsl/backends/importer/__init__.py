@@ -125,8 +125,8 @@ def from_module(
         module: the module.
         inputs: shapes of its inputs, without the batch.
         name: the name of the network; that of the module's class if empty.
-        any_order: whether the `state_dict` may have the same keys in another order. No
-            spec says in which order a layer has its tensors.
+        any_order: whether the `state_dict` may have the same keys in another order. A
+            spec cannot change the order of tensors within a layer.
 
     Raises:
         NotImported: if it cannot be written as a spec, or the spec would not compute
@@ -141,7 +141,8 @@ def from_module(
     def proof(network: Network, order: Sequence[int]) -> Proof:
         from archdsl.backends.torch import build
 
-        # Its foreign classes are those of the module, whose code has already run.
+        # Foreign classes may be run here: they are the module's own, and have run
+        # already.
         return prove(
             module, build(network, allow_foreign=True), inputs, order, any_order
         )
@@ -197,8 +198,8 @@ def from_file(
     return replace(found, notes=tuple(source.graph.notes))
 
 
-# Networks with more multiply-accumulates are not run for comparison, as that would take
-# longer than minutes on a CPU.
+# Networks with more multiply-accumulates are not run for comparison: on a CPU, that
+# would take more than a few minutes.
 _MOST_MACS: Final = 10**13
 
 
@@ -484,7 +485,7 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, lis
     heads = [v for v in run.outputs if _source(run, v) not in lasting]
     if len(run.outputs) - len(heads) != len(calm.outputs):
         raise Untraceable(
-            "the outputs in training are not those in evaluation plus others"
+            "the outputs in training do not contain all those in evaluation"
         )
     return run, heads
 

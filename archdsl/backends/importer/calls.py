@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Samples of a batch: batch norm refuses a single one in training.
 BATCH = 2
 
-# Functions whose result counts as the same tensor.
+# Functions whose result is treated as the same tensor.
 _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
@@ -240,7 +240,7 @@ class Recorder:
         return self.own.get(id(tensor)) or Constant(tuple(tensor.shape))
 
     def stands_for(self, made: Tensor, own: Tensor) -> None:
-        """Take what is made of a parameter for the parameter."""
+        """Treat a tensor that is made from a parameter as the parameter."""
         self.kept.append(made)
         self.numbers.pop(id(made), None)
         self.own[id(made)] = self.own[id(own)]
@@ -263,7 +263,7 @@ class Recorder:
         if func.__name__.endswith("_") and isinstance(
             before[0] if before else 0, OwnTensor
         ):
-            return result, ()  # an update of a buffer, such as a counter's
+            return result, ()  # an update of a buffer, such as a counter
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
         alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
         alone |= _changes_nothing(_name(func), dict(plain))
@@ -286,7 +286,7 @@ class Recorder:
             plain, before = (plain[0], ("sizes", sizes)), before[:1]
             own = before[0]
             if isinstance(own, OwnTensor) and sizes == own.shape:
-                # It only adds leading axes, which broadcasting would add anyway.
+                # It only adds leading axes; broadcasting would do the same.
                 del self.numbers[id(outputs[0])]
                 self.own[id(outputs[0])] = own
                 return result, ()

@@ -1,9 +1,8 @@
 """Several networks of one design as one file: blocks that they share, and presets.
 
-Networks are merged in the same way as the blocks of one network: if their bodies have
-the same form, everything in which they differ becomes a parameter, be it a number or
-the block that a stage consists of. Networks with other forms are written as separate
-networks.
+Networks are merged like the blocks of one network: if their bodies have the same form,
+their differences (numbers, or the block that a stage consists of) become parameters.
+Networks of different forms are written separately.
 """
 
 from __future__ import annotations
@@ -151,7 +150,7 @@ def _unified(
 
 
 def _units(bodies: Sequence[SpecBody], taken: Set[str]) -> list[dict[str, str]] | None:
-    """Return for each body the new names of blocks that differ between them.
+    """Return, for each body, the new names of blocks that differ between bodies.
 
     None if one block of a body corresponds to two of another.
     """

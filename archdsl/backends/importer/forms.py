@@ -1,9 +1,9 @@
 """Finds the layers that make some calls of torch functions, by the kinds' declarations.
 
 No table of torch functions is needed, since each kind declares how it is written in
-torch (`Layer.torch`). Each kind is emitted and run with several arguments. The changes
-in its calls show which argument of the kind decides which argument of which call. A
-layer that is found in this way is then run itself, and must make the same calls.
+torch (`Layer.torch`). Each kind is emitted and run with several arguments. How its
+calls change shows which argument of the kind determines which argument of which call. A
+layer found in this way is run as well, and must make the same calls.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _FIRST: Final[dict[str, Any]] = {
 }
 
 # A place in calls: the number of the call, the name of the argument, and indices into
-# it. The place of the result among the outputs of the last call is `()`.
+# the argument. `()` is the place of the result among the outputs of the last call.
 CallPlace = tuple[Any, ...]
 _NOTHING: Final = object()
 
@@ -74,7 +74,7 @@ class MadeCalls(NamedTuple):
     Attributes:
         calls: with the layer's inputs numbered from 0.
         result: number of the layer's output.
-        asks: whether it reads the size of its input, and computes with it.
+        asks: whether it computes with the size of its input.
     """
 
     calls: tuple[RecordedCall, ...]
@@ -89,9 +89,9 @@ class Form:
         kind: the kind.
         values: arguments of the kind in this form.
         names: the functions that it calls, in order.
-        axes: how many axes the map has that it was found on.
-        asks: whether it reads the size of its input. If the code does not read it, as
-            with a padding of 0 and 1, numbers agree at one size only by chance.
+        axes: number of axes of the map that it was tried on.
+        asks: whether it computes with the size of its input. If the module's code does
+            not, as with a padding of 0 and 1, agreement at one size is only chance.
     """
 
     def __init__(
@@ -113,10 +113,9 @@ class Form:
 
     @cached_property
     def places(self) -> dict[str, tuple[CallPlace, Reading]]:
-        """Return, for each argument that can be read from the calls, its place there
-        and how its value follows from the value at that place.
+        """Where arguments can be read from the calls, and how.
 
-        It is found only for the forms that code may have, as this takes long.
+        It is computed on demand, as it takes long.
         """
         places = {}
         for name, field in self.kind.fields.items():
@@ -285,7 +284,7 @@ def forms() -> dict[str, tuple[Form, ...]]:
 
 def _forms_of(kind: type[Layer]) -> Iterator[Form]:
     if issubclass(kind, Spectral):
-        return  # its calls are those of the kind that it is baked into
+        return  # it makes the same calls as the kind that it is baked into
     seen: set[tuple[Any, ...]] = set()
     for inputs in _inputs(kind):
         axes = len(sizes(inputs[0]))
@@ -330,7 +329,7 @@ def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
     plain = {name: _first(field, axes) for name, field in kind.fields.items()}
     yield from _ways(kind, plain, axes)
     for name, field in kind.fields.items():
-        # With such a number, calls have something that they lack otherwise.
+        # Such a number adds an argument or a call that is missing without it.
         if field.type == "float" and field.default is None:
             yield from _ways(kind, {**plain, name: _TRIED["float"][0]}, axes)
 
@@ -349,7 +348,7 @@ def _ways(
     for name, value in options:
         yield {**plain, name: value}
     for first, second in combinations(options, 2):
-        # Words select other functions; numbers alone rarely do.
+        # Words often select other functions; numbers rarely do.
         if any(isinstance(value, str) for _, value in (first, second)):
             yield {**plain, **dict((first, second))}
 
@@ -385,11 +384,11 @@ def _performed(
 def _reading(
     field: Field, tables: dict[CallPlace, dict[Any, Any]], axes: int
 ) -> tuple[CallPlace, Reading] | None:
-    # Other arguments may change with it, as the padding does with a dilation.
+    # Other arguments of a call may change, too, as the padding does with a dilation.
     own = sorted(tables.items(), key=lambda one: field.name not in one[0])
     for place, table in own:
         if field.type in ("bool", "choice"):
-            # Numbers come from the shapes that the kind was tried on.
+            # These numbers depend on the shapes that the kind was tried on.
             if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
                 return place, Reading("table", table)
             continue
@@ -598,7 +597,7 @@ def _spectral_kinds() -> Mapping[str, type[Layer]]:
 def _divided(
     op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[CallPlace, Any]
 ) -> Layer | None:
-    """Return a layer with the arguments whose multiples are in the calls."""
+    """Return a layer with arguments of which the calls contain multiples."""
     for name, (where, reading) in form.places.items():
         if reading.how != "times":
             continue
@@ -611,7 +610,7 @@ def _divided(
 
 
 def _guesses(form: Form, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the arguments, with either value of those that calls do not show."""
+    """Yield the arguments, with both values of truth values that calls do not show."""
     yield values
     for name, field in form.kind.fields.items():
         if field.type == "bool" and name not in form.places:
@@ -625,7 +624,7 @@ def _sources(
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
 ) -> Iterator[tuple[int, ...]]:
-    """Yield possible inputs; of some layers, one input only provides its size."""
+    """Yield possible inputs; some layers only use the size of one input."""
     arity, sources = form.kind.arity, form.kind.sources
     if not reads:
         return
@@ -678,7 +677,7 @@ def _shortest(op: Layer, inputs: tuple[Shape, ...], output: Shape) -> Layer:
         less = op.replace(**{name: field.default})
         if _shape_of(type(op), less.__dict__, inputs) == output:
             made = less.torch(inputs, output)
-            # The result is the same if the module is, however its function is written.
+            # An equal module gives an equal result, whatever its functional form is.
             same = made == form or (made.module == form.module is not None)
             if same and less.tensors(*inputs) == op.tensors(*inputs):
                 op = less
@@ -726,9 +725,9 @@ def _agrees(
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Return whether two values are the same, but for the last digits of numbers.
+    """Return whether two values are equal up to the last digits of numbers.
 
-    A probability p differs there if it was computed from 1 - p.
+    Computing a probability p from 1 - p changes the last digits.
     """
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_alike, one, other))

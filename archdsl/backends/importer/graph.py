@@ -1,9 +1,9 @@
 """Networks that are stored as a graph in a file: their calls, and how to replay them.
 
-A torch.export program or an ONNX model has no modules that could be run and recorded.
-But it names the module that each operation belongs to. So bare modules with these names
-are created, and the operations are run on the meta device as if these modules ran them.
-The result is a recording like that which `calls.watch` makes of a live module.
+A torch.export program or an ONNX model has no modules to run and record. But it names
+the module that each operation belongs to. So empty modules with these names are
+created, and the operations are run on the meta device as if these modules ran them. The
+result is a recording like the one that `calls.watch` makes of a live module.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Operation:
     Attributes:
         name: its name in messages.
         scopes: the calls of modules that contain it, outermost first.
-        perform: the function; it takes the arguments with values in place of names.
+        perform: the function; it takes the arguments, with values instead of names.
         args: its arguments, with `ValueRef`s for values, also in lists.
         gives: names of its results; empty for those that nothing reads.
     """
@@ -122,7 +122,7 @@ def without_unread(graph: ImportGraph) -> None:
     read = {graph.values[n] for one in graph.operations for n in _names_in(one.args)
             if n in graph.values}  # fmt: skip
     owners = {key.rpartition(".")[0] for key in read}
-    # Nothing reads a batch norm's counter, but it belongs to tensors that are read.
+    # A batch norm's counter is never read, but is kept with the tensors that are.
     unread = [
         k for k in graph.state if k not in read and k.rpartition(".")[0] not in owners
     ]
@@ -238,7 +238,7 @@ class _Replay:
         """Return an argument with values in place of their names."""
         if isinstance(arg, ValueRef):
             if arg not in self.known:
-                raise Untraceable(f"`{self.at}` reads `{arg}`, which nothing gives")
+                raise Untraceable(f"`{self.at}` reads `{arg}`, which is not computed")
             return self.known[arg]
         if isinstance(arg, tuple | list):
             return [self._value(part) for part in arg]
@@ -342,7 +342,7 @@ def _modules(graph: ImportGraph) -> nn.Module:
         scope.path: scope.cls for one in graph.operations for scope in one.scopes
     }
     made: dict[tuple[str, bool], type[nn.Module]] = {}
-    # Of modules that are called, only a Sequential has numbers as names.
+    # Among modules that are called, only a Sequential has parts with numbers as names.
     numbered = {
         path.rpartition(".")[0]
         for path in (*classes, *(key.rpartition(".")[0] for key in graph.state))
@@ -379,7 +379,7 @@ def _add(
     numbered: Set[str],
     made: dict[tuple[str, bool], type[nn.Module]],
 ) -> None:
-    """Add the module of a path, and those around it that do not exist yet."""
+    """Add the module at a path, and missing ones around it."""
     names = path.split(".") if path else []
     if len(names) > _DEEPEST:
         raise Untraceable(f"modules are nested deeper than {_DEEPEST} levels")

@@ -3,8 +3,8 @@
 Split attention and selective kernels stack maps along a new axis, or split the channels
 into groups along one, and then take sums or a softmax over it. In a spec, channels have
 a single axis, and `groupsum` and `softmax of=` have the number of groups as an
-argument. So such an axis is undone: operations that add or remove it are left out, and
-operations along it add it themselves.
+argument. So such an axis is removed: operations that only add or remove it are left
+out, and operations along it add it themselves.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def _unrolled_within(item: SpecItem, tapped: frozenset[str]) -> SpecItem:
 
 
 def _in_turns(lines: Sequence[SpecLine]) -> list[SpecLine]:
-    """Return lines in which alternating ones, such as a, b, a, b, form one chain."""
+    """Join alternating lines, such as a, b, a, b, into repeated chains (a -> b)."""
     found: list[SpecLine] = []
     rest = list(lines)
     while rest:
@@ -356,7 +356,7 @@ def _label(item: SpecItem) -> str:
 
 
 def _items(line: SpecLine) -> Iterator[SpecItem]:
-    """Yield all items of a line but those in braces, which own their names."""
+    """Yield all items of a line except those in braces with names of their own."""
     for item in line.items:
         yield item
         if isinstance(item, SpecMerge):

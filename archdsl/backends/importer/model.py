@@ -1,10 +1,10 @@
 """Reads ONNX models as data: their nodes become calls of torch functions.
 
-A model has no modules, but its names tell of them: torch's exporters name a weight by
+A model has no modules, but its names refer to them: torch's exporters name a weight by
 its key, such as `layer1.0.conv1.weight`, and a node by the module that contains it. So
-the text before the last dot is the name of a module. A module whose parts have numbers
-as names is a Sequential; one that occurs several times in the same form, or has a
-number as its name, is a class of its own.
+the text before the last dot is the name of a module. A module whose parts are named by
+numbers is a Sequential. One that is named by a number, or occurs several times in the
+same form, gets a class.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_onnx(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFil
     Args:
         path: the file.
         sizes: shapes of the inputs without the batch, for models that leave them open;
-            None to take those that they have.
+            None to use the model's own.
 
     Raises:
         Malformed: if it is not a model, or not a valid one.
@@ -152,7 +152,7 @@ class _Model:
         name = tensor.name[:100]
         count = prod(tensor.dims)
         if any(n < 0 for n in tensor.dims) or count > MAX_ELEMENTS:
-            raise Malformed(f"the tensor {name!r} has an absurd shape")
+            raise Malformed(f"the tensor {name!r} has an impossible shape")
         if tensor.data_location == TensorProto.EXTERNAL:
             tensor.raw_data = self._external(tensor, name)
             tensor.data_location = TensorProto.DEFAULT
@@ -295,8 +295,8 @@ class _Model:
         """Store the tensors of a layer under keys, and return their values' names.
 
         Args:
-            owner: path of the layer, or of the parameter that it is.
-            names: its tensors by their names in it.
+            owner: path of the layer, or of a bare parameter.
+            names: the model's names of its tensors, by their names in the layer.
         """
         found = {}
         for name, array in names.items():
@@ -312,7 +312,7 @@ class _Model:
         Args:
             inputs: names of the weights, the first of which names the layer.
             path: path of the module that contains its node.
-            word: name for it if nothing else names it.
+            word: name of the layer if nothing else names it.
         """
         key = tuple(inputs)
         if key in self.keys:
@@ -332,7 +332,7 @@ class _Model:
     # ---- places
 
     def _place(self, node: NodeProto, known: set[str]) -> _Place:
-        """Return the path of a node's module, as its names say."""
+        """Return the path of a node's module, according to its names."""
         noted = {prop.key: prop.value for prop in node.metadata_props}
         if _SCOPES in noted:
             names, classes = _listed(noted[_SCOPES]), _listed(noted.get(_CLASSES, "[]"))
@@ -431,7 +431,7 @@ class _Model:
         """Return an engine for the model, and its name."""
         import torch
 
-        # All of its tensors are in the model itself by now.
+        # Tensors in other files have been loaded into the model by now.
         data = self.model.SerializeToString()
         names = [name for name, _ in graph.inputs]
         try:
@@ -481,7 +481,7 @@ def _scope_of(name: str) -> str:
         if not _PATH.fullmatch(part):
             break
         around = found[-1].split(".") if found else []
-        # A part of a Sequential repeats the name of the Sequential, at any depth.
+        # torch repeats the Sequential's name in the name of its part, at any depth.
         ends = (".".join(around[n:]) for n in range(len(around)))
         known = next((end for end in ends if part.startswith(f"{end}.")), "")
         inner = part.removeprefix(f"{known}.") if known else part

@@ -22,7 +22,7 @@ _MOST_SIZES: Final = 64
 
 
 class Unfit(Exception):
-    """A node that corresponds to no layer; the message says why."""
+    """A node that no layer corresponds to; the message says why."""
 
 
 class Performed(NamedTuple):
@@ -132,7 +132,7 @@ class ModelNode:
         return found[0]
 
     def take(self, *nodes: NodeProto) -> None:
-        """Make nodes part of this call; the last one has its result."""
+        """Make nodes part of this call; the last one gives its result."""
         self.taken += nodes
         self.last = nodes[-1]
 
@@ -324,7 +324,7 @@ def _batch_norm(node: ModelNode) -> Performed:
 
 
 def _shown(number: float) -> float:
-    """Return a number of single precision in decimal: 0.1, not 0.100000001."""
+    """Return the shortest decimal of a float32: 0.1, not 0.100000001."""
     return float(f"{number:.6g}")
 
 
@@ -396,8 +396,7 @@ def _pool(node: ModelNode) -> Performed:
         first, last = sides(x)
         up = ceil
         if first != last:
-            # Padding that only completes the last window is the same as rounding the
-            # size up.
+            # Padding that only completes the last window is torch's `ceil_mode`.
             windows = zip(x.shape[2:], kernel, strides, dilations, strict=True)
             along = list(zip(windows, first, last, strict=True))
             rounded = [_pooled(*one, a, a, True) for one, a, _ in along]
@@ -838,7 +837,7 @@ def _identity(node: ModelNode) -> Performed:
 @_node("Cast")
 def _cast(node: ModelNode) -> Performed:
     def perform(x: Any) -> Any:
-        return x  # everything has one precision here, and sizes stay integers
+        return x  # values have one precision here, and sizes are integers
 
     return Performed(perform, (node.input(0),))
 

@@ -1,10 +1,10 @@
 """Modules that are not layer kinds become foreign layers: `op`s of a spec.
 
 An `op` names the module's class and says how to construct it. The constructor's
-arguments are read from attributes of the module with the parameters' names; otherwise
-they are left to the defaults. The result is tested: a module constructed in this way
-must have the same `state_dict` and make the same calls. How shapes depend on the
-input's size is found by running the module at several sizes.
+arguments are read from the module's attributes of the same names; where there is none,
+the default is kept. The result is tested: a module constructed in this way must have
+the same `state_dict` and make the same calls. The module is run at several input sizes
+to find how its output's shape depends on them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from archdsl.backends.importer.parts import LayerLeaf
 
 _SIZES: Final = {1: ("in_length",), 2: ("in_height", "in_width")}
-# How much larger the maps are with which the sizes of outputs are found.
+# By how much inputs are enlarged to find how sizes of outputs depend on them.
 _MORE: Final = range(6)
 _REACH: Final = range(-16, 17)
 _STRIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
@@ -203,7 +203,7 @@ def _with_defaults(
     known: Sequence[Any],
     values: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """Yield arguments with defaults for attributes that may mean something else."""
+    """Yield arguments with defaults instead of attributes that may be misleading."""
     for place, one in enumerate(parameters):
         told = known[place] is not _NOTHING and one.default is not one.empty
         if told and values[place] is not one.default:
@@ -216,7 +216,7 @@ def _with_numbers(
     known: Sequence[Any],
     values: Sequence[Any],
 ) -> Iterator[list[Any]]:
-    """Yield arguments with a number where the default means to compute one.
+    """Yield arguments with a number where the default, None, means a computed one.
 
     A width is a size of some tensor, and a number of groups divides one.
     """
@@ -249,7 +249,7 @@ def _adjusted(
     values: Sequence[Any],
     before: Shape,
 ) -> list[Any] | None:
-    """Return arguments like the given ones with which a new module does the same."""
+    """Return arguments, close to the given ones, that reproduce the module."""
     given = _shortest(values, parameters)
     factor = None if given is None else _compared(frame, given, before)
     if factor == 1.0:
@@ -338,7 +338,7 @@ def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
 def _compared(frame: ModuleCall, given: Sequence[Any], before: Shape) -> float | None:
     """Return the factor between numbers of a module and of one with these arguments.
 
-    It is 1 if they are equal, and None if they differ in another way.
+    It is 1 if they are equal, and None if they do not differ by a factor.
     """
     import torch
 

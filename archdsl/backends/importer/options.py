@@ -99,7 +99,7 @@ def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
 
 
 def _registered(body: SpecBody) -> tuple[SpecLine, ...]:
-    """Return the line that says what is registered first, if there is one."""
+    """Return the `register` line, if there is one."""
     first = body.lines[:1]
     return first if first and isinstance(first[0].items[0], SpecRegister) else ()
 
@@ -319,7 +319,7 @@ def _fitted(whole: _Token, own: _Token | None) -> list[SpecItem] | None:
 
 
 def _lacking(item: SpecItem) -> SpecItem:
-    """Return a part marked as absent, with all numbers in it."""
+    """Return a part marked as absent, and its numbers as absent, too."""
     return with_guard(_without_numbers(item), False)
 
 

@@ -169,7 +169,7 @@ class Builder:
         self.ops = Ops()
         # Calls of modules that cannot be foreign layers, by identity.
         self.open: set[int] = set()
-        # With their values, which blurs are recognised by.
+        # Blurs are recognised by the values of their buffers.
         self.buffers = dict(module.named_buffers())
         self._match()
         self.readers: dict[int, list[LayerLeaf | None]] = {
@@ -206,7 +206,7 @@ class Builder:
             used = self.calls[place : place + found[0].calls]
             home = _common([self.chains[id(call)] for call in used])
             for one in found:
-                if one.gives in self.users:  # of the parts of a chunk, some are not
+                if one.gives in self.users:  # some parts of a chunk may be unused
                     self._add(one, home)
             place += len(used)
 
@@ -560,7 +560,7 @@ class Builder:
         given: dict[int, int] = {}
         for n, node in enumerate(nodes):
             for value in node.outputs:
-                # The output of a part that changes nothing is that of an earlier one.
+                # A part that changes nothing returns the value of an earlier one.
                 given.setdefault(value, n)
         if order == sorted(order) and all(
             given.get(v, -1) < n or v == node.gives
@@ -577,12 +577,12 @@ class Builder:
 def _after(
     nodes: Sequence[LayerTree], given: Mapping[int, int], places: Iterable[int]
 ) -> list[int]:
-    """Return the places of nodes, each after those of what it reads.
+    """Return the order of nodes in which each comes after those that it reads from.
 
     Args:
         nodes: the nodes.
         given: for each value the place of the node that gives it.
-        places: in the order in which they are wanted.
+        places: the nodes' indices, in the preferred order.
     """
     done: dict[int, None] = {}
     entered: set[int] = set()
@@ -601,7 +601,7 @@ def _after(
 
 
 def _chain_concats(nodes: Sequence[LayerTree]) -> None:
-    """Let a concatenation that begins with an earlier one's inputs read that one."""
+    """Let concatenations that start with an earlier one's inputs read that one."""
     known: dict[tuple[int, ...], int] = {}
     for node in nodes:
         if not isinstance(node, LayerLeaf) or node.op.word != "concat":
@@ -615,7 +615,7 @@ def _chain_concats(nodes: Sequence[LayerTree]) -> None:
 
 
 def _owner(key: str, names: Iterable[str]) -> str | None:
-    """Return the path of the module whose tensor of one of some names has a key."""
+    """Return the path in a key that ends in one of some tensor names."""
     for name in names:
         if f".{key}".endswith(f".{name}"):
             return key[: -len(name)].removesuffix(".")

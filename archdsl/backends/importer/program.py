@@ -73,7 +73,7 @@ def read_program(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Network
     Args:
         path: the file.
         sizes: shapes of the inputs without the batch, for programs that leave them
-            open; None to take those that it was made with.
+            open; None to use those that it was exported with.
 
     Raises:
         Malformed: if it is not a program, or not a valid one.
@@ -255,7 +255,7 @@ class _Program:
                 raise Malformed(f"it has an output of the kind {str(kind)[:40]!r}")
 
     def _order(self, graph: ImportGraph) -> None:
-        """Put keys in the order of the weights, which is that of the modules."""
+        """Sort keys by the file of weights, which has the order of the modules."""
         used = set(graph.values.values())
         keys = [key for key in self.weights if key in used]
         graph.state = {key: tuple(self.weights[key].shape) for key in keys}

@@ -4,8 +4,8 @@ Both get the same weights, and run on the same numbers: in evaluation and in tra
 and at two input sizes if the module accepts another one. If single precision is
 inconclusive, both run again in double precision.
 
-Every random draw starts from the same seed. So a dropout of one module drops the same
-elements as that of the other, whatever ran before it.
+Every random function starts from the same seed. So corresponding dropouts drop the same
+elements, whatever has run before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The largest difference, relative to the largest number of a tensor.
 TOLERANCE: Final = 1e-6
-# Batch sizes, which differ from the one that the network was traced with.
+# Batch sizes; one differs from the size that the network was traced with.
 _BATCHES: Final = (2, 3)
 # The largest difference between engines that sum in a different order.
 _INEXACT: Final = 1e-4
@@ -71,9 +71,9 @@ def prove(
 
     Args:
         original: the module.
-        built: the other one.
+        built: the module built from the spec.
         shapes: shapes of the inputs, without the batch.
-        order: for each output of the second, its place among those of the first in
+        order: for each output of `built`, its index among those of `original` in
             training.
         any_order: whether the state_dict may have the same keys in another order.
     """
@@ -236,7 +236,7 @@ def _module(key: str) -> str:
 
 
 def _spread(module: nn.Module) -> None:
-    """Randomise tensors of equal elements: a factor of zero would hide differences."""
+    """Randomise constant tensors: a factor of zero, for example, hides differences."""
     import torch
 
     generator = torch.Generator().manual_seed(SEED)
@@ -267,7 +267,7 @@ def _sizes(module: nn.Module, shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
 
 
 def _others(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
-    # Odd sizes show how layers round; multiples of their strides do not.
+    # Odd sizes show how layers round; multiples of the strides would not.
     yield [
         (c, *(max(9, round(int(n) * 0.7) // 2 * 2 + 1) for n in sizes))
         for c, *sizes in shapes

@@ -19,13 +19,13 @@ class NetworkFile(NamedTuple):
     """A network in a file.
 
     Attributes:
-        graph: what it computes.
+        graph: the computation.
         state: its weights by key.
         run: returns its outputs for a state and inputs, computed by an engine for the
             file's format.
         engine: the name of that engine.
-        exact: whether outputs must be equal, since the engine is torch itself; others
-            sum in a different order.
+        exact: whether the engine is torch itself, so that outputs must be equal; other
+            engines sum in a different order.
     """
 
     graph: ImportGraph
@@ -35,5 +35,5 @@ class NetworkFile(NamedTuple):
     exact: bool = True
 
 
-# The seed of each random draw of two networks that are compared.
+# The seed of every random function when two networks are compared.
 SEED = 20

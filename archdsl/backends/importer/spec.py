@@ -135,7 +135,7 @@ class SpecRegister:
     names: tuple[str, ...]
 
 
-# Those without a label and a guard.
+# Items without a label or guard.
 BareItem = SpecTap | SpecSame | SpecRegister
 SpecItem = SpecWord | SpecBraces | SpecMerge | BareItem
 
@@ -374,7 +374,7 @@ class _Printer:
             rounds = f"for i in range({value_text(line.times, True)})"
             return f"{self.item(line.items[0])} {rounds}"
         if short:
-            # Calls that do not fit on one line after all get a line each.
+            # If calls do not fit on one line after all, each gets its own line.
             words = [item for line in body for item in line.items]
             calls = any(isinstance(item, SpecWord) and item.block for item in words)
             apart = calls or any(line.times != 1 for line in body)

@@ -38,7 +38,7 @@ from archdsl.backends.importer.unify import Unifier
 from archdsl.layer import words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 
-# Where a word begins in the name of a class; ReLU and ViT are single words.
+# The starts of words in the name of a class; ReLU and ViT are single words.
 _CAMEL = re.compile(
     r"(?<=[a-z0-9])(?=[A-Z][a-z0-9])|(?<=[a-z0-9]{2})(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
 )
@@ -284,8 +284,8 @@ def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None
     said: set[tuple[str, str]] = set()
     for name, block in blocks.items():
         for item in all_items(bodies[name]):
-            # Without a label, the layer at this place may be another one in another
-            # call.
+            # Without a label, a different layer may stand at this position in
+            # another call.
             if not isinstance(item, SpecWord) or not item.label:
                 continue
             if dict(item.slots).get("pad") == _SAME:

@@ -1,4 +1,4 @@
-"""Ways to write a layer in torch, other than the one that its kind declares."""
+"""Further ways to write layers in torch, besides those that kinds declare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Synonym(NamedTuple):
         values: its arguments.
         reads: the values that it reads.
         calls: how many of the calls it takes.
-        place: which of the results of the last of these is its output.
+        place: index of its output among the results of the last of these calls.
     """
 
     word: str
@@ -33,7 +33,7 @@ class Synonym(NamedTuple):
 def synonyms(
     calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]
 ) -> tuple[Synonym, ...]:
-    """Return the layers that the first of some calls make; empty if none is known here.
+    """Return the layers that the first of some calls make; empty if none is found.
 
     There are several if a call has several results.
     """
@@ -127,7 +127,7 @@ def _mean(calls: Sequence[RecordedCall], shapes: Mapping[int, Shape]) -> Synonym
 
 
 def _over_positions(call: RecordedCall, whole: Shape) -> bool:
-    """Return whether a mean is over all positions, as its axes say."""
+    """Return whether the axes of a mean are those of all positions."""
     rank = len(whole) + 1
     for name, value in call.args:
         axes = value if isinstance(value, tuple) else (value,)

@@ -134,7 +134,7 @@ def _with_numbers(item: SpecWord, values: Iterator[Any]) -> SpecWord:
             # It is left out if it equals the input channels, and the kind allows that.
             value = Expression("channels") if _has_to_say(item, name) else None
         elif name == "width" and not item.block and value == flow:
-            flow = 0  # other kinds do not default to the input channels
+            flow = 0  # the width of other kinds does not default to the input channels
         if isinstance(old, tuple) and type(value) is int and not item.block:
             value = (value, value)
         slots.append((name, value))

@@ -33,7 +33,7 @@ from archdsl.naming import PARAMETER_RESERVED, refusal
 # The share of calls that must agree for a default; strides need a smaller one.
 _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
-# Names that are clearer than the argument's own.
+# Clearer names for parameters than those of the arguments.
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
 # The name for the input channels of a block, and the parameter for their factor.
 _INPUTS: Final = "inputs"
@@ -76,7 +76,7 @@ class Unifier:
         self.constants_first = constants_first
         self.all_inputs = [one for one, _ in flows]
         self.all_outputs = [one for _, one in flows]
-        # The bodies that have the part at hand.
+        # The bodies that have the current part.
         self.rows: list[int] = []
         self._clear()
         # Whether a parameter is the output width.
@@ -101,8 +101,8 @@ class Unifier:
     def _unified(self) -> SpecBody:
         streams = [list(slots_of(body)) for body in self.bodies]
         columns = list(zip(*streams, strict=True))
-        # Parameters of parts that all bodies have come first, since others may follow
-        # from them.
+        # Parameters of parts that all bodies have come first, since others may be
+        # expressed by them.
         order = sorted(range(len(columns)), key=lambda n: _rank(columns[n]))
         values = {n: self._value(columns[n]) for n in order}
         return filled(self.whole, iter([values[n] for n in range(len(columns))]))
@@ -174,7 +174,7 @@ class Unifier:
 
     @property
     def inputs(self) -> list[int]:
-        """The input channels of the bodies that have the part at hand."""
+        """The input channels of the bodies that have the current part."""
         return [self.all_inputs[row] for row in self.rows] if self.all_inputs else []
 
     @property

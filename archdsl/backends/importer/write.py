@@ -82,8 +82,8 @@ def join_merges(
             made = _join(node, parts, readers)
             if made is not None:
                 inside = {id(part) for branch in made.branches for part in branch}
-                # It takes the place of the last of its parts, since these determine the
-                # order.
+                # A merge stands where the last of its parts stood, since parts with
+                # weights determine the order.
                 held = [part for part in parts if id(part) in inside]
                 place = held[-1] if held else node
                 parts = [made if part is place else part for part in parts]
@@ -128,13 +128,13 @@ def _join(
     if weighted != sorted(weighted):
         return None
     if merge.op.word == "add" and len(branches) == 2 and all(branches):
-        # Of a residual, the shortcut comes second, which the depth does not count.
+        # The deeper branch comes first: in a residual, the second one is the shortcut.
         branches.sort(key=_depth, reverse=True)
     return JoinedBranches(merge, (starts.pop(),), branches)
 
 
 def _depth(branch: Sequence[WrittenPart]) -> int:
-    """Return how many layers with weights stand in a branch."""
+    """Return the number of layers with weights in a branch."""
     leaves = [leaf for part in branch for leaf in _leaves(part)]
     return sum(1 for leaf in leaves if leaf.keys)
 
@@ -271,10 +271,10 @@ def _label(node: LayerTree, container: Container) -> str:
 
 
 def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that have to be registered first, so that all are in order.
+    """Return the parts that must be registered first, for the keys to be in order.
 
     Args:
-        written: what the keys of all parts begin with, in the order of the text.
+        written: the prefixes of the keys of all parts, in the order of the text.
         wanted: the same in the order of the `state_dict`.
     """
     places = {begin: place for place, begin in enumerate(in_torch_order(written))}
@@ -284,7 +284,7 @@ def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str
     ):
         count -= 1
     names = [begin.rstrip(".") for begin in wanted]
-    # Of what one container holds, the first may be enough.
+    # The first of several parts of one container may be enough.
     while count and in_torch_order(
         in_order(written, lambda begin: begin.rstrip("."), names[: count - 1])
     ) == [*wanted]:
@@ -293,7 +293,7 @@ def registered_first(written: Sequence[str], wanted: Sequence[str]) -> tuple[str
 
 
 def _by_containers(names: Sequence[str], written: Sequence[str]) -> Iterator[str]:
-    """Yield names, that of a container in place of all its parts in their order."""
+    """Yield names, with a container's name for all its parts if these are in order."""
     place = 0
     while place < len(names):
         container = names[place].rpartition(".")[0]
@@ -355,7 +355,7 @@ class _Scope:
         return self._body(lines)
 
     def _body(self, lines: Sequence[SpecLine]) -> SpecBody:
-        """Return a body that says what is registered first, if need be."""
+        """Return a body with a `register` line, if it needs one."""
         builder = self.writer.builder
         ordered = sorted(self.written, key=builder.rank)
         begins = {
@@ -539,7 +539,7 @@ class _Scope:
         return SpecWord(part.op.word, slots, label, flow=int(flow), kind=own)
 
     def _slots(self, leaf: LayerLeaf) -> tuple[tuple[str, Any], ...]:
-        """Return all arguments of a layer; those that its input decides as numbers."""
+        """Return all arguments of a layer; defaults from its input become numbers."""
         op = self._with_bias(leaf)
         slots = {name: getattr(op, name) for name in op.fields}
         if "width" in slots and slots["width"] is None:
@@ -579,7 +579,7 @@ class _Scope:
         )
 
     def _end(self, part: WrittenPart) -> tuple[SpecItem, ...]:
-        """Return the part that gets a merge's label, if its own would be in keys."""
+        """Return an `identity` for a label that would be part of keys on a merge."""
         name = self.tapped.get(part.gives, "")
         inside = name and isinstance(part, JoinedBranches) and _has_keys(part)
         return (SpecWord("identity", (), name),) if inside else ()

@@ -44,8 +44,8 @@ __all__ = [
     "read_tensors",
 ]
 
-# 18 is the first whose resizing leaves batch and channels alone, and whose norms of
-# layers and activations suffice; the last is the newest that onnxruntime runs.
+# From 18 on, a resize can leave batch and channels alone, and there are operators for
+# layer norms and activations. 26 is the newest that onnxruntime runs.
 OPSETS: Final = range(18, 27)
 DEFAULT_OPSET: Final = 18
 
@@ -65,7 +65,8 @@ def export(
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
-        path: the file that it is for, after which that of large weights is named.
+        path: the file of the model; a second file, for large weights, is named after
+            it.
         opset: version of the operators, from `OPSETS`.
         fold: whether batch norms are folded into neighbouring layers, and parallel
             convolutions whose outputs are added are merged.

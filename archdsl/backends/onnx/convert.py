@@ -21,7 +21,7 @@ from archdsl.values import Last, TorchCall, sizes, without_axes
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-# What an axis is called, by how many there are.
+# Names of the spatial axes, by their number.
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -35,11 +35,11 @@ class Converted:
         inputs: name and dimensions of each input; a dimension that may be any has a
             name.
         outputs: the same of each output.
-        values: what the graph computes of the network's steps: names, and the shapes
-            that they have for the spec's input.
+        values: the outputs of the network's steps in the graph: their names, and their
+            shapes for the spec's input.
         free: whether height and width may be any.
-        fixed_by: the layer that prevents this, and why; empty if none does, or if it
-            was not asked for.
+        fixed_by: the layer that prevents this, and why; empty if no layer does, or if a
+            fixed size was asked for.
     """
 
     nodes: list[NodeProto]
@@ -83,7 +83,7 @@ def refuse_unknown(network: Network) -> None:
     """Refuse layers without a form in ONNX.
 
     Raises:
-        SpecError: naming each kind of them once.
+        SpecError: naming each such kind once.
     """
     found: dict[str, Diagnostic] = {}
     for step in network.steps():
@@ -129,7 +129,7 @@ class _Converter:
             name = self.graph.fresh(port.name)
             free = self.free and bool(sizes(port.shape))
             self.values[port.value] = OnnxValue(name, port.shape, free)
-        # Inputs and outputs have their names before any layer.
+        # Inputs and outputs take their names first, so no layer can get one of these.
         entries = [self.values[port.value] for port in self.inputs]
         names = {port.name: self.graph.fresh(port.name) for port in self.outputs}
         made = [self._step(step) for step in self.steps]
@@ -187,7 +187,7 @@ class _Converter:
     ) -> dict[str, str]:
         """Give outputs their names, and return the new names of other tensors.
 
-        An input that is an output, and a tensor that is several, are copied.
+        If an input is also an output, or one tensor is several outputs, it is copied.
         """
         from onnx import helper
 
@@ -214,7 +214,7 @@ class _Converter:
 
 
 def _rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
-    """Give tensors other names, wherever nodes read or make them."""
+    """Rename tensors in the inputs and outputs of all nodes."""
     for node in nodes:
         for fields in (node.input, node.output):
             for place, name in enumerate(fields):

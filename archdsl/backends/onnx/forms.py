@@ -1,10 +1,10 @@
 """What torch's callables are in ONNX, one function for each.
 
-Layer kinds declare what they are in torch, and this table reads those declarations. So
-a kind that is made of callables in the table needs nothing here, and one of a new
-callable needs one function. Names leave out the number of spatial axes: `nn.Conv`
-stands for `nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`, and nothing here depends on that
-number.
+Layer kinds declare which torch callable they are, and this table says what each
+callable is in ONNX. So a new kind needs nothing here if its callables are in the table,
+and one function for each callable that is not. Names leave out the number of spatial
+axes: `nn.Conv` stands for `nn.Conv1d`, `nn.Conv2d` and `nn.Conv3d`, and nothing here
+depends on that number.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from archdsl.spectral import WRAPPER, within
 from archdsl.values import Last, TorchCall, TorchForm, without_axes
 
 Emit = Callable[[LayerCall], str]
-# Gives a bare parameter the axes of a map.
+# The reshape of a bare parameter, so that it broadcasts over a feature map.
 _VIEW: Final = re.compile(r"\.view\([^)]*\)")
-# An end of a slice that is behind that of any axis.
+# As the end of a slice: up to the end of the axis, whatever its size.
 _LAST: Final = 2**31 - 1
 
 
@@ -41,10 +41,10 @@ FORMS: Final[dict[str, OnnxForm]] = {}
 
 
 def name_of(form: TorchForm) -> str:
-    """Return the name under which a layer's form stands in the table.
+    """Return the key of a layer's form in the table.
 
-    It is that of its module, or else its function without the named arguments. That of
-    a bare parameter is what is done with it.
+    It is the name of the module, or else the function without its named arguments. For
+    a bare parameter, it is the expression that uses it.
     """
     if form.function is not None and "{self}" in form.function:
         return _VIEW.sub("", form.function)
@@ -57,7 +57,7 @@ def name_of(form: TorchForm) -> str:
 
 
 def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
-    """Enter a function in the table."""
+    """Add a function to the table."""
 
     def enter(emit: Emit) -> Emit:
         FORMS[name] = OnnxForm(emit, names)
@@ -71,7 +71,7 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 
 @_form(WRAPPER)
 def _replaced(c: LayerCall) -> str:
-    """Return the layer itself: its weight is the one that was made."""
+    """Emit the wrapped layer; its weight is the one computed by the wrapper."""
     made = within(TorchCall(WRAPPER, c.args))
     form = FORMS[without_axes(made.name)]
     c.bind(made, form.names)
@@ -142,7 +142,7 @@ def _weight_and_bias(c: LayerCall) -> list[str]:
 
 
 def _same(c: LayerCall) -> dict[str, Any]:
-    """Return the padding with which a stride gives size / stride outputs."""
+    """Return the padding for which a stride gives ceil(size / stride) outputs."""
     windows = list(
         zip(
             c.per_axis("kernel_size"),
@@ -154,16 +154,15 @@ def _same(c: LayerCall) -> dict[str, Any]:
     if not c.x.free:
         pads = [same_pads(n, *w) for n, w in zip(c.sizes, windows, strict=True)]
         return {"pads": _begins_and_ends(pads)}
-    # Runtimes refuse the first, and compute negative padding for the second.
+    # Runtimes refuse dilation here, and compute negative padding if the stride is
+    # larger than the kernel.
     if any(d > 1 or k < s for k, s, d in windows):
-        c.fixed(
-            "pads by its input's size, with windows for which runtimes cannot do that"
-        )
+        c.fixed("pads by its input's size, with windows that runtimes cannot pad")
     return {"auto_pad": "SAME_UPPER"}
 
 
 def _begins_and_ends(pads: Sequence[tuple[int, int]]) -> list[int]:
-    """Return padding in ONNX's order: before each axis, then after each."""
+    """Return padding in ONNX's order: before every axis, then after every axis."""
     return [first for first, _ in pads] + [last for _, last in pads]
 
 
@@ -189,7 +188,7 @@ def _max(c: LayerCall, **padding: Any) -> str:
     kernel = c.per_axis("kernel_size")
     x, pads = c.x.name, padding.get("pads", [])
     if any(pad >= k for pad, k in zip(pads, kernel * 2, strict=False)):
-        # Runtimes refuse to pad a pool by its whole window, which dilation can require.
+        # Runtimes refuse padding as large as the kernel, which a dilated pool can have.
         x = _pad(c, pads, float("-inf"))
         padding["pads"] = [0] * len(pads)
     return c.op(
@@ -208,7 +207,8 @@ def _avg_pool(c: LayerCall) -> str:
     pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
     if not c.argument("ceil_mode", False):
         return _average(c, c.x.name, _begins_and_ends(pads), int(counts))
-    # What reaches beyond the padding never counts, so padding that does comes first.
+    # Torch never counts what a window covers beyond the padding, but may count the
+    # padding itself; padding that counts is therefore added by a node of its own.
     x = c.x.name
     apart = counts and any(first for first, _ in pads)
     if c.x.free:
@@ -240,7 +240,7 @@ def _stride(c: LayerCall) -> tuple[int, ...]:
 
 
 def _reaching(c: LayerCall, pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return padding up to the end of the last window, where that reaches beyond it."""
+    """Return the padding, enlarged so that the last window fits in."""
     found = []
     for n, m, k, s, d, (first, last) in zip(
         c.sizes,
@@ -268,8 +268,9 @@ def _adaptive_maximum(c: LayerCall) -> str:
 def _adaptive(c: LayerCall, pool: str, reduce: str) -> str:
     """Return pooling to a given size, for which ONNX only has size 1.
 
-    Windows of one size are those of a common pool. Otherwise, each axis is taken apart:
-    output unit i reads inputs floor(i * n / m) to ceil((i + 1) * n / m) - 1.
+    If all windows have the same size, it is an ordinary pool. Otherwise, each axis is
+    split: output i of m reads the inputs floor(i * n / m) to ceil((i + 1) * n / m) - 1
+    of n.
     """
     wanted = c.per_axis("output_size")
     if all(m == 1 for m in wanted):
@@ -332,8 +333,8 @@ def _instance_norm(c: LayerCall) -> str:
 
 @_form("nn.GroupNorm", "num_groups", "num_channels")
 def _group_norm(c: LayerCall) -> str:
-    # ONNX has an operator for it, too, but of two meanings, by opset; this one is the
-    # same in all of them, and runtimes recognise it.
+    # ONNX's own GroupNormalization changed its meaning in opset 21. This form is the
+    # same in all opsets, and runtimes recognise it.
     groups = c.argument("num_groups")
     parted = c.op("Reshape", c.x, c.integers([0, groups, -1], "groups"))
     own = _ones_and_zeros(c, groups)
@@ -359,8 +360,8 @@ def _local_response_norm(c: LayerCall) -> str:
     plane = len(c.sizes) == 2  # all that runtimes take
     if plane and size % 2 and min(alpha, beta) > 1e-30:
         return c.op("LRN", c.x, size=size, alpha=alpha, beta=beta, bias=k)
-    # ONNX's window of an even size has its odd one at the other end, and runtimes
-    # refuse it, and zeros. So the squares are summed by a convolution over channels.
+    # ONNX centres windows of even size differently, and runtimes refuse them, and
+    # zero factors. So a 1x1 convolution sums the squares of neighbouring channels.
     import numpy as np
 
     channels = int(c.x.shape[0])
@@ -387,7 +388,7 @@ def _layer_shift(c: LayerCall) -> str:
 
 
 def _own_of_channels(c: LayerCall) -> str:
-    """Return a bare parameter with the axes that the input's channels have."""
+    """Return a bare parameter, reshaped to broadcast over the input's channels."""
     sizes = (-1, *[1] * len(c.sizes))
     if c.graph.weights[c.key].ndim == 1 and not isinstance(c.x.shape, Last):
         return c.weight("", lambda w: w.reshape(sizes), ".factors")
@@ -408,7 +409,8 @@ def _shift(c: LayerCall) -> str:
 def _input_scale(c: LayerCall) -> str:
     import numpy as np
 
-    # From ImageNet's mean and deviation to 0.5 and 0.5, as in the kind's torch class.
+    # From normalisation by ImageNet's mean and deviation to one by 0.5 and 0.5, as
+    # in the torch class of this kind.
     over = (3, *[1] * len(c.sizes))
     mean = np.array([0.485, 0.456, 0.406]).reshape(over)
     deviation = np.array([0.229, 0.224, 0.225]).reshape(over)
@@ -522,7 +524,7 @@ def _product(c: LayerCall) -> str:
 
 
 def _chain(c: LayerCall, type: str) -> str:
-    """Return an operator of two applied to the first two, then the third and so on."""
+    """Apply a binary operator to the inputs, from left to right."""
     total = c.x.name
     for other in c.inputs[1:]:
         total = c.op(type, total, other)
@@ -572,8 +574,8 @@ def _to_size(c: LayerCall) -> str:
     if all(m % n == 0 for n, m in pairs):
         factors = (1, 1, *(m // n for n, m in pairs))
         return _resize(c, "", c.constant(factors, "factors"))
-    # Runtimes round the ratio of sizes differently, so the pixels are chosen here:
-    # pixel floor(i * n / m), in torch's own precision.
+    # Runtimes round the ratio of sizes differently. So the pixels are chosen here as
+    # torch does it: pixel floor(i * n / m), in float32.
     import numpy as np
 
     x = c.x.name
@@ -586,9 +588,9 @@ def _to_size(c: LayerCall) -> str:
 
 
 def _whole(c: LayerCall, sizes: str) -> str:
-    """Return a whole shape of the output, given the name of its spatial sizes.
+    """Return the full output shape, given the name of its spatial sizes.
 
-    Resizing some of the axes alone is allowed, but onnxruntime's optimiser breaks it.
+    ONNX can resize some of the axes only, but onnxruntime's optimiser breaks that.
     """
     return c.op("Concat", c.op("Shape", c.x, end=2), sizes, axis=0)
 
@@ -645,20 +647,20 @@ def _circular_pad(c: LayerCall) -> str:
 
 
 def _pairs_of(c: LayerCall) -> list[tuple[int, int]]:
-    """Return the padding before and after each axis; torch begins with the last."""
+    """Return the padding before and after each axis; torch starts at the last."""
     sides = c.argument("padding")
     return list(zip(sides[::2], sides[1::2], strict=True))[::-1]
 
 
 def _continued(c: LayerCall, pads: Sequence[tuple[int, int]], mode: str) -> str:
-    """Return the input, continued beyond its border."""
+    """Return the input, padded with values of its own."""
     if mode != "circular":
         firsts, lasts = zip(*pads, strict=True)
         whole = c.integers([0, 0, *firsts, 0, 0, *lasts], "pads")
         return c.op("Pad", c.x, whole, mode="edge" if mode == "replicate" else mode)
     x = c.x.name
     for axis, (before, after) in zip(c.axes, pads, strict=True):
-        # Ends behind all positions, whatever the size.
+        # The last `before` positions, whatever the size.
         head = [_cut(c, x, [-before], [_LAST], [axis])] if before else []
         tail = [_cut(c, x, [0], [after], [axis])] if after else []
         if head or tail:
@@ -676,7 +678,7 @@ def _pad(c: LayerCall, pads: Sequence[int], value: float) -> str:
 def _cut(
     c: LayerCall, x: str, first: Sequence[int], last: Sequence[int], axes: Sequence[int]
 ) -> str:
-    """Return some of a tensor, from the first to before the last along each axis."""
+    """Return a slice of a tensor, from `first` up to before `last` along each axis."""
     given = (("first", first), ("last", last), ("axes", axes))
     return c.op("Slice", x, *(c.integers(values, name) for name, values in given))
 
@@ -746,7 +748,8 @@ def _pixel_shuffle(c: LayerCall) -> str:
 def _pixel_unshuffle(c: LayerCall) -> str:
     factor, channels = c.argument("downscale_factor"), int(c.x.shape[0])
     mixed = c.op("SpaceToDepth", c.x, blocksize=factor)
-    # ONNX has the places of a pixel outermost, torch the channels.
+    # In ONNX's output, the place within a block is the outer index and the channel
+    # the inner one; in torch's, it is the other way round.
     places = [
         place * channels + channel
         for channel in range(channels)

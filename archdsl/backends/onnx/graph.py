@@ -17,7 +17,7 @@ Array = Any  # numpy's, whose import would slow down the start
 
 
 class FixedSize(Exception):
-    """A layer that cannot be written for a height and width that are not known.
+    """A layer that can only be written if height and width are known.
 
     Attributes:
         path: the path of the layer.
@@ -64,7 +64,7 @@ class OnnxGraph:
         opset: version of the operators.
         nodes: in order of execution.
         constants: weights and other constants that nodes read, by name.
-        names: those that are taken.
+        names: names in use.
     """
 
     weights: Mapping[str, Array]
@@ -84,15 +84,15 @@ class OnnxGraph:
 
 
 class LayerCall:
-    """A layer on its way into the graph, as a call of one torch callable.
+    """A layer that is being added to the graph, as a call of one torch callable.
 
     Attributes:
         graph: where its nodes go.
         path: the path of the layer; names of nodes and tensors begin with it.
-        inputs: what it reads.
+        inputs: the tensors that it reads.
         shape: the shape of its output, for the spec's input.
-        layer: what it is.
-        key: the beginning of its tensors' keys.
+        layer: the layer.
+        key: the prefix of its tensors' keys.
         args: the positional arguments of the torch call.
         free: whether the output's height and width follow those of the input.
     """
@@ -117,7 +117,7 @@ class LayerCall:
         self._arguments: dict[str, Any] = {}
 
     def bind(self, call: TorchCall, names: Sequence[str]) -> None:
-        """Take over the arguments of a torch call; names are of positional ones."""
+        """Take over the arguments of a torch call; `names` names positional ones."""
         self.args = without_expressions(call.args)
         self._arguments = dict(zip(names, self.args, strict=False))
         self._arguments |= {
@@ -154,7 +154,7 @@ class LayerCall:
         return list(range(2, 2 + len(self.sizes)))
 
     def fixed(self, reason: str) -> None:
-        """Refuse an input whose height and width are not known.
+        """Refuse the layer if its input's height and width are not known.
 
         Raises:
             FixedSize: if they are not.
@@ -162,7 +162,7 @@ class LayerCall:
         if any(value.free for value in self.inputs):
             raise FixedSize(self.path, reason)
 
-    # ---- what it adds
+    # ---- adding to the graph
 
     def op(self, type: str, *inputs: str | OnnxValue, **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
@@ -197,12 +197,12 @@ class LayerCall:
         changed: Callable[[np.ndarray[Any, Any]], Array] | None = None,
         suffix: str = "",
     ) -> str:
-        """Add a tensor of the layer, if it is not there yet, and return its name.
+        """Add a tensor of the layer unless it was added before, and return its name.
 
         Args:
             tensor: its name within the layer.
-            changed: what is made of it before.
-            suffix: the suffix of the name of what is made of it.
+            changed: a function that is applied to it first.
+            suffix: what is appended to the name of a changed tensor.
         """
         name = self._key(tensor) + suffix
         if name not in self.graph.constants:
@@ -212,7 +212,7 @@ class LayerCall:
         return name
 
     def _used(self, tensor: str) -> Array:
-        """Return a tensor, or the weight that the layer computes from its own."""
+        """Return a tensor, or the weight that the layer computes from it."""
         if tensor != "weight" or not self.layer.baked:
             return self.graph.weights[self._key(tensor)]
         shapes = [value.shape for value in self.inputs]

@@ -13,7 +13,7 @@ from archdsl.backends.onnx.graph import Array
 # Mean and deviation of the channels of ImageNet, of values from 0 to 1.
 _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
-# Pillow's number for it.
+# Pillow's number for bilinear resampling.
 _BILINEAR: Final = 2
 SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
 SUFFIXES_SHOWN: Final = ", ".join(SUFFIXES)
@@ -25,15 +25,16 @@ class NoImage(ValueError):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How an image becomes an input.
+    """How an image is turned into an input.
 
     Attributes:
         shape: channels, height and width of the input.
-        crop: the side of the middle that is kept, as a share of the image's shorter
-            side once both have the proportions of the input.
-        mean: what is subtracted from each channel, whose values are from 0 to 1; that
-            of ImageNet for three channels, otherwise 0, if empty.
-        deviation: what each is then divided by; as for the mean, otherwise 1.
+        crop: side of the centre crop, as a share of the largest crop with the
+            proportions of the input.
+        mean: subtracted from each channel, whose values are from 0 to 1. If empty, it
+            is ImageNet's for three channels, otherwise 0.
+        deviation: each channel is then divided by it. If empty, it is ImageNet's for
+            three channels, otherwise 1.
     """
 
     shape: tuple[int, int, int]
@@ -69,7 +70,7 @@ class Preparation:
         except BadImage as error:
             message = f"{path} is not an image that can be read: {error}"
             raise NoImage(message) from None
-        # The middle of the input's proportions, and of that the share to keep.
+        # The largest centre crop with the input's proportions, times the share to keep.
         scale = min(image.width / width, image.height / height) * self.crop
         across, down = scale * width, scale * height
         left, top = (image.width - across) / 2, (image.height - down) / 2

@@ -1,4 +1,4 @@
-"""ONNX models: assembled, checked, and written to files."""
+"""Assembling, checking and writing ONNX models."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from archdsl.values import show_shape
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-# What a protobuf message can hold at most; larger weights go to a file beside it.
+# The size limit of protobuf messages; larger weights go to a second file.
 MOST_BYTES: Final = 2**31 - 1
-# Nodes, names and shapes, which are in the message in any case, take less than this.
+# More than nodes, names and shapes take, which are always in the message.
 _REST: Final = 2**26
 # Constants of more elements are left out when a model is checked.
 _SMALL: Final = 64
@@ -31,10 +31,10 @@ class InvalidModel(Exception):
 
 
 def assemble(network: Network, made: Converted, opset: int) -> ModelProto:
-    """Return the model of a network, without its larger constants.
+    """Return the model of a network, without its large constants.
 
-    Those are inputs of the graph instead, so that the model can be checked quickly and
-    whatever its size; see `with_constants`.
+    Large constants are inputs of the graph instead, so that a model of any size can be
+    checked, and quickly; see `with_constants`.
     """
     from importlib.metadata import version
 
@@ -68,7 +68,7 @@ def check_model(network: Network, made: Converted, model: ModelProto) -> None:
 
     Args:
         network: the network.
-        made: what became of it.
+        made: the same as an ONNX graph.
         model: from `assemble`.
 
     Raises:
@@ -80,7 +80,8 @@ def check_model(network: Network, made: Converted, model: ModelProto) -> None:
     trial.CopyFrom(model)
     try:
         onnx.checker.check_model(model, full_check=True)
-        # For the spec's own input, the shape of every layer is known.
+        # Checked with the spec's input size, for which the shape of every layer is
+        # known.
         for entry, port in zip(trial.graph.input, network.inputs, strict=False):
             for place, size in enumerate(port.shape, 1):
                 entry.type.tensor_type.shape.dim[place].dim_value = int(size)
@@ -102,7 +103,7 @@ def _check_shapes(network: Network, made: Converted, inferred: ModelProto) -> No
     }
     for value in made.values:
         sizes = found.get(value.name, [])
-        # Some operators' shapes can only be computed by running them.
+        # Shape inference leaves out what it can only learn by running an operator.
         if any(n and n != m for n, m in zip(sizes, value.shape, strict=False)):
             raise InvalidModel(
                 f"{network.name}: {value.name} is {show_shape(value.shape)}, and "
@@ -118,9 +119,8 @@ def with_constants(
     Args:
         model: from `assemble`.
         constants: the constants of the graph, by name.
-        path: the path of the model's file. Constants of more than two GiB, which a
-            model cannot hold, are in a file beside it, with ``.data`` appended to the
-            name.
+        path: the path of the model's file. A model cannot hold more than 2 GiB; beyond
+            that, constants go to a second file with ``.data`` appended to the name.
     """
     import onnx
 
@@ -167,7 +167,7 @@ def _tensor(name: str, value: Array) -> Any:
 
 
 def _metadata(network: Network) -> dict[str, str]:
-    """Return what the model says about the network that it was made from."""
+    """Return the model's metadata: which network it was made from."""
     values = {one.name: str(one.value) for one in network.root.parameters}
     return {
         "archdsl.name": network.name,

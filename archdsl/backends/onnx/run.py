@@ -1,4 +1,4 @@
-"""Models in onnxruntime."""
+"""Running models in onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Guess(NamedTuple):
 
     Attributes:
         number: the number of the class.
-        probability: by the model's own scores.
+        probability: from the model's scores.
     """
 
     number: int
@@ -46,7 +46,7 @@ class ImageModel:
             OSError: if the file cannot be read.
         """
         runtime: Any = need("running a model", "onnxruntime", "onnxruntime")
-        with path.open("rb"):  # onnxruntime's own message is about something else
+        with path.open("rb"):  # onnxruntime raises no OSError
             pass
         options = runtime.SessionOptions()
         options.log_severity_level = 3
@@ -89,7 +89,7 @@ class ImageModel:
 def best_classes(scores: Array, most: int) -> list[Guess]:
     """Return the classes with the highest scores, best first.
 
-    Scores that are not probabilities become so by a softmax.
+    Scores that are not probabilities are passed through a softmax.
 
     Raises:
         NoClassifier: if one is not a finite number.

@@ -12,7 +12,7 @@ from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.values import Tensor, show_shape
 
-# What wrappers of modules put before every key.
+# Prefixes that wrappers of modules add to every key.
 _PREFIXES: Final = ("module.", "_orig_mod.")
 _SHOWN: Final = 3
 
@@ -103,7 +103,7 @@ def _needed(network: Network) -> dict[str, Tensor]:
 def drawn(network: Network, seed: int) -> dict[str, Array]:
     """Return random weights that keep the size of activations from layer to layer.
 
-    They are for measuring speed. They are not those that training would start with.
+    They serve to measure speed; training would start with other ones.
 
     Args:
         network: the network.
@@ -132,7 +132,7 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
 
 
 def _unwrapped(network: Network, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the tensors without what a wrapper of the module put before every key."""
+    """Return the tensors without the prefix that a wrapper added to every key."""
     for prefix in _PREFIXES:
         own = any(key.startswith(prefix) for key in _needed(network))
         if given and not own and all(key.startswith(prefix) for key in given):

@@ -49,12 +49,12 @@ RUNS: Final = "runs"
 
 
 class PlottedNetwork(NamedTuple):
-    """A network that is drawn.
+    """A network to draw.
 
     Attributes:
         name: the name to show.
         analysis: its figures.
-        gradients: the result of its runs in torch, for the chart of gradients.
+        gradients: the gradient norms of runs in torch, for the chart of gradients.
     """
 
     name: str

@@ -21,11 +21,11 @@ _PANELS: Final = (
 def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the parameters and MACs of the layers that output maps of each size.
 
-    A stage consists of the maps that have been halved equally often: `halvings` is the
-    rounded binary logarithm of the input's size divided by theirs, or of the largest
-    map's size if the input is a vector. Layers that output vectors are a stage, and so
-    are those that only run in training. The MACs of the latter only count if the
-    analysis is that of training.
+    A stage consists of the maps that have been halved equally often: `halvings` is log2
+    of the input's size divided by the map's, rounded; if the input is a vector, the
+    size of the largest map is used. Layers that output vectors form a stage, and so do
+    those that only run in training. The MACs of the latter only count in an analysis of
+    training.
     """
     analysis = subject.analysis
     runs_heads = analysis.setting.mode == "train"
@@ -45,7 +45,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def _side(shape: Shape) -> float:
-    """Return the side of a square of a map's area, 0 for a vector."""
+    """Return the square root of a map's area; 0 for a vector."""
     found = sizes(shape)
     return prod(found) ** (1 / len(found)) if found else 0.0
 
@@ -65,7 +65,7 @@ def _order(name: str) -> tuple[int, float]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return a height for all bars."""
+    """Return a size with room for all bars."""
     return 8.5, max(2.2, 1.1 + 0.17 * len(_rows(series)) * (len(series) + 0.6))
 
 

@@ -18,14 +18,14 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
     """Return the fields of the maps of each depth.
 
     The depth of a map is the number of convolutions and linear layers on the longest
-    path to it. `size` is the largest field at a depth, and `least` the field of the
-    narrowest single path to that depth or a larger one, in pixels along the axis where
-    it is larger. Paths through global pooling, as in squeeze and excitation, are left
-    out.
+    path to it. `size` is the largest field at a depth; `least` is that of the narrowest
+    single path to this depth or a larger one. Both are in pixels, along the axis where
+    they are larger. Paths through global pooling, as in squeeze and excitation, are
+    left out.
 
     Raises:
         ValueError: if the first input has no receptive fields, or there is no
-            convolution by which depth is counted.
+            convolution to count the depth by.
     """
     analysis = subject.analysis
     known = depths(analysis.graph)
@@ -55,7 +55,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return one size."""
+    """Return a fixed size."""
     return 7.0, 4.2
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("pdf", "png", "svg")
 
-# Without these, identifiers and the time would differ in each run.
+# Defaults would contain the time, so that files differ in each run.
 _METADATA: Final[dict[str, dict[str, None]]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
@@ -63,7 +63,7 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("a plot", "matplotlib", "plot") from None
-    # A user's matplotlibrc could change the size of labels that must fit into a place.
+    # Defaults, as a user's matplotlibrc could enlarge labels that have to fit.
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
         figure: Figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -74,7 +74,7 @@ def encode_figure(figure: Any, format: str) -> bytes:
     """Return a figure in a format, the same bytes in every run.
 
     Args:
-        figure: what `new_figure` yielded.
+        figure: a figure from `new_figure`.
         format: one of `FORMATS`.
     """
     import matplotlib

@@ -16,7 +16,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
     """
     found = subject.gradients
     if found is None:
-        raise ValueError(f"{subject.name} was not run")
+        raise ValueError(f"{subject.name} has no gradients: it was not run")
     layers = [layer for layer in found.layers if not layer.shortcut]
     if not layers:
         raise ValueError(f"{subject.name} has no weights that its loss depends on")
@@ -31,7 +31,7 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return one size."""
+    """Return a fixed size."""
     return 7.0, 4.2
 
 

@@ -32,7 +32,7 @@ class Rectangle(NamedTuple):
     high: float
 
     def meets(self, other: Rectangle) -> bool:
-        """Return whether it has a point in common with another."""
+        """Return whether it overlaps or touches another."""
         return (
             self.left < other.right
             and other.left < self.right
@@ -79,15 +79,15 @@ def place_names(
 ) -> None:
     """Write names beside points of some axes, whose limits must be final.
 
-    Each goes to the nearest place where it covers no other name, no point and no curve.
-    The layout of the figure is fixed first, and the names do not change it.
+    Each name goes to the nearest place where it covers no other name, point or curve.
+    The layout of the figure is computed first, and names do not change it.
 
     Args:
         axes: the axes in which the points are drawn.
         points: coordinates in the units of the axes.
-        names: one for each.
-        curves: lines of the chart, each by its corners.
-        others: further points, which have no names.
+        names: one name for each point.
+        curves: lines of the chart, each a sequence of corners.
+        others: further points, without names.
     """
     figure = axes.figure
     figure.draw_without_rendering()
@@ -163,7 +163,7 @@ def _free(
     own = _around(x, y, _MARKER * pixel)
     others = [box for box in taken if box != own]
     candidates = [c for c in _candidates(x, y, size, pixel) if c[0].within(whole)]
-    # A list of places is only tried if the one before it has no free place.
+    # Weaker requirements are only tried if no place satisfies the stronger ones.
     clear = [c for c in candidates if not any(c[0].meets(box) for box in taken)]
     free = [c for c in clear if not any(crosses(line, c[0]) for line in lines)]
     straight = (
@@ -177,7 +177,7 @@ def _free(
 
 
 def _is_near(line: Segment, pixel: float) -> bool:
-    """Return whether a label is so near that it needs no line."""
+    """Return whether a label is close enough to need no line."""
     return abs(line[2] - line[0]) + abs(line[3] - line[1]) <= _NEAR * pixel
 
 

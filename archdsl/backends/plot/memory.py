@@ -9,7 +9,7 @@ from archdsl.backends.text import show_bytes
 
 from . import ChartData, PlottedNetwork, style
 
-# Forward and backward pass have equal widths, and the optimiser's step is narrow.
+# The width of the optimiser's step, if the forward and backward passes are 1 wide.
 _STEP: Final = 0.12
 
 
@@ -29,12 +29,12 @@ def data(subject: PlottedNetwork) -> dict[str, Any]:
 
 
 def size(series: Sequence[ChartData]) -> tuple[float, float]:
-    """Return one size."""
+    """Return a fixed size."""
     return 7.0, 4.2
 
 
 def draw(figure: Any, series: Sequence[ChartData]) -> None:
-    """Draw a line for each network, its peak marked."""
+    """Draw a line for each network, and mark its peak."""
     axes = figure.subplots()
     unit, word = _unit(max(n["bytes"] for one in series for n in one["timeline"]))
     for number, one in enumerate(series):
@@ -67,7 +67,7 @@ def draw(figure: Any, series: Sequence[ChartData]) -> None:
 
 
 def moment_positions(timeline: Sequence[ChartData]) -> list[float]:
-    """Return where moments are drawn: forward from 0 to 1, backward from 1 to 2."""
+    """Return the x position of each moment: forward 0 to 1, backward 1 to 2."""
     forward = sum(moment["phase"] == "forward" for moment in timeline)
     backward = len(timeline) - forward - 1
     found = [(n + 0.5) / forward for n in range(forward)]

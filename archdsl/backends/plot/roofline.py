@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from . import ChartData, PlottedNetwork, labels, style
 
-# Points whose names are written.
+# The number of points that get names.
 _NAMED: Final = 6
 _MARKERS: Final = {"conv": "o", "linear": "s"}
 
 
 def data(subject: PlottedNetwork) -> dict[str, Any]:
-    """Return the layers that run, with their operations a byte and a second.
+    """Return the layers that run, with operations per byte and per second.
 
     Raises:
         ValueError: if the analysis has no device.
@@ -97,8 +97,8 @@ def _panel(axes: Any, one: ChartData) -> None:
     _roof(axes, one)
     style.unit_ticks(axes.yaxis, "FLOP/s")
     style.number_ticks(axes.xaxis)
-    axes.set_xlabel("operations for each byte moved")
-    axes.set_ylabel("operations a second, at most")
+    axes.set_xlabel("operations per byte moved")
+    axes.set_ylabel("operations per second, at most")
     tf32 = ", TF32" if one["tf32"] else ""
     axes.set_title(
         f"{one['name']} on {one['title']}, batch {one['batch']}, {one['dtype']}{tf32}"

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from . import ChartData, style
 
-# Each panel: its title, the values that are drawn thin and thick, and their scale.
+# Of each panel: its title, the keys drawn as thin and thick lines, and the scale.
 _PANELS: Final = (
     ("loss", "train_loss", "test_loss", 1),
     ("top-1 accuracy, %", "train_top1", "test_top1", 100),
 )
-# The distance from the end of a curve to its name.
+# The style of the line from the end of a curve to its name.
 _LEADER: Final = {
     **{"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
     **{"relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 3},
@@ -25,7 +25,7 @@ def data(run: Path) -> dict[str, Any]:
 
     Raises:
         SpecError: if the folder holds no metrics that can be read.
-        ValueError: if no epoch of it has ended.
+        ValueError: if none of its epochs has ended.
     """
     from archdsl.backends.training.folder import read_metrics
 

@@ -1,4 +1,4 @@
-"""Colours, lines and hatches that differ even in grey, and axes that charts share."""
+"""Shared styles: axes, and colours, lines and hatches that differ even in grey."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def line(number: int, points: int = 1) -> dict[str, Any]:
 
     Args:
         number: the number of the network.
-        points: on the line, of which some dozen are marked.
+        points: number of points on the line; about a dozen get a marker.
     """
     return {
         "markevery": max(1, points // 12),
@@ -56,7 +56,7 @@ def bar(number: int) -> dict[str, Any]:
 
 
 def legend(figure: Any, axes: Any) -> None:
-    """Put the legend of some axes below the figure, where nothing is covered."""
+    """Put the legend of some axes below the figure, where it covers nothing."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1:
         widest = max(len(name) for name in names)
@@ -72,7 +72,7 @@ def legend(figure: Any, axes: Any) -> None:
 
 
 def title_name(series: Sequence[Any]) -> str:
-    """Return the start of a title that names the network, if there is only one."""
+    """Return a title's prefix, which names the network if there is only one."""
     return f"{series[0]['name']}: " if len(series) == 1 else ""
 
 
@@ -112,7 +112,7 @@ def _few_decades(axis: Any) -> None:
 
 
 def short_number(number: float) -> str:
-    """Return a number in three digits: ``102.8M``, ``41.0k``, ``512``."""
+    """Return a number with three digits: ``102.8M``, ``41.0k``, ``512``."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.3g}{unit}"

@@ -1,4 +1,4 @@
-"""From a network back to the text of a spec, in which everything is written out."""
+"""Writing a network as the text of a spec."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from archdsl.values import Shape
 def write_spec(network: Network) -> str:
     """Return the text of a spec that describes a network.
 
-    Blocks and repeats stay what they are, and blocks keep the parameters that something
-    depends on. Loops, conditions and functions of the original spec are gone: only what
-    they gave is there. The text is read again before it is returned, so what it
-    describes is this network, with all its paths, values and chains.
+    Blocks and repeats are kept, and so are those parameters of blocks that something
+    depends on. Loops, conditions and functions of the original spec are replaced by
+    what they produced. Before it is returned, the text is parsed again, and must
+    describe this network with all its paths, values and chains.
 
     Raises:
-        Unwritable: if no text was found that does.
+        Unwritable: if no such text was found.
     """
     reason = ""
     symbolic = any(map(is_symbolic, _shapes(network)))
@@ -48,7 +48,7 @@ def write_spec(network: Network) -> str:
 
 
 def _shapes(network: Network) -> Iterator[Shape]:
-    """Yield the shapes of what layers read, which carry expressions in every group."""
+    """Yield the input shapes of layers; they carry expressions in every group."""
     return (shape for step in network.steps() for shape in step.input_shapes)
 
 

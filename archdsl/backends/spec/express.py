@@ -1,4 +1,7 @@
-"""Values of rows as expressions of a spec."""
+"""Expressions for values of rows.
+
+A row is one call of a block, or one copy of a repeat; see `rows`.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,14 @@ from archdsl.symbolic import Atom, Poly, Sym, SymFloat, TooLong
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, show_shape
 
-# Values that have no expression: blocks are called by their words, and braces are
-# written out.
+# Values without an expression: blocks are called by name, and bodies are written out.
 _WITHOUT_TEXT: Final = (BlockRef, BodyRef)
 _NUMBERS = re.compile(r"([0-9]+)")
-# Up to that many rounds, a table reads better than a test for the first one.
+# Up to this many rounds of a loop, a table reads better than a test for the first.
 _FEW: Final = 2
-# Expressions of a network's own parameters that are longer give way to their value.
+# Longer expressions of the network's parameters are replaced by their value.
 LONGEST: Final = 40
-# How tightly an expression binds: an atom needs no brackets anywhere.
+# The precedence of an expression that never needs brackets.
 ATOM: Final = 3
 _SUM: Final = 1
 _TEST: Final = 0
@@ -37,13 +39,13 @@ _TEST: Final = 0
 
 @dataclass(frozen=True)
 class KindValue:
-    """A layer kind as a value, with the arguments that it is given with."""
+    """A layer kind as a value, with its arguments."""
 
     layer: type[Layer]
     arguments: tuple[tuple[str, Any], ...]
 
     def fits(self, op: Layer) -> bool:
-        """Return whether a layer is of the kind, with these arguments alone."""
+        """Return whether a layer is of this kind and has exactly these arguments."""
         made = self.layer(**dict(self.arguments))
         return type(op) is self.layer and all(
             same_value(value, getattr(op, name)) or (name == "bias" and value is None)
@@ -52,7 +54,7 @@ class KindValue:
 
 
 def known_value(value: Any) -> Any:
-    """Return a parameter's value as it is compared here; ANY if it has no text."""
+    """Return a parameter's value in the form used here; ANY if it has no text."""
     if isinstance(value, KindRef):
         return _kind_value(value)
     if isinstance(value, Named):
@@ -66,7 +68,7 @@ def known_value(value: Any) -> Any:
 
 
 def _kind_value(value: KindRef) -> Any:
-    """Return a kind with the values of its arguments; ANY if some are still missing."""
+    """Return a kind with its arguments; ANY if some of them are still missing."""
     if not value.bound:
         return KindValue(value.kind, ())
     _, context = next(iter(value.bound.values()))
@@ -82,7 +84,7 @@ def _kind_value(value: KindRef) -> Any:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, and of one type."""
+    """Return whether two values are equal and of the same type."""
     for kind in (bool, float, str, Dims):
         if isinstance(one, kind) != isinstance(other, kind):
             return False
@@ -92,7 +94,7 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def poly_of_value(value: Any) -> Poly | None:
-    """Return the expression that a number or a size carries, None for none."""
+    """Return the expression that a number or size carries, or None."""
     if isinstance(value, Sym):
         return value.poly
     if isinstance(value, tuple) and value and all(isinstance(v, Sym) for v in value):
@@ -107,23 +109,21 @@ class RowScope:
 
     Attributes:
         count: the number of rows.
-        names: parameters and the variables of loops, the nearest last.
+        names: parameters and loop variables, the innermost last.
         used: the names used so far, shared by all scopes of a block.
-        taken: all names there are, shared likewise.
-        lets: expressions of values with a name; they are the same for all rows.
-        level: how many groups stand between this place and its block.
-        entries: for each group that stands between, the expression of the channels that
-            flow into it.
-        around: the scope outside of a loop or of braces.
-        parents: for each row, the row outside and the number of the round.
-        loop: the variable of a loop, which can have a table of values.
-        fixed: whether the number of its rounds does not depend on a parameter.
-        table: the columns of that table by name, with their values for each row.
-        values: what the values with a name are, for each row.
-        extra: further parameters that the text asks for; None where there can be none.
-        tests: the conditions that decided what is in a block, for each call of it.
-        entry: what the channels that flow into the block are called where a condition
-            needs a name for them.
+        taken: all names in use, shared likewise.
+        lets: the expressions of values named by `let`, the same for all rows.
+        level: number of groups between this place and its block.
+        entries: for each of these groups, the expression of its input channels.
+        around: the enclosing scope, for a loop or braces.
+        parents: for each row, its row in the enclosing scope and the loop index.
+        loop: the variable of a loop that can have a table of values.
+        fixed: whether its number of rounds is independent of parameters.
+        table: the columns of this table by name, with a value for each row.
+        values: the values named by `let`, for each row.
+        extra: parameters that the text adds; None where it cannot add any.
+        tests: for each call, the conditions that decided what the block contains.
+        entry: the name of the block's input channels, for conditions on them.
     """
 
     count: int
@@ -144,7 +144,7 @@ class RowScope:
     entry: str = ""
 
     def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> RowScope:
-        """Return the scope of the rows inside of braces, or of a loop's rounds."""
+        """Return the scope of the rows within braces, or of a loop's rounds."""
         names = {n: [v[row] for row, _ in parents] for n, v in self.names.items()}
         if loop:
             names[loop] = [copy for _, copy in parents]
@@ -164,7 +164,7 @@ class RowScope:
         )
 
     def within(self, inner: InnerRows, items: ItemRows) -> RowScope:
-        """Return the scope in braces that own their names."""
+        """Return the scope within braces that are a namespace."""
         inside = self.inside(inner.parents)
         inside.level += 1
         flow = Texts(self, items.channels).flow()
@@ -182,7 +182,7 @@ class RowScope:
         return name
 
     def known(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield the names with their values, the nearest first."""
+        """Yield names with their values, the innermost first."""
         yield from reversed(self.names.items())
         scope: RowScope | None = self
         rows = list(range(self.count))
@@ -193,7 +193,7 @@ class RowScope:
             scope = scope.around
 
     def column(self, values: Sequence[Any], word: str) -> str | None:
-        """Return a name for what the table of the nearest loop has in each round."""
+        """Return a name for a column of the innermost loop's table."""
         if self.around is None:
             return None
         if not self.loop:
@@ -215,7 +215,7 @@ class RowScope:
         return name
 
     def parameter(self, values: Sequence[Any], word: str) -> str | None:
-        """Return the name of a further parameter with a value for each call."""
+        """Return the name of an added parameter with a value for each call."""
         if self.around is not None:
             return self.around.parameter(self._lifted(values), word)
         known = [value for value in values if value is not ANY]
@@ -226,14 +226,14 @@ class RowScope:
         return name
 
     def _lifted(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values for the rows around."""
+        """Return the values for the rows of the enclosing scope."""
         assert self.around is not None
         found = [ANY] * self.around.count
         for (row, _), value in zip(self.parents, values, strict=True):
             if value is ANY:
                 continue
             if found[row] is not ANY and not same_value(found[row], value):
-                raise RowsDiffer  # several rounds of a loop
+                raise RowsDiffer  # rounds of the same loop differ
             found[row] = value
         return found
 
@@ -247,11 +247,11 @@ class RowScope:
 
     @property
     def is_network(self) -> bool:
-        """Whether this is in a network, and not in a block."""
+        """Whether this is in the network's own body, not in a block."""
         return self.outermost.extra is None
 
     def loops(self) -> set[str]:
-        """Return the variables of the loops around."""
+        """Return the variables of the enclosing loops."""
         found: set[str] = set()
         scope: RowScope | None = self
         while scope is not None:
@@ -260,12 +260,12 @@ class RowScope:
         return found
 
     def test(self, chosen: set[int], *, obvious: bool = False) -> str | None:
-        """Return a test that holds for some of the rows, and for no others.
+        """Return a test that holds exactly for some of the rows.
 
         Args:
             chosen: the rows.
-            obvious: whether it may only ask for a truth value, or for the first round
-                of a loop.
+            obvious: whether only truth values and the first round of a loop may be
+                tested.
         """
         loops = self.loops()
         for name, values in (*self.known(), *self.values.items()):
@@ -281,7 +281,7 @@ class RowScope:
         return None
 
     def decisive(self, chosen: set[int], others: set[int]) -> list[Test]:
-        """Return the conditions of the block that tell rows from others.
+        """Return conditions of the block that separate rows from others.
 
         Args:
             chosen: the rows for which they hold.
@@ -303,7 +303,7 @@ class RowScope:
         ]
 
     def rounds(self, values: Sequence[Any]) -> list[list[Any]]:
-        """Return what a column has in each round, for each row around the loop."""
+        """Return a column's values in all rounds, for each row around the loop."""
         assert self.around is not None
         most = max(copy for _, copy in self.parents) + 1
         found = [[ANY] * self.around.count for _ in range(most)]
@@ -317,7 +317,7 @@ class Texts:
 
     Args:
         scope: the names that may be used.
-        flowing: the channels that flow in there, for each row.
+        flowing: the input channels there, for each row.
     """
 
     def __init__(self, scope: RowScope, flowing: Sequence[int | None]) -> None:
@@ -325,14 +325,14 @@ class Texts:
         self.flowing = flowing
 
     def value(self, values: Sequence[Any], word: str = "value") -> tuple[str, int]:
-        """Return an expression for a value of each row, and how tightly it binds.
+        """Return an expression for a value of each row, with its precedence.
 
         Args:
-            values: ANY where the value does not matter.
-            word: what it is, to name a column of a loop's table.
+            values: one per row; ANY where the value does not matter.
+            word: the name of a column or parameter that has to be added.
 
         Raises:
-            Differ: if there is none.
+            RowsDiffer: if there is none.
         """
         rows = [row for row, value in enumerate(values) if value is not ANY]
         if not rows:
@@ -371,7 +371,7 @@ class Texts:
     def _computed(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
-        """Return the expression that all values carry."""
+        """Return an expression carried by all values."""
         first = values[rows[0]]
         if isinstance(first, SymFloat):
             names = {getattr(values[row], "name", "") for row in rows}
@@ -398,7 +398,7 @@ class Texts:
     def _kind_parameter(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
-        """Return a parameter that is a kind, unless only chance makes it this one."""
+        """Return a parameter that is a kind, unless it matches only by chance."""
         for name, known in self.scope.known():
             everywhere = self.scope.outermost.names.get(name, ())
             if all(same_value(value, values[rows[0]]) for value in everywhere) and all(
@@ -410,7 +410,7 @@ class Texts:
     def _counted(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
-        """Return the number of a loop's round, and a constant."""
+        """Return the index of a loop plus a constant."""
         if not all(_is_count(values[row]) for row in rows):
             return None
         loops = self.scope.loops()
@@ -425,7 +425,7 @@ class Texts:
         return None
 
     def _column(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
-        """Return a name for what a loop's table has in each of its rounds."""
+        """Return the name of a column in a loop's table."""
         if any(isinstance(value, KindValue) and value.arguments for value in values):
             return None
         name = self.scope.column(values, word)
@@ -441,20 +441,20 @@ class Texts:
     def _chosen(
         self, values: Sequence[Any], rows: list[int], *, obvious: bool
     ) -> tuple[str, int] | None:
-        """Return one of two expressions, with a test that chooses."""
+        """Return a choice between two expressions, by a test of names."""
         first = [row for row in rows if _kindred(values[row], values[rows[0]])]
         rest = [row for row in rows if row not in first]
         if not rest or any(not _kindred(values[row], values[rest[0]]) for row in rest):
             return None
         if obvious and len(rows) <= _FEW:
-            return None  # a table is as short
+            return None  # a table is no longer
         yes = [v if row in first else ANY for row, v in enumerate(values)]
         no = [v if row in rest else ANY for row, v in enumerate(values)]
         try:
             sides = self._simple(yes), self._simple(no)
         except RowsDiffer:
             return None
-        # Where the value does not matter, neither does the test.
+        # The test may give either result for rows whose value does not matter.
         others = {row for row in range(self.scope.count) if row not in rest}
         test = self.scope.test(set(first), obvious=obvious) or self.scope.test(
             others, obvious=obvious
@@ -466,7 +466,7 @@ class Texts:
     def _decided(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
-        """Return one of two expressions, by a condition that the block has."""
+        """Return a choice between two expressions, by a condition of the block."""
         first = [row for row in rows if _kindred(values[row], values[rows[0]])]
         rest = [row for row in rows if row not in first]
         for chosen, others in ((first, rest), (rest, first)):
@@ -511,7 +511,7 @@ class Texts:
             return None if found is None else found[0]
 
     def _parameter(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
-        """Return the name of a further parameter."""
+        """Return the name of an added parameter."""
         try:
             name = self.scope.parameter(values, word)
         except RowsDiffer:
@@ -533,11 +533,11 @@ class Texts:
     # ---- expressions of parameters
 
     def poly(self, poly: Poly, *, sizes: bool = False) -> tuple[str, int] | None:
-        """Return the text of an expression, None if it cannot be written here.
+        """Return the text of an expression; None if it cannot be written here.
 
         Args:
             poly: the expression.
-            sizes: whether sizes such as 3x3 are meant, where a name can stand for them.
+            sizes: whether it is one side of a size such as 3x3, which a name can mean.
         """
         number = poly.number
         if number is not None:
@@ -559,7 +559,7 @@ class Texts:
         return written.text(), ATOM if is_name else _SUM
 
     def _sides(self, names: Iterable[str]) -> dict[str, Poly]:
-        """Return what stands in expressions for names of sizes, which are equal."""
+        """Return the symbols for the equal sides of sizes with a name."""
         known = self.scope.names
         return {
             name: Poly.name(f"{name}[0]")
@@ -568,7 +568,7 @@ class Texts:
         }
 
     def _in_names(self, poly: Poly) -> Poly | None:
-        """Return an expression in the names that are known here."""
+        """Return an expression in the names known here."""
         allowed = {*self.scope.names, *self.scope.lets}
         if poly.names() <= allowed:
             return poly
@@ -597,7 +597,7 @@ class Texts:
             return None
 
     def _by_flow(self, poly: Poly, flow: Poly | None, allowed: set[str]) -> Poly | None:
-        """Return an expression with the channels that flow in put for a part of it."""
+        """Return an expression, with a part of it replaced by the input channels."""
         if flow is None or len(flow.terms) != 1:
             return None
         (monomial, factor) = flow.terms[0]
@@ -607,7 +607,7 @@ class Texts:
         return found if found.names() <= {*allowed, "channels"} else None
 
     def _outside(self, flow: Poly) -> Poly:
-        """Return what flows in, in the words of the block."""
+        """Return the input channels in the block's names."""
         for level in range(self.scope.level, 0, -1):
             own = input_name(level)
             if flow == Poly.name(own) and own in self.scope.entries:
@@ -615,7 +615,7 @@ class Texts:
         return flow
 
     def flow(self) -> Poly | None:
-        """Return the expression of the channels that flow in, if rows share it."""
+        """Return the expression of the input channels, if rows share it."""
         polys = {
             value.poly if isinstance(value, Sym) else None for value in self.flowing
         }
@@ -624,10 +624,10 @@ class Texts:
     # ---- tests, labels, words
 
     def test(self, tests: Sequence[Test | None]) -> str:
-        """Return the condition that all rows have.
+        """Return a condition shared by all rows.
 
         Raises:
-            Differ: if they have none in common.
+            RowsDiffer: if they share none.
         """
         first = tests[0]
         if first is None or any(repr(test) != repr(first) for test in tests):
@@ -635,8 +635,7 @@ class Texts:
         return self._test(first)
 
     def decision(self, chosen: set[int], others: set[int]) -> str | None:
-        """Return a condition of the block that tells rows from others, if it can be
-        written here.
+        """Return a condition of the block that separates rows from others, if any.
 
         Args:
             chosen: the rows for which it holds.
@@ -686,7 +685,7 @@ class Texts:
         """Return a label, with expressions in braces where rows differ.
 
         Raises:
-            Differ: if they differ in more than numbers.
+            RowsDiffer: if they differ in more than numbers.
         """
         pieces = [_pieces(name) for name in names]
         first = pieces[0]
@@ -705,7 +704,7 @@ class Texts:
         return text
 
     def kind(self, values: Sequence[Layer]) -> str | None:
-        """Return the name of a kind that gives the layers of all rows."""
+        """Return the name of a kind that makes the layers of all rows."""
         for name, known in self.scope.names.items():
             if all(
                 isinstance(kind, KindValue) and kind.fits(op)
@@ -716,7 +715,7 @@ class Texts:
 
 
 def _pieces(name: PartName) -> list[str | int]:
-    """Return a name as texts and numbers."""
+    """Split a name into texts and numbers."""
     if name.pattern:
         return _by_pattern(name)
     found: list[str | int] = []
@@ -727,7 +726,7 @@ def _pieces(name: PartName) -> list[str | int]:
 
 
 def _by_pattern(name: PartName) -> list[str | int]:
-    """Return a name as texts, and the numbers that its pattern computes."""
+    """Split a name into texts, and numbers with their expressions."""
     groups = [
         "([0-9]+)" if isinstance(p, Poly) else f"({re.escape(p)})" for p in name.pattern
     ]
@@ -744,7 +743,7 @@ def _by_pattern(name: PartName) -> list[str | int]:
 
 
 def _replaced(poly: Poly, atom: Atom) -> Poly:
-    """Return an expression with `channels` in the place of a term."""
+    """Return an expression with `channels` in place of a term."""
     total = Poly(())
     for monomial, factor in poly.terms:
         product = Poly.constant(factor)
@@ -774,7 +773,7 @@ def _alike(known: Any, value: Any) -> bool:
 
 
 def _kindred(one: Any, other: Any) -> bool:
-    """Return whether one expression can stand for two values."""
+    """Return whether one expression can give both values."""
     poly, its = poly_of_value(one), poly_of_value(other)
     if poly is None or its is None:
         return poly is its and same_value(one, other)
@@ -782,7 +781,7 @@ def _kindred(one: Any, other: Any) -> bool:
 
 
 def _separation(name: str, values: Sequence[Any], chosen: set[int]) -> str | None:
-    """Return a test of one name that holds for the chosen rows alone."""
+    """Return a test of one name that holds exactly for the chosen rows."""
     if any(value is ANY for value in values):
         return None
     yes = [value for row, value in enumerate(values) if row in chosen]
@@ -811,7 +810,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value without the expression that it carries."""
+    """Return a value without its expression."""
     if isinstance(value, Dims):
         return Dims(int(part) for part in value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -827,7 +826,7 @@ def literal(value: Any) -> tuple[str, int]:
     """Return a value as a spec writes it.
 
     Raises:
-        Differ: if it has no text.
+        RowsDiffer: if it has no text.
     """
     if value is ANY:
         raise RowsDiffer
@@ -855,5 +854,5 @@ def _argument(value: Any) -> str:
 
 
 def window(value: tuple[int, ...]) -> str:
-    """Return sizes, as one number if they are equal."""
+    """Return sizes; one number if they are equal."""
     return str(int(value[0])) if len(set(value)) == 1 else show_shape(value)

@@ -1,8 +1,9 @@
-"""What a spec would have to say about one namespace of a network.
+"""What a spec has to say about one namespace of a network.
 
 The tree of the IR becomes chains of items, as they would be written: calls of layers
-and blocks, merges, residuals, repeats, and taps where a layer reads a value other than
-the one before it. Names that follow from counting are marked, since they need no label.
+and blocks, merges, residuals, repeats, and taps (references to a label) where a layer
+reads a value other than the one before it. Names that result from counting are marked,
+since they need no label.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from archdsl.naming import channels_of_input
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
 
-# The name of a residual's projection, numbered from the second one.
+# The name of a residual's projection; from the second one on, with a number.
 _PROJECTION: Final = "downsample"
-# A value that does not matter, such as the rate of a drop that is not there.
+# A value that does not matter, such as the rate of a dropout that is left out.
 ANY: Final[Any] = type("_Any", (), {"__repr__": lambda _: "ANY"})()
 
 
@@ -35,14 +36,14 @@ class PartName:
 
     Attributes:
         text: as in the IR.
-        pattern: the same over the parameters of the block; empty if it uses none.
+        pattern: the name in terms of the block's parameters; empty if it uses none.
     """
 
     text: str
     pattern: LabelTemplate = ()
 
     def followed_by(self, more: str) -> PartName:
-        """Return the name with something behind it."""
+        """Return the name with something appended."""
         pattern = (*self.pattern, more) if more and self.pattern else self.pattern
         return PartName(self.text + more, pattern) if more else self
 
@@ -52,16 +53,16 @@ class ChainItem:
     """One element of a chain.
 
     Attributes:
-        key: its form; items that are written as one have the same form.
-        values: what it says, by name; equal forms have the same names.
-        channels: the channels that flow in, None where nothing asks for them.
-        bodies: what stands in its braces: for each pair of braces, or branch, the
-            copies that there are of it, none or several for a repeat.
-        name: the name of the part; None for what has none.
-        older: what the part was called in older checkpoints.
+        key: its form; only items of the same form can be written as one.
+        values: its arguments and the like, by name; equal forms have the same names.
+        channels: the input channels; None where they are not needed.
+        bodies: the contents of each pair of braces, or each branch: a list of copies,
+            of which a repeat may have none or several.
+        name: the name of the part; None if it has none.
+        older: names of the part in older checkpoints.
         implied: whether a part without a label would get that name.
-        tapped: whether something reads it by its label.
-        part: the part of the network, if it is one.
+        tapped: whether something refers to its label.
+        part: the part of the network, if it stands for one.
     """
 
     key: tuple[Any, ...]
@@ -81,7 +82,7 @@ class ItemChain:
 
     Attributes:
         items: in order.
-        output: for a further output, whether it is for training alone.
+        output: for an additional output, whether it exists in training only.
     """
 
     items: list[ChainItem]
@@ -98,10 +99,11 @@ def own_parameters(group: Group) -> list[Parameter]:
 
 
 class NetworkFacts:
-    """What the whole network tells about its parts.
+    """Facts about parts that depend on the whole network.
 
     Attributes:
-        unsaid: outputs of layers whose bias is what the language decides.
+        unsaid: outputs of layers that have a bias exactly if the language's default is
+            one.
     """
 
     def __init__(self, network: Network) -> None:
@@ -123,9 +125,9 @@ class NetworkFacts:
         }
 
     def is_automatic(self, body: Group, short: Group) -> bool:
-        """Return whether a shortcut is what the language makes for a body.
+        """Return whether a shortcut is the one that the language makes for a body.
 
-        A transformation may have changed it.
+        It may not be, in a transformed network.
         """
         if not short.children:
             return True
@@ -176,13 +178,13 @@ class _Space:
     """The names of one namespace, as a reader of the spec counts them.
 
     Attributes:
-        indexed: whether parts are named by number.
-        ports: the further outputs of its owner.
-        said: those of them that are written already.
+        indexed: whether parts are named by their index.
+        ports: the additional outputs of its owner.
+        said: those of them that have been written.
         taken: the names so far.
-        counts: how many parts of a word have no label.
-        labels: for each label, the value that it stands for, the item that has it, and
-            what follows the item's name in it.
+        counts: for each word, the number of parts without a label.
+        labels: for each label, its value, the item that has it, and what follows the
+            item's name in the label.
     """
 
     def __init__(self, indexed: bool, ports: Sequence[Port] = ()) -> None:
@@ -197,9 +199,9 @@ class _Space:
         """Return the name of the next part without a label, and count the part.
 
         Args:
-            word: what it is.
-            unless: the name that it has; if it is another one, it has a label and is
-                not counted.
+            word: the word of the part.
+            unless: the name of the part; if it is not the next one by number, the part
+                has a label and is not counted.
         """
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
@@ -212,11 +214,11 @@ class _Space:
         return name
 
     def claim(self, name: str) -> None:
-        """Take a name, and that of its container."""
+        """Mark a name as used, and that of its container."""
         self.taken |= {name, name.partition(".")[0]}
 
     def let_read(self, name: str, part: Step | Group, item: ChainItem) -> None:
-        """Let a label stand for a part, and for its further outputs."""
+        """Record a label for a part and for its additional outputs."""
         self.labels[name] = part.output, item, ""
         for port in part.extras if isinstance(part, Group) else ():
             self.labels[f"{name}.{port.name}"] = port.value, item, f".{port.name}"
@@ -227,8 +229,8 @@ class Reader:
 
     Args:
         facts: about the whole network.
-        words: the words by which blocks are called, by the identity of their group.
-        further: arguments of calls that the network does not have, likewise.
+        words: the names of blocks, by the id of their group.
+        further: arguments that calls need in addition to the network's, likewise.
         group: the block, or the network's root.
     """
 
@@ -249,7 +251,7 @@ class Reader:
         self.entry = group.input
 
     def body(self) -> ItemChains:
-        """Return all that the block or network says."""
+        """Return the contents of the block or network."""
         inputs = self.facts.network.inputs if self.is_root else self.group.ports
         for port in inputs:
             if port.name != "x" or len(inputs) > 1:
@@ -257,7 +259,7 @@ class Reader:
         return self._whole(self.group)
 
     def _whole(self, group: Group) -> ItemChains:
-        """Return what stands in the braces of an owner of names, with its outputs."""
+        """Return the contents of a namespace, with its outputs."""
         chains = self._body(group.children, group.input, group.output, outer=True)
         last = [self._output(port) for port in self.spaces[-1].ports]
         return [*_registered(group), *chains, *filter(None, last)]
@@ -271,13 +273,13 @@ class Reader:
         end: int,
         outer: bool = False,
     ) -> ItemChains:
-        """Return the chains of what stands in braces.
+        """Return the chains within braces.
 
         Args:
             children: the parts.
-            start: the value that flows in.
-            end: the value that flows out.
-            outer: whether outputs of the owner can be written here.
+            start: the input value.
+            end: the output value.
+            outer: whether outputs of the namespace can be written here.
         """
         chains: ItemChains = []
         current = start
@@ -359,11 +361,11 @@ class Reader:
 
     @property
     def _is_network(self) -> bool:
-        """Whether what is being read are the network's own statements."""
+        """Whether these are the network's own statements."""
         return self.is_root and len(self.spaces) == 1
 
     def _outputs_together(self, segments: list[_Segment]) -> list[_Segment]:
-        """Join the parts of one training output, which may begin with braces."""
+        """Join the parts of each training output, which may begin with braces."""
         values = {port.value for port in self.facts.network.outputs if port.training}
         found: list[_Segment] = []
         run: list[_Segment] = []
@@ -380,7 +382,7 @@ class Reader:
         return [*found, *run]
 
     def _port(self, segment: _Segment, following: int | None) -> Port | None:
-        """Return the further output that a chain is for."""
+        """Return the additional output that a chain computes."""
         last = _parts(segment)[-1]
         space, root = self.spaces[-1], self._is_network
         for port in space.ports:
@@ -391,14 +393,14 @@ class Reader:
         return None
 
     def _outputs_before(self, port: Port) -> ItemChains:
-        """Return the outputs that must be said before one, as they come before it."""
+        """Return the outputs to write before one, to keep their order."""
         ports = self.spaces[-1].ports
         before = ports[: ports.index(port)]
         same = [one for one in before if one.training == port.training]
         return list(filter(None, map(self._output, same)))
 
     def _output(self, port: Port) -> ItemChain | None:
-        """Return the output of a value that is there, if it is not said already."""
+        """Return the output statement of a value, unless it has been written."""
         if port in self.spaces[-1].said:
             return None
         self.spaces[-1].said.append(port)
@@ -444,7 +446,7 @@ class Reader:
         return ChainItem(key, values, flowing, bodies, part=part)
 
     def _named(self, item: ChainItem, part: Step | Group, word: str) -> ChainItem:
-        """Give an item its name, and record what its label stands for."""
+        """Give an item its name, and record its label."""
         space = self.spaces[-1]
         item.name = PartName(part.name, part.pattern)
         item.older = [PartName(old.name, old.pattern) for old in part.renamed_from]
@@ -482,7 +484,7 @@ class Reader:
         return found
 
     def _bare_merge(self, step: Step, current: int) -> ChainItem:
-        """Return a merge of values that are all there, as code makes them."""
+        """Return a merge of existing values, which networks made in code may have."""
         branches: list[list[ItemChains]] = [
             [[ItemChain([self._tap(value)])] if value != current else []]
             for value in step.inputs
@@ -503,10 +505,11 @@ class Reader:
         if group.word not in ("", "seq"):
             return self._structure(group, owned=True)
         item = self._of(group, ("braces", group.indexed), {}, [])
-        # Numbered in the order of their beginnings, before what stands inside.
+        # Groups are numbered in the order in which they begin, so before their
+        # contents.
         self._named(item, group, group.word or "group")
         space = self.spaces[-1]
-        # Nothing inside can read it.
+        # The contents cannot refer to their own group.
         space.labels = {k: v for k, v in space.labels.items() if v[1] is not item}
         self.spaces.append(_Space(group.indexed, group.extras))
         item.bodies = [[self._whole(group)]]
@@ -518,7 +521,7 @@ class Reader:
     def _fed(self, group: Group, last: Step | Group) -> ChainItem:
         """Return the call of a block with several inputs, a branch for each.
 
-        Or one more of a foreign layer.
+        A foreign layer can have several inputs, too.
         """
         bodies = [[self._branch(one)] for one in group.children[:-1]]
         item = self._item(last, False)
@@ -551,7 +554,7 @@ class Reader:
     def _merge(self, group: Group, item: ChainItem) -> None:
         *branches, step = group.children or (group,)
         if not isinstance(step, Step) or step.op.arity == 1:
-            raise Unwritable(f"{group.path}: a structure ends with a merge")
+            raise Unwritable(f"{group.path}: a structure must end with a merge")
         item.bodies = [[self._branch(branch)] for branch in branches]
         item.key = "merge", type(step.op), len(branches)
         item.values = dict(vars(step.op))
@@ -562,9 +565,9 @@ class Reader:
 
     def _branch(self, branch: Step | Group) -> ItemChains:
         if not isinstance(branch, Group):
-            raise Unwritable(f"{branch.path} is beside branches")
+            raise Unwritable(f"{branch.path}: only branches can stand here")
         if not branch.children and branch.output == branch.input:
-            # What a tap reads carries an expression of its own.
+            # A tapped value carries an expression of its own.
             sides = (branch.input_shape, branch.shape)
             flowing, read = (poly_of(channels(shape)) for shape in sides)
             tap = self._tap_if_any(branch.output) if flowing != read else None
@@ -577,7 +580,7 @@ class Reader:
         if "branch" not in by_role or by_role.keys().isdisjoint(
             ("structure", "shortcut")
         ):
-            raise Unwritable(f"{group.path}: a residual has a body and a shortcut")
+            raise Unwritable(f"{group.path}: a residual needs a body and a shortcut")
         item.bodies = [[self._branch(by_role["branch"])]]
         if "structure" in by_role:
             sum_ = by_role["structure"]
@@ -602,7 +605,7 @@ class Reader:
         name = f"{_PROJECTION}1" if short.name == _PROJECTION else short.name
         space = self.spaces[-1]
         if _PROJECTION in space.taken and _PROJECTION not in space.counts:
-            space.counts[_PROJECTION] = 1  # a label has the first one's name
+            space.counts[_PROJECTION] = 1  # a label took the first projection's name
         implied = space.number(_PROJECTION, unless=name) == name
         before = group.children[0] is short
         item.key = "residual", _mode(short), before
@@ -612,7 +615,7 @@ class Reader:
 
 
 def _registered(group: Group) -> ItemChains:
-    """Return the statement about what is registered first, if there is one."""
+    """Return the `register` statement, if there is one."""
     patterns = {part.name: part.pattern for part in group.parts()}
     names = [PartName(name, patterns.get(name, ())) for name in group.registered]
     values = {str(place): name for place, name in enumerate(names)}
@@ -621,7 +624,7 @@ def _registered(group: Group) -> ItemChains:
 
 
 def _mode(short: Group) -> str:
-    """Return how the spec asks for a shortcut that it does not write out."""
+    """Return the option of a residual that gives a shortcut not written out."""
     if short.condition is not None or not short.children:
         return "auto"
     conv = next(
@@ -641,7 +644,7 @@ def _mode(short: Group) -> str:
 def arguments_of(op: Layer) -> dict[str, Any]:
     """Return a layer's arguments.
 
-    Whether it has a bias may be left open in networks made in code; then it has one.
+    Networks made in code may leave `bias` undecided; then it is true.
     """
     found = dict(vars(op))
     if "bias" in found:
@@ -650,17 +653,17 @@ def arguments_of(op: Layer) -> dict[str, Any]:
 
 
 def main_path(producers: Mapping[int, Step], start: int, end: int) -> Iterator[Step]:
-    """Yield the steps from a value back to an earlier one, along first inputs."""
+    """Yield the steps from a value back to an earlier one, following first inputs."""
     while end != start and end in producers:
         yield producers[end]
         end = producers[end].inputs[0]
 
 
-_Segment = list[Any]  # of parts, and of lists of segments, which are braces
+_Segment = list[Any]  # of parts and, for braces, lists of segments
 
 
 def _segments(children: Sequence[Step | Group]) -> Iterator[_Segment]:
-    """Yield the parts of each chain; what stands between them is a list of chains."""
+    """Yield the parts of each chain; braces are lists of chains."""
     numbers = [_statement(child) for child in children]
     start = 0
     while start < len(children):
@@ -685,14 +688,14 @@ def _segments(children: Sequence[Step | Group]) -> Iterator[_Segment]:
 
 
 def _statement(part: Step | Group) -> int | None:
-    """Return the number of a part's chain; None for a statement of its own."""
+    """Return the number of a part's chain; None if it is a statement of its own."""
     if isinstance(part, Group) and part.role == "repeat":
         return None
     return part.statement
 
 
 def _parts(segment: _Segment) -> list[Step | Group]:
-    """Return the parts of a chain, with those in braces."""
+    """Return the parts of a chain, including those in braces."""
     found: list[Step | Group] = []
     for one in segment:
         if isinstance(one, list):
@@ -703,7 +706,7 @@ def _parts(segment: _Segment) -> list[Step | Group]:
 
 
 def _entry(part: Any) -> int | None:
-    """Return the value that flows into a part; None if it does not matter."""
+    """Return the input value of a part; None if it does not matter."""
     while isinstance(part, list):
         part = part[0]
     if isinstance(part, Step):

@@ -1,7 +1,7 @@
 """Parts that are written once: calls of one block, or copies of one repeat.
 
-Each such call or copy is a row. What rows have in common is said once, and where they
-differ, an item holds the value of each row.
+Each such call or copy is a row. What is the same in all rows is kept once; where rows
+differ, an item holds a value for each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from archdsl.backends.spec.parts import ChainItem, ItemChains, PartName
 
 
 class RowsDiffer(Exception):
-    """Rows that need different text."""
+    """Rows that no common text describes."""
 
 
 @dataclass(eq=False)
@@ -22,7 +22,7 @@ class Case:
     """Statements that only some rows have.
 
     Attributes:
-        rows: which of the rows inside they are.
+        rows: these rows, by index.
         chains: the statements.
     """
 
@@ -32,14 +32,14 @@ class Case:
 
 @dataclass(eq=False)
 class InnerRows:
-    """What stands in braces, or the copies of a repeat.
+    """The contents of braces, or the copies of a repeat.
 
     Attributes:
-        parents: for each row inside, the row around it and the number of the copy.
-        before: the statements that all have, up to those that differ.
-        cases: the statements that differ; none if all are alike.
-        after: the statements that all have behind those.
-        bodies: what stands inside of each row.
+        parents: for each inner row, its outer row and the number of the copy.
+        before: the common statements before those that differ.
+        cases: the statements that differ; empty if all are alike.
+        after: the common statements after them.
+        bodies: the contents of each inner row.
     """
 
     parents: list[tuple[int, int]]
@@ -49,7 +49,7 @@ class InnerRows:
     bodies: list[ItemChains]
 
     def apart(self) -> InnerRows:
-        """Return the same with a case for each copy."""
+        """Return these rows with a separate case for each copy."""
         copies = sorted({copy for _, copy in self.parents})
         cases = [
             _case(
@@ -66,12 +66,12 @@ class ItemRows:
     """One item of all rows.
 
     Attributes:
-        key: as of each of them.
-        values: for each name, a value of each row.
-        channels: what flows in, for each row.
+        key: the key of each of them.
+        values: for each name, the value in each row.
+        channels: the input channels, for each row.
         inner: its braces and branches.
         names: the names of the parts; None where no part has one.
-        older: for each older name, what it is in each row.
+        older: each older name, for each row.
         implied: whether the names need no label.
         samples: the items themselves.
     """
@@ -88,17 +88,17 @@ class ItemRows:
 
 @dataclass(eq=False)
 class Chains:
-    """One chain of all rows."""
+    """One chain, for all rows."""
 
     items: list[ItemRows]
     output: bool | None
 
 
 def join_rows(bodies: Sequence[ItemChains]) -> list[Chains]:
-    """Return one body for those of several rows.
+    """Join the bodies of several rows into one.
 
     Raises:
-        Differ: if they are of different forms.
+        RowsDiffer: if they are of different forms.
     """
     if len({len(body) for body in bodies}) > 1:
         raise RowsDiffer
@@ -142,10 +142,10 @@ def _item(items: Sequence[ChainItem]) -> ItemRows:
 
 
 def inner_of(copies: Sequence[Sequence[ItemChains]]) -> InnerRows:
-    """Return what stands in the braces of all rows as one.
+    """Join the contents of braces of all rows into one.
 
     Args:
-        copies: for each row the copies that it has.
+        copies: for each row, its copies.
     """
     parents = [
         (row, copy) for row, own in enumerate(copies) for copy in range(len(own))
@@ -165,9 +165,7 @@ def inner_of(copies: Sequence[Sequence[ItemChains]]) -> InnerRows:
 
 
 def _alike(bodies: list[ItemChains], places: range) -> list[Chains]:
-    """Return the statements that all bodies have at some places, up to the first that
-    they do not.
-    """
+    """Return the common statements at some places, up to the first difference."""
     found: list[Chains] = []
     for place in places:
         try:

@@ -1,4 +1,4 @@
-"""Whether two networks are one, apart from where their specs say so."""
+"""Whether two networks are the same, apart from their positions in specs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from archdsl.values import Last, Shape
 def network_difference(
     network: Network, other: Network, words: Mapping[str, str]
 ) -> str:
-    """Return the first thing in which two networks differ, nothing if they are one.
+    """Return the first difference between two networks; empty if there is none.
 
-    Compared are names and paths, layers with their arguments, what reads what, shapes,
-    groups, sharing, chains, outputs, initialisation and claims. Values and chains are
-    numbered by their order. Spans and the parameters of blocks are not compared.
+    It compares names and paths, layers with their arguments, connections, shapes,
+    groups, sharing, chains, outputs, initialisation and claims, but not spans and the
+    parameters of blocks. Values and chains may be numbered differently.
 
     Args:
-        network: the one that was written.
-        other: the one that was read again.
-        words: by what other words the blocks of `other` are called in `network`.
+        network: the network that was written.
+        other: the network that was read from the text.
+        words: the names of blocks in `network`, by their names in `other`.
     """
     return next(_Comparison(words).run(network, other), "")
 
@@ -38,7 +38,7 @@ class _Comparison:
         self.chained = True  # whether chains are compared here
 
     def run(self, network: Network, other: Network) -> Iterator[str]:
-        """Yield what differs, in the order of the parts."""
+        """Yield differences, in the order of the parts."""
         if network.name != other.name:
             yield f"the name: {network.name}, and {other.name}"
         yield from self._ports("input", network.inputs, other.inputs)
@@ -67,14 +67,14 @@ class _Comparison:
             yield from self._value(f"the {what} {port.name}", port.value, other.value)
 
     def _value(self, what: str, value: int, other: int) -> Iterator[str]:
-        """Compare two values, by what was met before."""
+        """Compare two values, by the pairs found before."""
         if self.values.setdefault(value, other) != other:
-            yield f"{what}: the value {value} is another one"
+            yield f"{what}: the value {value} is a different one"
 
     def _group(self, group: Group, other: Group) -> Iterator[str]:
         what = f"{group.role} {group.path or group.word}"
         word = self.words.get(other.word, other.word)
-        # A shortcut that no residual makes is written out, and has no test.
+        # A shortcut other than the language's is written out, without a condition.
         written = group.role == "shortcut" and bool(group.children) and not other.name
         pairs = (
             ("role", group.role, other.role),
@@ -108,7 +108,7 @@ class _Comparison:
             elif isinstance(child, Step) and isinstance(its, Step):
                 yield from self._step(child, its)
             else:
-                yield f"{what}: a layer, and a group"
+                yield f"{what}: a layer in one, a group in the other"
         self.chained = around
         yield from self._value(f"{what}, output", group.output, other.output)
 
@@ -140,7 +140,7 @@ class _Comparison:
 
 
 def _merge_alone(part: Step | Group) -> Step | Group:
-    """Return the merge of a structure in which nothing else stands."""
+    """Return the merge of a structure that contains nothing else."""
     if isinstance(part, Group) and part.role == "structure":
         *branches, step = part.children
         if not any(isinstance(b, Step) or b.children for b in branches):
@@ -149,7 +149,7 @@ def _merge_alone(part: Step | Group) -> Step | Group:
 
 
 def _declared(step: Step) -> Any:
-    """Return what a spec declares of a foreign layer."""
+    """Return what a spec declares about a foreign layer."""
     if not isinstance(step.op, Foreign):
         return None
     op, inputs = (
@@ -172,7 +172,7 @@ def _unequal(what: str, pairs: Sequence[tuple[str, Any, Any]]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a shape, or several, without expressions, and where channels come last."""
+    """Return shapes without expressions, and whether channels come last."""
     if isinstance(value, tuple):
         return isinstance(value, Last), tuple(_plain(part) for part in value)
     return int(value)
@@ -183,7 +183,7 @@ def _typed(op: Layer) -> list[Any]:
 
 
 def _exactly(value: Any) -> tuple[Any, ...]:
-    """Return a value with its type, as 1, 1.0 and true are equal."""
+    """Return a value with its type, because 1, 1.0 and true are equal."""
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind.__name__, kind(value)

@@ -40,12 +40,11 @@ class SpecText:
     """The text of the spec of a network.
 
     Attributes:
-        words: for each block of the text, what it is called in the network.
+        words: for each block of the text, its name in the network.
 
     Args:
         network: the network.
-        merged: whether calls of a block that differ share a definition where one can
-            serve them.
+        merged: whether different calls of a block share a definition where possible.
     """
 
     def __init__(self, network: Network, merged: bool) -> None:
@@ -126,7 +125,7 @@ class SpecText:
         """Return definitions that serve all calls, if possible a single one.
 
         Args:
-            bodies: the calls that differ, by all that they say.
+            bodies: the different calls, by their contents.
         """
         whole = _Version()
         if self.merged and self._join(whole, bodies):
@@ -144,7 +143,7 @@ class SpecText:
     def _join(
         self, version: _Version, bodies: Mapping[Any, tuple[Group, ItemChains]]
     ) -> bool:
-        """Let a version serve more calls, if it can."""
+        """Extend a version to more calls, if possible."""
         joined = {**version.bodies, **bodies}
         groups = [group for group, _ in joined.values()]
         try:
@@ -158,7 +157,7 @@ class SpecText:
 
     def _free(self, word: str) -> str:
         name, number = word, 1
-        # The library's block `residual` has the word of the language.
+        # The library's block `residual` is named like a word of the language.
         while name in self.headers or name in LANGUAGE_WORDS:
             number += 1
             name = f"{word}{'_' * word[-1].isdigit()}{number}"
@@ -171,7 +170,7 @@ class SpecText:
         version.word = name
         defaults: list[tuple[str, str | None]] = []
         shown = []
-        # Those without a default come first.
+        # Parameters without a default come first.
         for param, values, default in version.params:
             kind = ": kind" if isinstance(values[0], KindValue) else ""
             text = None if default is None else _default(default)
@@ -188,11 +187,12 @@ class SpecText:
     def _definition(
         self, groups: Sequence[Group], inner: InnerRows
     ) -> tuple[list[str], list[ParamValues], set[str]]:
-        """Return the statements for calls of a block, the parameters that they use, and
-        the names of those that the block does not have in the network.
+        """Return statements for calls of a block, their parameters, and added ones.
+
+        Added parameters, by name, are those that the block lacks in the network.
 
         Raises:
-            Differ: if no text serves all calls.
+            RowsDiffer: if no text serves all calls.
         """
         columns = {
             param.name: [known_value(value) for value in _column(groups, param.name)]
@@ -213,12 +213,12 @@ class SpecText:
             unused = columns.keys() - scope.used
             if not unused:
                 break
-            # Their names are free for other things.
+            # The names of unused parameters are free again.
             for name in unused:
                 del columns[name]
         defaults = {param.name: param.default for param in groups[0].parameters}
         params = [(name, column, defaults[name]) for name, column in columns.items()]
-        # Before the first default, so that calls can give them by their place.
+        # Before the first default, so that calls can pass them by position.
         at = next(
             (n for n, (_, _, d) in enumerate(params) if d is not None), len(params)
         )
@@ -231,11 +231,11 @@ class _Version:
 
     Attributes:
         word: its name.
-        bodies: a call and what it says, by all that it says.
-        seen: which of them it is.
+        bodies: a call and its contents, by what identifies these contents.
+        seen: the index of each of them.
         lines: the statements.
         params: the parameters.
-        extra: those that the block does not have in the network.
+        extra: those that the block lacks in the network.
     """
 
     def __init__(self) -> None:
@@ -296,7 +296,7 @@ def _called(group: Group) -> Iterator[Key]:
 
 
 def _deep(body: ItemChains) -> Any:
-    """Return all that a body says, to find equal ones."""
+    """Return the contents of a body as a tuple, to find equal ones."""
     return tuple(
         (
             chain.output,

@@ -31,7 +31,7 @@ _OLD = re.compile(r'"[^"]*"').findall
 
 @dataclass(frozen=True)
 class Header:
-    """How a block is called.
+    """The header of a block.
 
     Attributes:
         word: its name.
@@ -43,10 +43,10 @@ class Header:
 
 
 class BodyWriter:
-    """Writes what stands in the braces of a block or network.
+    """Writes the body of a block or network.
 
     Args:
-        headers: the blocks that can be called, by their words.
+        headers: the headers of blocks, by name.
     """
 
     def __init__(self, headers: dict[str, Header]) -> None:
@@ -55,7 +55,7 @@ class BodyWriter:
     def body(
         self, inner: InnerRows, groups: Sequence[Group], scope: RowScope
     ) -> list[str]:
-        """Return the statements of groups that own names, one for each row."""
+        """Return the statements of namespaces, one group for each row."""
         indexed = groups[0].indexed
         lets = _lets(groups)
         if scope.is_network:
@@ -83,7 +83,7 @@ class BodyWriter:
         return [*lines, *written]
 
     def within(self, inner: InnerRows, scope: RowScope, indexed: bool) -> list[str]:
-        """Return what stands in braces, with an `if` where rows differ."""
+        """Return the contents of braces, with an `if` where rows differ."""
         lines = self.statements(inner.before, scope, indexed)
         if inner.cases:
             lines.append(self._cases(inner.cases, scope, indexed))
@@ -100,14 +100,14 @@ class BodyWriter:
         start = {None: "", False: "output ", True: "training output "}[chain.output]
         text = start + texts[0]
         for more in texts[1:]:
-            # A loop is a statement of its own, which reads the value before it.
+            # A loop must be a statement of its own; it reads the value before it.
             text += ("\n" if more.startswith("for ") else " -> ") + more
         return text
 
     def _items(
         self, chain: Chains, scope: RowScope, indexed: bool
     ) -> list[tuple[str, str, str]]:
-        """Return the label, what it names, and the older names of each item."""
+        """Return each item with its label and older names."""
         return [
             (
                 self._label(items, scope, indexed),
@@ -174,7 +174,7 @@ class BodyWriter:
         self, kind: type[Layer], items: ItemRows, texts: Texts
     ) -> Iterator[str]:
         fields = sorted(kind.fields.values(), key=_place)
-        whole = True  # whether all before it are given by place
+        whole = True  # whether all arguments so far are positional
         for field in fields:
             values = items.values[field.name]
             ops = [arguments_of(_op(item))[field.name] for item in items.samples]
@@ -243,7 +243,7 @@ class BodyWriter:
         return _in_branches(texts)
 
     def _inputs(self, items: ItemRows, scope: RowScope, indexed: bool) -> str:
-        """Return what flows into a block with several inputs; empty for others."""
+        """Return the inputs of a block with several; empty for others."""
         return f" {self._branches(items, scope, indexed)}" if items.inner else ""
 
     def _residual(
@@ -308,7 +308,7 @@ class BodyWriter:
         return self._loop(inside, items, _in_braces(lines))
 
     def _cases(self, cases: Sequence[Case], scope: RowScope, indexed: bool) -> str:
-        """Return an `if` that takes the statements of each row."""
+        """Return an `if` that selects the statements of each row."""
         bodies: dict[str, list[int]] = {}
         for case in cases:
             rows = scope.inside([(row, 0) for row in case.rows])
@@ -331,12 +331,12 @@ class BodyWriter:
         """Return the body to write next, and the test for it.
 
         Args:
-            bodies: those that are left, with the rows that have them.
-            flowing: the channels that flow in, for each row.
+            bodies: the remaining ones, with the rows that have them.
+            flowing: the input channels, for each row.
             scope: the names that may be used.
 
         Raises:
-            Differ: if no test tells it from the others.
+            RowsDiffer: if no test separates it from the others.
         """
         some = [body for body in bodies if body]
         texts = Texts(scope, flowing)
@@ -353,7 +353,7 @@ class BodyWriter:
     def _one_chain(
         self, chain: Chains, inside: RowScope, items: ItemRows, indexed: bool
     ) -> str:
-        """Return a repeated chain, or a loop if its copies say different things."""
+        """Return a repeated chain, or a loop if its copies differ."""
         written = self._items(chain, inside, indexed)
         loop = re.compile(rf"\b{inside.loop}\b")
         number = f"{{{inside.loop} + 1}}"
@@ -381,7 +381,7 @@ class BodyWriter:
         return f"{text}  x{count}" if count.isdigit() else f"{text}  x({count})"
 
     def _loop(self, inside: RowScope, items: ItemRows, body: str) -> str:
-        """Return a loop, which goes through a table if its rounds need one."""
+        """Return a loop, over a table if its rounds need one."""
         around = inside.around
         assert around is not None
         if not inside.table:
@@ -408,9 +408,9 @@ def _quoted(label: str) -> str:
 
 
 def _flowing(cases: Sequence[Case], scope: RowScope) -> list[int | None]:
-    """Return the channels that flow into statements that only some rows have.
+    """Return the input channels of statements that only some rows have.
 
-    Those without a statement have the same, as all come from one place of the spec.
+    Rows without a statement have the same, as all come from one place of the spec.
     """
     found: list[int | None] = [None] * scope.count
     for case in cases:
@@ -425,7 +425,7 @@ def _first_channels(case: Case) -> list[int | None]:
 
 
 def _place(field: Field) -> tuple[int, int]:
-    """Return where an argument stands: by place, then the stride, then by name."""
+    """Return a sort key: positional arguments, then the stride, then named ones."""
     if isinstance(field.position, int):
         return 0, field.position
     return (1, 0) if field.position == "/" else (2, 0)
@@ -443,12 +443,12 @@ def _is_default(value: Any, field: Field) -> bool:
 
 
 def _sized(value: Any) -> Any:
-    """Return a window as the sizes that a spec writes."""
+    """Return a window as a spec writes its size."""
     return Dims(value) if type(value) is tuple else value
 
 
 def _lets(groups: Sequence[Group]) -> dict[str, Poly]:
-    """Return the values with a name, where all rows compute them alike."""
+    """Return the `let` statements that all rows compute alike."""
     found: dict[str, Poly] = {}
     for name, value in groups[0].lets:
         if isinstance(value, Sym):
@@ -480,7 +480,7 @@ def _in_branches(branches: Sequence[Sequence[str]]) -> str:
 
 
 def _op(item: ChainItem) -> Layer:
-    """Return the layer of an item: a step's, or that which ends a merge."""
+    """Return the layer of an item: that of its step, or of its merge."""
     part = item.part
     while isinstance(part, Group):
         part = part.children[-1]

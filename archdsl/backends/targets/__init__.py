@@ -1,4 +1,4 @@
-"""Networks as models for engines other than onnxruntime, or in int8; and their check.
+"""Models for engines other than onnxruntime, models in int8, and checking models.
 
 program    a program of torch.export
 openvino   a model of OpenVINO, made from the ONNX model

@@ -1,4 +1,4 @@
-"""Whether an exported model computes what the emitted module does."""
+"""Checking that an exported model computes what the emitted module does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from archdsl.ir import Network
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What single precision may cost, as a share of the largest value; the module's own loss
-# may be larger, and an engine that adds in another order may lose some times that.
+# The error that float32 may cause, as a share of the largest value. If the module's own
+# error is larger, an engine that sums in another order may have a few times as much.
 _TOLERANCE: Final = 1e-5
 _TIMES_OWN: Final = 20
 _SEED: Final = 0
@@ -27,9 +27,9 @@ class Check(NamedTuple):
     """How a model's outputs differ from those of the emitted module.
 
     Attributes:
-        difference: the largest difference to the module in float64, as a share of the
+        difference: the largest difference from the module in float64, as a share of the
             largest absolute output.
-        own: the same of the module in float32, which is what rounding costs.
+        own: the same for the module in float32, which shows the effect of rounding.
         agrees: whether rounding explains the difference.
     """
 
@@ -43,12 +43,12 @@ def check_export(
 ) -> Check:
     """Compare an exported file with the emitted module on random inputs.
 
-    The module is that of the network as given, with its batch norms. A model in int8
-    does not agree; the difference says by how much.
+    The module is that of the given network, with batch norms not folded. A model in
+    int8 does not agree; the difference says by how much.
 
     Args:
         path: the file.
-        made: what is in it.
+        made: its contents.
         network: the network that it was made from.
         weights: its `state_dict`, as arrays or torch tensors.
 
@@ -80,14 +80,14 @@ def check_export(
 
 
 def _by_name(names: Sequence[str], result: Any) -> dict[str, Array]:
-    """Return what a module returns by the names of the outputs."""
+    """Return a module's outputs by name."""
     tensors: Mapping[str, Tensor]
     tensors = result if isinstance(result, dict) else {names[0]: result}
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _distance(found: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
-    """Return the largest difference, as a share of its output's largest value."""
+    """Return the largest difference, as a share of the output's largest value."""
     import numpy as np
 
     assert list(found) == list(exact)
@@ -97,7 +97,7 @@ def _distance(found: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
             return float("inf")
         size = float(np.abs(wanted).max()) or 1.0
         difference = float(np.abs(found[name].astype(np.float64) - wanted).max())
-        # A result of NaN is a failure.
+        # NaN counts as an infinite difference.
         worst = max(worst, difference / size if difference == difference else np.inf)
     return worst
 
@@ -118,7 +118,7 @@ def _by_openvino(
     path: Path, made: Exported, inputs: Sequence[Array]
 ) -> dict[str, Array]:
     openvino: Any = need("the check of a model", "openvino", "openvino")
-    # Where processors have bfloat16, it would use that.
+    # Otherwise it would use bfloat16 on processors that have it.
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(path, "CPU", options)
     found = model(dict(zip(made.inputs, inputs, strict=True)))
@@ -129,7 +129,7 @@ def _by_torch(path: Path, made: Exported, inputs: Sequence[Array]) -> dict[str, 
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own parts
+        warnings.simplefilter("ignore")  # of torch about its own code
         program = torch.export.load(path).module()
         with torch.no_grad():
             result = program(*map(torch.from_numpy, inputs))

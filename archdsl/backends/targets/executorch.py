@@ -1,4 +1,4 @@
-"""Networks as programs of ExecuTorch, for phones and small devices."""
+"""Exporting networks as ExecuTorch programs, for phones and small devices."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def export(
     fold: bool = True,
     batch: int | None = None,
 ) -> Exported:
-    """Return a network in evaluation mode as a program of ExecuTorch, in float32.
+    """Return a network in evaluation mode as an ExecuTorch program, in float32.
 
-    XNNPACK runs what it can of it, and ExecuTorch's own operators the rest.
+    XNNPACK runs the operators that it supports, and ExecuTorch's own kernels the rest.
 
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
         fold: as for a program of torch.export.
-        batch: the batch size, which is fixed; None for 1.
+        batch: the batch size, which is fixed; 1 by default.
 
     Raises:
         MissingExtra: if torch or ExecuTorch is not installed.

@@ -1,4 +1,4 @@
-"""Networks as OpenVINO's models: a file of operations, and one of weights."""
+"""Exporting networks as OpenVINO models: a file of operations, and one of weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def export(
     batch: int | None = None,
     fixed_size: bool = False,
 ) -> Exported:
-    """Return a network in evaluation mode as a model of OpenVINO, in float32.
+    """Return a network in evaluation mode as an OpenVINO model, in float32.
 
-    OpenVINO makes it from the ONNX model, and keeps the names of that.
+    OpenVINO converts the ONNX model, and keeps its names.
 
     Args:
         network: the network.
@@ -50,7 +50,7 @@ def export(
             fixed_size=fixed_size,
         )
         made.save(source)
-        # Its own `convert_model` would do the same, and report to its makers.
+        # `openvino.convert_model` would do the same, but sends telemetry.
         model = openvino.Core().read_model(source)
         target = Path(folder, "model.xml")
         openvino.save_model(model, target, compress_to_fp16=False)
@@ -65,6 +65,6 @@ def export(
 
 
 def _operations(model: Any) -> list[Any]:
-    """Return the operations of a model without what merely holds or names values."""
+    """Return the operations of a model, without constants, parameters and results."""
     still = {"Parameter", "Constant", "Result"}
     return [one for one in model.get_ops() if one.get_type_name() not in still]

@@ -1,4 +1,4 @@
-"""Networks as programs of torch.export, which run without archdsl."""
+"""Exporting networks as torch.export programs, which run without archdsl."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def export(
 def program_of(
     network: Network, weights: Mapping[str, Any], *, fold: bool, batch: int | None
 ) -> tuple[Any, Network]:
-    """Return the program of a network, and the network that it was made from.
+    """Return the program of a network, and the transformed network.
 
     Raises:
         SpecError: if a layer is foreign code.
@@ -72,7 +72,7 @@ def program_of(
         warnings.simplefilter("ignore")  # of torch about its own parts
         program = torch.export.export(module, tuple(inputs), dynamic_shapes=dynamic)
     for node in program.graph.nodes:
-        # Lines of this machine's own files are of no use elsewhere.
+        # Stack traces name files of this machine, which are of no use elsewhere.
         node.meta.pop("stack_trace", None)
     return program, used
 
@@ -85,11 +85,11 @@ def exported(
     model: bytes,
     batch: int | None,
 ) -> Exported:
-    """Return what is known of a file that holds a program.
+    """Describe a file with a program.
 
     Args:
         network: the network.
-        used: the one that the program was made from.
+        used: the transformed network, from which the program was made.
         format: the format of the file.
         program: the program of torch.export.
         model: the contents of the file.
@@ -115,7 +115,7 @@ def evaluation_module(
 ) -> tuple[nn.Module, Network]:
     """Return a network's module in evaluation mode with its weights, in float32.
 
-    What only training needs is not in it.
+    Parts that only training needs are removed.
 
     Returns:
         The module, and the network that it was built from.
@@ -131,7 +131,7 @@ def evaluation_module(
         used, own = FOLDING.apply(used), FOLDING.weights(used, own)
     module = build(used).eval()
     state = {key: torch.from_numpy(a.astype("float32")) for key, a in own.items()}
-    # Counters of batch norms, which evaluation does not read.
+    # Counters of batch norms may be missing, as evaluation does not read them.
     counters = {one.key: torch.tensor(0) for one in wanted(used) if one.counter}
     module.load_state_dict({**state, **counters})
     return module, used
@@ -141,7 +141,7 @@ def refuse_foreign(network: Network) -> None:
     """Refuse a network with foreign layers, whose code is not run here.
 
     Raises:
-        SpecError: naming each kind of them once.
+        SpecError: naming each such kind once.
     """
     found: dict[str, Diagnostic] = {}
     for step in network.steps():

@@ -22,24 +22,24 @@ from archdsl.backends.onnx.images import (
 )
 from archdsl.ir import Network
 
-# Ranges hardly change beyond a few hundred images (Krishnamoorthi 2018, section 3.1.1:
-# "about 100 mini-batches"), and each one costs a call of the network.
+# With more than a few hundred images, ranges hardly change (Krishnamoorthi 2018,
+# section 3.1.1: "about 100 mini-batches"), and each image costs a call of the network.
 MOST_IMAGES: Final = 256
-# For the comparison of speed: calls of each model, and seconds of them all.
+# For comparing speed: the calls of each model, and the seconds for all of them.
 _ROUNDS: Final = 15
 _SECONDS: Final = 4.0
 
 
 def images_of(folder: Path) -> list[Path]:
-    """Return the images in a folder and in those below it, by name.
+    """Return the images in a folder and its subfolders, sorted by name.
 
-    Of more than `MOST_IMAGES` these are some, from all over the list.
+    If there are more than `MOST_IMAGES`, it is an evenly spaced selection.
 
     Raises:
         NoImage: if there are none.
         OSError: if the folder cannot be read.
     """
-    for _ in folder.iterdir():  # raises where `rglob` would be silent
+    for _ in folder.iterdir():  # raises OSError, where `rglob` would be silent
         break
     found = sorted(
         path
@@ -59,9 +59,9 @@ def quantised(
 
     Args:
         made: the model in float32.
-        network: the network, whose input says how large images are.
-        folder: has the images.
-        **preparation: how they become inputs, as for `Preparation`.
+        network: the network; its input gives the size of images.
+        folder: the folder with the images.
+        **preparation: how images are prepared, as for `Preparation`.
 
     Raises:
         MissingExtra: if onnxruntime or pillow is not installed.
@@ -81,14 +81,14 @@ def quantise(
 ) -> Exported:
     """Return an ONNX model whose convolutions and other products are in int8.
 
-    Weights have a scale for each channel, and activations one for each tensor, from the
-    least and the greatest value that they have for some images (Jacob et al. 2018,
-    section 2.1; Krishnamoorthi 2018, section 2).
+    Weights have one scale per channel. Activations have one scale per tensor, from
+    their least and greatest values for some images (Jacob et al. 2018, section 2.1;
+    Krishnamoorthi 2018, section 2).
 
     Args:
         made: the model in float32, of a single image.
-        images: files of the images, such as those that it is trained on.
-        preparation: how they become inputs.
+        images: image files, such as training images.
+        preparation: how images are prepared.
 
     Raises:
         MissingExtra: if onnxruntime or pillow is not installed.
@@ -123,7 +123,7 @@ def quantise(
 
 
 class _Feeds:
-    """Inputs of a session, one for each image, as often as anyone asks."""
+    """Inputs of a session, one for each image; they can be iterated repeatedly."""
 
     def __init__(
         self, name: str, images: Sequence[Path], preparation: Preparation, batch: int
@@ -152,7 +152,7 @@ def _quantise(source: Path, target: Path, feeds: _Feeds) -> None:
 
     root = logging.getLogger()
     level = root.level
-    # It recommends steps that have been taken, and logs to everybody's logger.
+    # onnxruntime recommends steps that were already taken, and uses the root logger.
     root.setLevel(logging.ERROR)
     try:
         quantization.quantize_static(
@@ -163,8 +163,8 @@ def _quantise(source: Path, target: Path, feeds: _Feeds) -> None:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            # Without instructions for int8, processors add pairs of products in 16
-            # bits, which overflow if weights use all of their eight.
+            # Processors without int8 instructions add pairs of products in 16 bits,
+            # which overflow if weights use all of their 8 bits.
             reduce_range=True,
         )
     finally:
@@ -178,7 +178,7 @@ def _session(runtime: Any, model: bytes) -> Any:
 
 
 def _changes(sessions: Sequence[Any], feeds: _Feeds) -> tuple[float, float | None]:
-    """Return the largest change of outputs, and the share of unchanged classes."""
+    """Return the largest change of an output, and the share of unchanged classes."""
     import numpy as np
 
     names = [one.name for one in sessions[0].get_outputs()]
@@ -197,7 +197,7 @@ def _changes(sessions: Sequence[Any], feeds: _Feeds) -> tuple[float, float | Non
 
 
 def _medians(sessions: Sequence[Any], feed: dict[str, Array]) -> list[float]:
-    """Return the median seconds of a call of each session; they take turns."""
+    """Return the median time of a call of each session, in seconds; they alternate."""
     times: list[list[float]] = [[] for _ in sessions]
     while len(times[0]) < _ROUNDS and sum(map(sum, times)) < _SECONDS:
         for session, seconds in zip(sessions, times, strict=True):

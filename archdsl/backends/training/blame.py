@@ -1,4 +1,4 @@
-"""Which layer made the first number that is not finite."""
+"""Finding the layer with the first output that is not finite."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def blame(
     Args:
         network: the network.
         module: its module.
-        images: what the module was given.
-        step: number of the step, from 1.
-        again: runs the module's forward pass once more, as it ran before.
+        images: the module's input.
+        step: the number of the step, from 1.
+        again: repeats the module's forward pass exactly.
     """
     message = f"the loss of step {step:,} is not finite"
     help = (
@@ -49,7 +49,7 @@ def blame(
         )
     path = _first(module, {step.path for step in network.steps()}, again)
     if path is None:
-        notes.append("the outputs of all modules are finite, so it is the loss itself")
+        notes.append("all modules have finite outputs; the loss itself is not finite")
         return Diagnostic("A1106", message, notes=notes, help=help)
     notes.insert(0, f"the first output that is not finite is that of `{path}`")
     at = next((step.span for step in network.steps() if step.path == path), None)

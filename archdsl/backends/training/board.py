@@ -13,15 +13,15 @@ class Board:
     """Writes metrics for TensorBoard.
 
     Args:
-        folder: where.
-        epoch: the first one to write; what a run that was killed has written of it and
-            of later ones is dropped.
+        folder: the folder to write to.
+        epoch: the first epoch to write; if a killed run has already written it or later
+            ones, these are dropped.
     """
 
     def __init__(self, folder: Path, epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # The writer's thread prints the error that it then raises here as well.
+        # The writer's thread prints its error, and the writer raises it here as well.
         self._before = threading.excepthook
         threading.excepthook = self._hook
         make: Any = SummaryWriter
@@ -38,7 +38,7 @@ class Board:
             OSError: if they cannot be written.
         """
         for key, value in metrics.items():
-            if key != "epoch":  # the axis of all others
+            if key != "epoch":  # the x axis
                 self._writer.add_scalar(key, value, epoch)
         self._writer.flush()
 

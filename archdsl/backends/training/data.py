@@ -1,8 +1,7 @@
-"""Images with their classes: digits, arrays, folders, and made-up ones.
+"""Images with their classes: digits, arrays, folders, and synthetic ones.
 
-Data comes from anywhere. Arrays are read without pickles, what is larger than the
-limits is refused before it is read, and an image that cannot be read is skipped with
-its name.
+Data is untrusted. Arrays are read without pickles, anything over the limits is refused
+before it is read, and images that cannot be read are skipped and listed.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from archdsl.values import Shape, show_shape
 if TYPE_CHECKING:
     import numpy as np
 
-# Bytes that arrays may have when they are unpacked.
+# The most bytes that arrays may have after unpacking.
 MAX_BYTES: Final = 16 * 2**30
-# Far more than any data set that lies in one folder.
+# Far more than any data set in one folder has.
 MAX_FILES: Final = 50_000_000
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-# Without images of its own for the test, this share of the data is held out for it.
+# Without separate test images, every tenth image is held out for testing.
 HELD_OUT: Final = 10
 HELD_OUT_NOTE: Final = (
     "{root} is not split into training and test images: a tenth is held out for testing"
 )
 MAX_CLASSES: Final = 1_000_000
-# What the parts are called.
+# Names of the parts.
 TRAIN: Final = ("train",)
 TEST: Final = ("val", "test", "valid")
 _SYNTHETIC: Final = (1024, 256)
@@ -41,16 +40,16 @@ _DIGITS_HELD_OUT: Final = 360
 
 
 class ImageItems(Protocol):
-    """Images in an order, each read when it is asked for."""
+    """A sequence of images, each read when it is requested."""
 
     labels: Sequence[int]
 
     def image(self, index: int) -> Any:
-        """Return an image: an array of height, width and channels, or Pillow's.
+        """Return an image: an array of height x width x channels, or a Pillow image.
 
         Raises:
             BadImage: if it cannot be read.
-            FileNotFoundError: if it is gone.
+            FileNotFoundError: if its file no longer exists.
         """
 
     def name(self, index: int) -> str:
@@ -58,16 +57,16 @@ class ImageItems(Protocol):
 
 
 class Data(NamedTuple):
-    """Images to train and to test with.
+    """Training and test images.
 
     Attributes:
-        name: what the user calls them.
-        train: those to train with.
-        test: those to test with.
+        name: the user's name for them.
+        train: the training images.
+        test: the test images.
         classes: names of the classes.
         shape: channels, height and width of all images, None if they differ.
-        notes: what the user should know of them.
-        root: the folder that they are in, if it is one.
+        notes: remarks for the user.
+        root: the folder that they are in, if any.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Data(NamedTuple):
     root: Path | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same when a run is resumed."""
+        """Return what must not change when a run is resumed."""
         return {
             "classes": len(self.classes),
             "train": len(self.train.labels),
@@ -93,7 +92,7 @@ def unusable(message: str, help: str | None = None, code: str = "A1104") -> Spec
 
 
 def load_data(name: str, shape: Shape, classes: int) -> Data:
-    """Return the data that the user names.
+    """Load the data that the user names.
 
     Args:
         name: ``digits``, ``synthetic``, ``torchvision:`` with a data set and its
@@ -104,7 +103,7 @@ def load_data(name: str, shape: Shape, classes: int) -> Data:
 
     Raises:
         MissingExtra: if a library is not installed.
-        SpecError: if there are no such data, or they do not fit the network.
+        SpecError: if there is no such data, or it does not fit the network.
     """
     from .saved import MARKS, saved
     from .shards import SUFFIX, shards, shards_in
@@ -136,12 +135,12 @@ def load_data(name: str, shape: Shape, classes: int) -> Data:
 
 
 def mode_of(shape: Shape) -> str:
-    """Return Pillow's name for images of as many channels as a network takes."""
+    """Return Pillow's mode for the number of channels that a network takes."""
     return "L" if shape[0] == 1 else "RGB"
 
 
 def check_channels(shape: Shape) -> None:
-    """Refuse a network that does not take what image files hold.
+    """Refuse a network that does not take images from files.
 
     Raises:
         SpecError: if it takes neither 1 nor 3 channels.
@@ -179,7 +178,7 @@ class Arrays:
     """Images in memory.
 
     Args:
-        images: N x height x width x channels, of bytes or of floats.
+        images: N x height x width x channels, bytes or floats.
         labels: their classes.
         name: the name of the whole.
         part: of the images within it.
@@ -203,8 +202,9 @@ class Arrays:
 def digits() -> Data:
     """Return scikit-learn's digits: 1,797 images of 8x8 of the ten digits.
 
-    The first 1,437 in a fixed order of their own are to train with, the other 360 to
-    test. Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits".
+    They are shuffled in a fixed order; the first 1,437 are for training, the other 360
+    for testing. Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten
+    digits".
     """
     import numpy as np
 
@@ -227,9 +227,9 @@ def digits() -> Data:
 def arrays(path: Path, shape: Shape) -> Data:
     """Return the arrays of an ``.npz`` file.
 
-    It holds `images`, N x height x width with or without channels before or behind,
-    and `labels`, whole numbers from 0. `test_images` and `test_labels` are to test
-    with; without them, a tenth is held out.
+    It holds `images`, N x height x width, optionally with channels first or last, and
+    `labels`, whole numbers from 0. `test_images` and `test_labels` are for testing;
+    without them, a tenth is held out.
 
     Raises:
         SpecError: if it cannot be read, is too large or holds something else.
@@ -286,7 +286,7 @@ def _npz(path: Path) -> dict[str, Any]:
         raise unusable(f"{path} is not a file of arrays: {reason}") from None
     except MemoryError:
         raise unusable(
-            f"{path} declares an array that does not fit into it", code="A0911"
+            f"{path} declares an array larger than the file", code="A0911"
         ) from None
 
 
@@ -318,23 +318,23 @@ def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
         raise unusable(f"{path}: {len(labels):,} labels for {number:,} images")
     if labels.size and not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
         limit = f"fewer than {MAX_CLASSES:,}"
-        raise unusable(f"{path}: `{key}` are classes from 0, {limit}")
+        raise unusable(f"{path}: `{key}` must be classes from 0, {limit}")
     return [int(label) for label in labels]
 
 
 def held_out(number: int) -> tuple[list[int], list[int]]:
-    """Return which of a number of images are for training, and which for testing."""
+    """Return the indices of training images, and those of held-out test images."""
     order = list(range(number))
     random.Random(0).shuffle(order)
     cut = number - max(number // HELD_OUT, 1)
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-# ---- made up
+# ---- synthetic images
 
 
 class Noise:
-    """Random images, which are the same in every run; the classes take turns."""
+    """Random images, the same in every run; the classes alternate."""
 
     def __init__(self, shape: Shape, classes: int, start: int, number: int) -> None:
         self._shape = shape
@@ -379,7 +379,7 @@ class Files:
         self.mode = mode
 
     def image(self, index: int) -> Any:
-        """Return an image as Pillow's."""
+        """Return an image as a Pillow image."""
         return open_image(Path(self.paths[index]), self.mode)
 
     def name(self, index: int) -> str:
@@ -390,11 +390,11 @@ class Files:
 def folder(root: Path, mode: str = "RGB") -> Data:
     """Return the images of a folder, with a folder for each class.
 
-    `train` and `val` (or `test`) within it have these; without them, the folder itself
-    does, and a tenth of its images is held out.
+    These are in `train` and `val` (or `test`), if there are such folders. Otherwise,
+    they are in the folder itself, and a tenth of its images is held out.
 
     Raises:
-        SpecError: if it has no images or no two classes, or cannot be read.
+        SpecError: if it has no images or fewer than two classes, or cannot be read.
     """
     try:
         inside = {entry.name for entry in os.scandir(root) if entry.is_dir()}
@@ -440,14 +440,14 @@ def _listed(
     if classes is None:
         if len(found) < 2:
             raise unusable(
-                f"{root} has no folders of two classes or more",
-                "the images of each class are in a folder of its name",
+                f"{root} has no folders for two or more classes",
+                "put the images of each class into a folder of its name",
             )
         classes = tuple(found)
     elif set(found) - set(classes):
         new = min(set(found) - set(classes))
         raise unusable(
-            f"{root} has a class `{new}`, and the images to train with do not"
+            f"{root} has a class `{new}`, which the training images do not have"
         )
     numbers = {name: number for number, name in enumerate(classes)}
     paths: list[str] = []
@@ -463,5 +463,5 @@ def _listed(
         if len(paths) > MAX_FILES:
             raise unusable(f"{root} has more than {MAX_FILES:,} images", code="A0911")
     if not paths:
-        raise unusable(f"{root} has no images", f"they end in {', '.join(SUFFIXES)}")
+        raise unusable(f"{root} has no images", f"images end in {', '.join(SUFFIXES)}")
     return classes, paths, labels

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is about, its metrics, and its weights."""
+"""The folder of a run: its description, metrics and weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS: Final = (
 )
 _PERHAPS: Final = ("train_top1", "images_per_second", "peak_bytes")
 _WHOLE: Final = ("epoch", "step", "peak_bytes")
-# What messages call the parts of a run that decide its result.
+# Names, in messages, of the things that determine the result of a run.
 _PARTS: Final = {
     "digest": "the network",
     "recipe": "the recipe",
@@ -49,18 +49,18 @@ _PARTS: Final = {
 
 
 class Run(NamedTuple):
-    """What a run is about.
+    """The description of a run.
 
     Attributes:
         network: name of the network.
-        spec: the text of a spec that describes the network, all by itself.
-        digest: the digest of the module's text, which says whether another is the same.
+        spec: a self-contained spec of the network.
+        digest: the digest of the module's text, to recognise the same module.
         recipe: the recipe's values.
         data: the number of images and classes.
-        seed: decides all that is random.
-        start: weights to begin with, and what keeps them.
+        seed: the seed of everything random.
+        start: the initial weights, and the paths of frozen ones.
         classes: names of the classes.
-        scale: what is subtracted from images, and what divides them.
+        scale: the mean and deviation that images are normalised with.
     """
 
     network: str
@@ -74,7 +74,7 @@ class Run(NamedTuple):
     scale: ImageScale
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, without the spec."""
+        """Return the description as plain data, without the spec."""
         held = {**self._asdict(), "scale": self.scale._asdict()}
         del held["spec"]
         return held
@@ -89,16 +89,16 @@ def run_info(
     seed: int,
     start: Mapping[str, Any],
 ) -> Run:
-    """Return what a run is about.
+    """Return the description of a run.
 
     Args:
         network: the network.
         text: the source of its module.
         recipe: how it is trained.
         data: the images.
-        scale: what is done to their numbers.
-        seed: decides all that is random.
-        start: weights to begin with, and what keeps them.
+        scale: how they are normalised.
+        seed: the seed of everything random.
+        start: the initial weights, and the paths of frozen ones.
     """
     return Run(
         network.name,
@@ -116,21 +116,21 @@ def run_info(
 def _spec(network: Network) -> str:
     try:
         return write_spec(network)
-    except Unwritable:  # made in code, of what the language has no words for
+    except Unwritable:  # made in code, and no spec can describe it
         return network.root.span.source.text
 
 
 def module_digest(text: str) -> str:
-    """Return what tells a network from others: a digest of its module's text."""
+    """Return a digest of a module's text, which identifies the network."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_run(run: Path, what: Run, text: str) -> None:
-    """Write what a run is about.
+    """Write the description of a run.
 
     Args:
         run: its folder.
-        what: that.
+        what: its description.
         text: the source of the module.
 
     Raises:
@@ -144,7 +144,7 @@ def write_run(run: Path, what: Run, text: str) -> None:
 
 
 def check_same(run: Path, what: Run) -> None:
-    """Refuse to go on with a run that is about something else.
+    """Refuse to resume a run with another description.
 
     Raises:
         SpecError: naming the first part that differs.
@@ -191,12 +191,12 @@ def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def is_early(run: Path) -> bool:
-    """Return whether a run has begun, and ended none of its epochs."""
+    """Return whether a run has started but not finished an epoch."""
     return (run / ABOUT).exists() and not (run / METRICS).exists()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the metrics of all epochs so far, as `write_metrics` was given them.
+    """Return the metrics of all epochs so far, as `write_metrics` received them.
 
     Raises:
         SpecError: if the folder holds none, or something else.
@@ -242,7 +242,7 @@ def write_bad(run: Path, bad: Mapping[str, str]) -> None:
 def write_weights(
     run: Path, module: nn.Module, what: Run, last: Mapping[str, Any]
 ) -> Path:
-    """Write the weights, with what is needed to use them.
+    """Write the weights, with the metadata needed to use them.
 
     Raises:
         MissingExtra: if safetensors is not installed.
@@ -260,7 +260,7 @@ def write_weights(
         "classes": json.dumps(what.classes),
         "metrics": json.dumps({key: last[key] for key in COLUMNS if "test" in key}),
     }
-    # Tensors that share memory, of shared layers, are written for each of their names.
+    # Tensors of shared layers are written once for each of their names.
     tensors = {
         key: one.contiguous().clone() for key, one in module.state_dict().items()
     }

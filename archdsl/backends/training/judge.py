@@ -1,4 +1,4 @@
-"""How well weights do on images that they were not trained with."""
+"""Evaluating weights on images that they were not trained on."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from .views import Views
 if TYPE_CHECKING:
     from torch import Tensor
 
-# As torchvision tests, 224 of 256 pixels, where nothing says how a network was trained.
+# torchvision's test crop, 224 of 256 pixels, if the weights do not say theirs.
 _USUAL_CROP: Final = 0.875
-# Rows of the table of classes that are shown without being asked for.
+# Rows of the table of classes that are shown without --classes.
 _SHOWN: Final = 20
 
 
-class Seeing(NamedTuple):
-    """How images are shown to a network.
+class Preprocessing(NamedTuple):
+    """How images are prepared for a network.
 
     Attributes:
-        scale: what is subtracted from their numbers, and what divides them.
-        test_crop: share of the shorter side that is looked at.
+        scale: the mean and deviation that they are normalised with.
+        test_crop: the share of the shorter side that the centre crop keeps.
     """
 
     scale: ImageScale
     test_crop: float
 
 
-class Judged(NamedTuple):
-    """How well weights do.
+class Evaluation(NamedTuple):
+    """The result of an evaluation.
 
     Attributes:
-        data: the images, those looked at as its `test`.
-        measures: the result.
-        seeing: how the images were shown.
+        data: the images; those of its `test` were used.
+        measures: the measures.
+        preprocessing: how the images were prepared.
         bad: images that could not be read, and why.
     """
 
     data: Data
     measures: Measures
-    seeing: Seeing
+    preprocessing: Preprocessing
     bad: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,9 +73,9 @@ class Judged(NamedTuple):
             "bins": [one._asdict() for one in found.bins],
             "classes": [one._asdict() for one in found.of_classes(self.data.classes)],
             "confusion": found.confusion,
-            "mean": list(self.seeing.scale.mean),
-            "std": list(self.seeing.scale.std),
-            "crop": self.seeing.test_crop,
+            "mean": list(self.preprocessing.scale.mean),
+            "std": list(self.preprocessing.scale.std),
+            "crop": self.preprocessing.test_crop,
             "bad_images": len(self.bad),
         }
 
@@ -83,7 +83,7 @@ class Judged(NamedTuple):
         """Return it as text.
 
         Args:
-            everything: whether to show all classes, and which is taken for which.
+            everything: whether to show all classes and the confusion matrix.
         """
         found = self.measures
         rows = [
@@ -107,7 +107,7 @@ class Judged(NamedTuple):
         classes = list(enumerate(self.measures.of_classes(names)))
         shown = classes
         if not everything and len(classes) > _SHOWN:
-            # Those with the most to gain.
+            # The classes with the lowest recall.
             shown = sorted(classes, key=lambda one: _or_one(one[1].recall))[:_SHOWN]
         rows: list[tuple[str, ...]] = [
             ("class", "images", "precision", "recall", "most often confused with")
@@ -161,18 +161,18 @@ def judge(
     batch: int = 64,
     workers: int = 0,
     processor: str = "auto",
-) -> Judged:
-    """Return how well weights do on the images to test with.
+) -> Evaluation:
+    """Evaluate weights on test images.
 
     Args:
         network: the network.
         weights: its checkpoint.
         data: the images.
-        mean: the mean of each channel; as the weights say, or else the data, if left
-            out.
-        std: standard deviation of each channel, likewise.
-        crop: share of the shorter side to look at, likewise.
-        batch: images at once.
+        mean: the mean of each channel; by default, as stored with the weights, or else
+            as usual for the data.
+        std: the standard deviation of each channel, likewise.
+        crop: the share of the shorter side to keep, likewise.
+        batch: images per forward pass.
         workers: processes that read images.
         processor: ``cpu``, ``cuda`` or ``auto``.
 
@@ -184,48 +184,49 @@ def judge(
     notes = _notes(weights)
     _check_classes(weights, notes, data)
 
-    def usual() -> Seeing:
+    def usual() -> Preprocessing:
         if data.shape is None:
             return _of_files(shape[0])
-        return Seeing(scale_of(data, shape[0], Images()), 1.0)
+        return Preprocessing(scale_of(data, shape[0], Images()), 1.0)
 
-    seeing = _seeing(notes, usual, shape[0], mean, std, crop)
+    preprocessing = _preprocessing(notes, usual, shape[0], mean, std, crop)
     device = processor_of(processor)
     module = emitting.build(network)
     load_weights(network, module, weights)
     module.to(device)
     bad: dict[str, str] = {}
-    images = Images(test_crop=seeing.test_crop)
+    images = Images(test_crop=preprocessing.test_crop)
     loader = ImageLoader(data, shape, images, SampleOrder(batch, 0), workers)
 
     def placed(batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         for one in batches:
             bad.update(one.bad)
-            bad.update(dict.fromkeys(one.gone, "the file is gone"))
+            bad.update(dict.fromkeys(one.gone, "the file no longer exists"))
             if len(one.labels):
-                images = seeing.scale.of(one.images.to(device)).contiguous()
+                images = preprocessing.scale.of(one.images.to(device)).contiguous()
                 yield images, one.labels.to(device)
 
     tally = evaluate_module(module, placed(loader.testing()), classes, confusion=True)
     measures = tally.measures()
     if not measures.images:
         raise unusable(f"{data.name} has no images that can be read")
-    return Judged(data, measures, seeing, bad)
+    return Evaluation(data, measures, preprocessing, bad)
 
 
 class Classifier:
-    """A network with its weights, which scores the classes of an image.
+    """A network with its weights, which scores the classes of images.
 
     Args:
         network: the network.
         weights: its checkpoint.
-        mean: the mean of each channel; as the weights say, or as is usual, if left out.
-        std: standard deviation of each channel, likewise.
-        crop: share of the shorter side to look at, likewise.
+        mean: the mean of each channel; by default, as stored with the weights, or else
+            as usual.
+        std: the standard deviation of each channel, likewise.
+        crop: the share of the shorter side to keep, likewise.
 
     Attributes:
-        classes: their number.
-        names: the names of the classes, if the weights say them.
+        classes: the number of classes.
+        names: the names of the classes, if stored with the weights.
 
     Raises:
         MissingExtra: if a library is not installed.
@@ -247,9 +248,13 @@ class Classifier:
         known = isinstance(named, list) and len(named) == self.classes
         self.names = tuple(map(_shown, named)) if named and known else ()
         channels = shape[0]
-        seeing = _seeing(notes, lambda: _of_files(channels), channels, mean, std, crop)
-        self._scale, self._mode = seeing.scale, mode_of(shape)
-        self._views = Views(shape, Images(test_crop=seeing.test_crop), training=False)
+        preprocessing = _preprocessing(
+            notes, lambda: _of_files(channels), channels, mean, std, crop
+        )
+        self._scale, self._mode = preprocessing.scale, mode_of(shape)
+        self._views = Views(
+            shape, Images(test_crop=preprocessing.test_crop), training=False
+        )
         self._module = emitting.build(network)
         load_weights(network, self._module, weights)
         self._module.eval()
@@ -275,13 +280,13 @@ class Classifier:
 
 
 def _shown(name: object) -> str:
-    """Return a name of a file from anywhere, without what would move a terminal."""
+    """Return an untrusted file name without control characters."""
     return "".join(one if one.isprintable() else "?" for one in str(name))
 
 
 def _notes(weights: Path) -> dict[str, Any]:
-    """Return what `archdsl train` has written beside weights, empty if nothing is."""
-    read_weights(weights)  # which says what is wrong with it, if something is
+    """Return the metadata that `archdsl train` stores with weights, if any."""
+    read_weights(weights)  # raises if it is not a checkpoint
     if weights.suffix != ".safetensors":
         return {}
     from safetensors import safe_open
@@ -315,27 +320,27 @@ def _check_classes(weights: Path, notes: Mapping[str, Any], data: Data) -> None:
         )
 
 
-def _seeing(
+def _preprocessing(
     notes: Mapping[str, Any],
-    usual: Callable[[], Seeing],
+    usual: Callable[[], Preprocessing],
     channels: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     crop: float | None,
-) -> Seeing:
-    """Return how images are shown: as the user says, the weights say, or as usual."""
+) -> Preprocessing:
+    """Return how to prepare images: by options, else by metadata, else as usual."""
     found = _noted(notes.get("images")) or usual()
     scale = ImageScale(mean or found.scale.mean, std or found.scale.std)
     _check_scale(scale, channels)
-    return Seeing(scale, found.test_crop if crop is None else crop)
+    return Preprocessing(scale, found.test_crop if crop is None else crop)
 
 
-def _of_files(channels: int) -> Seeing:
-    return Seeing(usual_scale(channels), _USUAL_CROP)
+def _of_files(channels: int) -> Preprocessing:
+    return Preprocessing(usual_scale(channels), _USUAL_CROP)
 
 
-def _noted(notes: Any) -> Seeing | None:
-    """Return what the metadata of weights says, None if that makes no sense."""
+def _noted(notes: Any) -> Preprocessing | None:
+    """Return what the metadata of weights says; None if it is missing or invalid."""
     try:
         mean, std = (tuple(map(float, notes[key])) for key in ("mean", "std"))
         crop = float(notes["test_crop"])
@@ -343,7 +348,7 @@ def _noted(notes: Any) -> Seeing | None:
         return None
     sound = all(map(math.isfinite, (*mean, *std, crop))) and 0 < crop <= 1
     return (
-        Seeing(ImageScale(mean, std), crop)
+        Preprocessing(ImageScale(mean, std), crop)
         if sound and all(s > 0 for s in std)
         else None
     )

@@ -1,4 +1,4 @@
-"""Batches of an epoch, in an order that the seed and the epoch decide."""
+"""The batches of an epoch, in an order given by the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Images of a step, or what is left of them.
+    """The images of a step that could be read.
 
     Attributes:
         images: N x height x width x channels, of bytes or floats.
@@ -35,11 +35,11 @@ class Batch(NamedTuple):
 
 
 class SampleOrder(NamedTuple):
-    """How images are spread over steps and processes.
+    """How images are distributed over steps and processes.
 
     Attributes:
-        batch: images in a step of all processes.
-        seed: decides the order, together with the epoch.
+        batch: images per step, of all processes together.
+        seed: determines the order, together with the epoch.
         rank: number of this process.
         world: number of processes.
     """
@@ -50,13 +50,13 @@ class SampleOrder(NamedTuple):
     world: int = 1
 
     def steps(self, images: int) -> int:
-        """Return the steps of an epoch; what is left over waits for the next."""
+        """Return the number of steps in an epoch; an incomplete batch is left out."""
         return max(images // self.batch, 1)
 
     def batches(self, images: int, epoch: int) -> list[list[int]]:
         """Return the images of each step of this process.
 
-        In a step, all processes together have the same images as a single one.
+        A step has the same images, however many processes share them.
         """
         from torch.utils.data import BatchSampler, DistributedSampler
 
@@ -72,8 +72,8 @@ class SampleOrder(NamedTuple):
         return list(BatchSampler(sampler, self.batch // self.world, drop_last=whole))
 
 
-class _Shown:
-    """Images as the network is shown them, by their number."""
+class _PreparedImages:
+    """Images prepared for the network, by their index."""
 
     def __init__(self, items: ImageItems, views: Views, seed: int, epoch: int) -> None:
         self.items = items
@@ -85,7 +85,7 @@ class _Shown:
         return len(self.items.labels)
 
     def __getitem__(self, index: int) -> tuple[str, Any]:
-        """Return ``ok`` with array and label, or what went wrong with the name."""
+        """Return ``ok`` with array and label, or ``bad`` or ``gone`` with the name."""
         try:
             image = self.items.image(index)
         except BadImage as error:
@@ -118,10 +118,10 @@ class ImageLoader(NamedTuple):
     Attributes:
         data: the data set.
         shape: channels, height and width that the network takes.
-        images: what is done to images.
-        order: how they are spread.
+        images: the recipe's table of the same name.
+        order: how they are distributed.
         workers: processes that read ahead; 0 reads when asked.
-        pinned: whether batches lie in memory that a GPU copies from.
+        pinned: whether batches are in pinned memory, for faster copies to a GPU.
     """
 
     data: Data
@@ -136,23 +136,27 @@ class ImageLoader(NamedTuple):
         return self.order.steps(len(self.data.train.labels))
 
     def training(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from one of them on."""
+        """Yield the batches of an epoch, starting at one of them."""
         items = self.data.train
         views = Views(self.shape, self.images, training=True)
         batches = self.order.batches(len(items.labels), epoch)[start:]
-        return self._read(_Shown(items, views, self.order.seed, epoch), batches)
+        return self._read(
+            _PreparedImages(items, views, self.order.seed, epoch), batches
+        )
 
     def testing(self) -> Iterator[Batch]:
-        """Yield all images to test with, each in one process."""
+        """Yield this process's share of the test images."""
         items = self.data.test
         views = Views(self.shape, self.images, training=False)
         _, _, rank, world = self.order
         mine = range(rank, len(items.labels), world)
         size = max(self.order.batch // world, 1)
         batches = [list(mine[at : at + size]) for at in range(0, len(mine), size)]
-        return self._read(_Shown(items, views, 0, 0), batches)
+        return self._read(_PreparedImages(items, views, 0, 0), batches)
 
-    def _read(self, shown: _Shown, batches: list[list[int]]) -> Iterator[Batch]:
+    def _read(
+        self, shown: _PreparedImages, batches: list[list[int]]
+    ) -> Iterator[Batch]:
         from torch.utils.data import DataLoader
 
         loader: Any = DataLoader(

@@ -1,8 +1,8 @@
-"""The loop over epochs and steps.
+"""The training loop.
 
-Lightning Fabric places tensors, spreads batches over processes, scales and reduces
-gradients; `benchmarks/engines.md` says why it and not another. What is random in a step
-is drawn from the seed and the step's number, so a state needs no generators.
+Lightning Fabric places tensors, distributes batches, and scales and reduces gradients;
+`benchmarks/engines.md` says why it was chosen. Random numbers of a step are drawn from
+the seed and the step's number, so no generator has to be saved.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .trackers import Tracker
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Seconds after which a state is saved in the middle of an epoch, too.
+# Seconds between two states within an epoch.
 _PATIENCE: Final = 600.0
 
 
@@ -49,16 +49,16 @@ class LoopOptions(NamedTuple):
     """How a run is carried out, which does not change its result.
 
     Attributes:
-        seed: decides weights, order and augmentation.
+        seed: the seed of weights, order and augmentation.
         processor: ``cpu``, ``cuda`` or ``auto``.
         workers: processes that read images.
         compiled: whether torch compiles the module.
-        recompute: whether the backward pass runs blocks again, to save memory.
-        shard: whether weights and the optimizer's state are spread over processes.
+        recompute: whether the backward pass recomputes blocks, to save memory.
+        shard: whether weights and the optimizer's state are sharded over processes.
         save_every: steps between two states; without it, they are saved after each
             epoch and every ten minutes.
         most_steps: after how many steps to stop.
-        trackers: where metrics are sent, of `TRACKERS`.
+        trackers: the trackers to send metrics to, from `TRACKERS`.
     """
 
     seed: int = 0
@@ -73,16 +73,16 @@ class LoopOptions(NamedTuple):
 
 
 class Watch:
-    """Sees a run from outside; by itself, it shows nothing and never stops it."""
+    """Observes a run; this base class shows nothing and never stops it."""
 
     def say(self, text: str) -> None:
-        """Take note of something that a user should know."""
+        """Report something that the user should know."""
 
     def step(self, done: int, total: int, text: str) -> None:
-        """Take note of a step."""
+        """Report a step."""
 
     def epoch(self, row: dict[str, Any], epochs: int) -> None:
-        """Take note of an epoch."""
+        """Report an epoch."""
 
     def stops(self) -> bool:
         """Return whether the run is to stop after this step."""
@@ -93,7 +93,7 @@ class Stopped(Exception):
     """A run that stopped before its end, with its state saved.
 
     Attributes:
-        step: steps that were done.
+        step: number of steps done.
         asked: whether it stopped after a given number of steps.
     """
 
@@ -108,13 +108,13 @@ class Trainer:
 
     Args:
         network: the network.
-        module: its module, with the weights to begin with.
-        data: images.
-        recipe: how.
-        scale: what is subtracted from images, and what divides them.
+        module: its module, with its initial weights.
+        data: the images.
+        recipe: how it is trained.
+        scale: the mean and deviation that images are normalised with.
         run: the folder of the run.
-        options: how it is carried out.
-        watch: who sees it.
+        options: how the run is carried out.
+        watch: the observer.
         frozen: paths of layers and blocks that keep their weights.
     """
 
@@ -149,7 +149,7 @@ class Trainer:
             one.requires_grad_(False)
         self._set_up()
         self.step = self.epoch = self.position = 0
-        # Of the epoch so far: loss, right guesses, images.
+        # Sums over the epoch so far: loss, right guesses, images.
         self._sums = [0.0, 0.0, 0.0]
         self._seconds = 0.0
         self._saved = monotonic()
@@ -164,7 +164,7 @@ class Trainer:
     def _set_up(self) -> None:
         import torch
 
-        # Of sharded weights, each process has rows, for which they lie as they are.
+        # FSDP shards weights by rows, so their memory format must not change.
         if self.recipe.channels_last and not self.options.shard:
             module: Any = self.module
             module.to(memory_format=torch.channels_last)
@@ -181,10 +181,10 @@ class Trainer:
         self._average = None if ema is None else make_average(self.module, ema)
 
     def trained(self) -> nn.Module:
-        """Return the module with the weights that count: the averaged ones, if any.
+        """Return the module with the final weights: the averaged ones, if any.
 
-        Of sharded weights, it is another one with the whole of them, for which all
-        processes must ask together.
+        For sharded weights, it is a new module with all of them, and all processes
+        must call this together.
         """
         if self.options.shard:
             whole = emitting.build(self.network).to(self.fabric.device)
@@ -265,15 +265,15 @@ class Trainer:
             self._average.update_parameters(self.module)
 
     def _is_lost(self, loss: float) -> bool:
-        """Return whether a loss is not finite; of sharded weights, in any process.
+        """Return whether a loss is not finite; for sharded weights, in any process.
 
-        Only all processes together can then look for the layer.
+        With sharded weights, all processes have to look for the layer together.
         """
         lost = not math.isfinite(loss)
         return self._any(lost) if self.options.shard else lost
 
     def _loss(self, outputs: list[Tensor], part: Mixed) -> Tensor:
-        """Return the loss of the main output, and those of heads with their weight."""
+        """Return the loss of the main output plus the weighted losses of heads."""
         from torch.nn.functional import cross_entropy
 
         total: Any = 0.0
@@ -292,7 +292,7 @@ class Trainer:
         return found
 
     def _placed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return images and labels where the module is."""
+        """Return images and labels on the module's device."""
         import torch
 
         device = self.fabric.device
@@ -306,7 +306,7 @@ class Trainer:
     def _blame(self, images: Tensor, seed: int) -> Any:
         import torch
 
-        # A module for each layer, so that hooks see activations and pools, too.
+        # One module per layer, so that hooks also see activations and pools.
         seen = emitting.build(self.network, as_modules=True)
         shard = self.options.shard
         weights = sharding.whole_weights(self.module) if shard else None
@@ -325,7 +325,7 @@ class Trainer:
     # ---- testing
 
     def test(self) -> Measures:
-        """Return how well the module does on the images to test with."""
+        """Evaluate the module on the test images."""
         batches = self.loader.testing()
         tally = evaluate_module(
             self.trained(), self._tested(batches), len(self.data.classes), self.fabric
@@ -356,7 +356,7 @@ class Trainer:
             "step": self.step,
             "lr": self._rates.rate,
             "train_loss": loss / images,
-            # Of an image that is two, neither class is the right one.
+            # A mixed image has two classes, so there is no right guess.
             "train_top1": None if mixed else right / images,
             "test_loss": measures.loss,
             "test_top1": measures.top1,
@@ -392,7 +392,7 @@ class Trainer:
         self.watch.say(f"note: {one.name} did not accept the metrics: {reason}")
 
     def close(self) -> None:
-        """End what the engine, TensorBoard and the trackers hold open."""
+        """Close the engine, TensorBoard and the trackers."""
         for one in self._trackers:
             try:
                 one.close(finished=self.epoch == self.recipe.epochs)
@@ -403,12 +403,12 @@ class Trainer:
         if self.fabric.world_size > 1:
             from torch import distributed
 
-            # Left to the interpreter's exit, it aborts now and then.
+            # Left to the interpreter's exit, this sometimes aborts.
             distributed.barrier()
             distributed.destroy_process_group()
 
     def _share_bad(self) -> None:
-        """Tell all processes which images each of them could not read."""
+        """Share the names of unreadable images among all processes."""
         if self.fabric.world_size == 1:
             return
         from torch import distributed
@@ -428,7 +428,7 @@ class Trainer:
         return found
 
     def _pause(self) -> None:
-        """Save the state if it is time for it, and stop if that is asked for."""
+        """Save the state if it is due, and stop if requested."""
         every, most = self.options.save_every, self.options.most_steps
         asked = most is not None and self.step >= most
         stop = self._any(asked or self.watch.stops())
@@ -440,7 +440,7 @@ class Trainer:
             raise Stopped(self.step, asked=asked)
 
     def _any(self, here: bool) -> bool:
-        """Return whether something is so in any process."""
+        """Return whether a flag is set in any process."""
         if self.fabric.world_size == 1:
             return here
         import torch
@@ -452,7 +452,7 @@ class Trainer:
         """Write the state.
 
         Raises:
-            OSError: if it cannot be written; those before it are unchanged.
+            OSError: if it cannot be written; earlier states are unchanged.
         """
         sums = self._all_sums()
         self._saved = monotonic()
@@ -480,7 +480,7 @@ class Trainer:
         )
 
     def _tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the whole state of the module and of the optimizer."""
+        """Return the complete state of the module and the optimizer."""
         optimizer = self._optimizer.optimizer
         if not self.options.shard:
             return self.module.state_dict(), optimizer.state_dict()
@@ -497,7 +497,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
+        """Continue from a state.
 
         Raises:
             SpecError: if it is not of this network and recipe.
@@ -506,7 +506,7 @@ class Trainer:
             what = "without" if self.options.shard else "with"
             raise unusable(
                 f"the state in {self.run} was written {what} --shard",
-                "resume as the run was started",
+                "resume with the options that the run was started with",
                 "A1107",
             )
         try:
@@ -516,7 +516,7 @@ class Trainer:
                 self._average.load_state_dict(state["average"])
             self.step, self.epoch = state["step"], state["epoch"]
             self.position = state["position"]
-            # What all processes have counted is one's now.
+            # The saved sums are those of all processes; only the first one takes them.
             self._sums = list(state["sums"]) if self.is_first else [0.0, 0.0, 0.0]
             self._seconds = state["seconds"]
             self.history = json.loads(state["history"])
@@ -536,11 +536,11 @@ class Trainer:
         if batch.gone and root is not None and not root.is_dir():
             self.save()
             raise unusable(
-                f"the folder {root} is gone; the run is saved at step {self.step:,}",
-                "when it is back, continue with --resume",
+                f"the folder {root} is missing; the run is saved at step {self.step:,}",
+                "restore it, then continue with --resume",
             )
         for name in batch.gone:
-            self.bad.setdefault(name, "the file is gone")
+            self.bad.setdefault(name, "the file no longer exists")
 
     def _check_read(self, batch: Batch) -> None:
         """Refuse a step without images.
@@ -560,7 +560,7 @@ class Trainer:
 
 
 def peak_bytes(processor: str) -> int | None:
-    """Return the most memory that a GPU's tensors or else this process had at a time.
+    """Return the peak memory of a GPU's tensors, or else of this process, in bytes.
 
     Args:
         processor: ``cpu`` or ``cuda``.
@@ -585,14 +585,14 @@ def evaluate_module(
     *,
     confusion: bool = False,
 ) -> Tally:
-    """Return the counts of a module over batches of images and labels.
+    """Evaluate a module on batches of images and labels.
 
     Args:
         module: the module.
         batches: images as the module takes them, and their classes.
         classes: number of classes.
-        fabric: what chooses the precision, if anything does.
-        confusion: whether to count which class is taken for which.
+        fabric: the engine, which sets the precision; None for float32.
+        confusion: whether to count a confusion matrix.
     """
     import torch
 
@@ -612,7 +612,7 @@ def evaluate_module(
 
 
 def _below(module: nn.Module, paths: tuple[str, ...]) -> list[nn.Module]:
-    """Return the modules at these paths, and those in them."""
+    """Return the modules at these paths, and those below them."""
     return [
         one
         for path, one in module.named_modules()
@@ -652,8 +652,8 @@ def _check_spread(recipe: Recipe, world: int) -> None:
 def _check_sharded(recipe: Recipe, world: int) -> None:
     if world == 1:
         raise unusable(
-            "weights are spread over several processes, but there is only one",
-            "start them by torchrun, or leave --shard out",
+            "--shard needs several processes, but there is only one",
+            "start them with torchrun, or leave --shard out",
             "A1105",
         )
     if recipe.ema is not None:
@@ -680,14 +680,14 @@ def processor_of(name: str) -> str:
 
 
 def _fabric(options: LoopOptions, recipe: Recipe, network: Network) -> Any:
-    """Return the engine, with the processes of `torchrun` if it started this one.
+    """Return the engine; it uses several processes if `torchrun` started this one.
 
     Raises:
         MissingExtra: if it is not installed.
-        SpecError: if there is no such processor.
+        SpecError: if the processor does not exist.
     """
     engine = need("training", "lightning-fabric", "train", "lightning_fabric")
-    # It tells which precision and processes it was asked for.
+    # It would log the precision and the processes that were asked for.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

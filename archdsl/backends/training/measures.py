@@ -1,4 +1,4 @@
-"""How well a network tells classes apart."""
+"""Measures of how well a network classifies."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Bin(NamedTuple):
     """Guesses of similar confidence.
 
     Attributes:
-        images: how many there are.
+        images: the number of guesses.
         confidence: their mean confidence.
-        accuracy: the share of them that is right.
+        accuracy: the share of right ones.
     """
 
     images: int
@@ -27,13 +27,13 @@ class Bin(NamedTuple):
 
 
 class OfClass(NamedTuple):
-    """What became of the images of a class.
+    """The measures of one class.
 
     Attributes:
         name: the name of the class.
-        images: how many there are.
-        precision: the share of guesses of this class that is right; None without any.
-        recall: the share of its images that was found; None without any.
+        images: the number of its images.
+        precision: the share of right guesses of this class; None without any.
+        recall: the share of right guesses among its images; None without any.
     """
 
     name: str
@@ -43,15 +43,15 @@ class OfClass(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """How well a network tells classes apart.
+    """How well a network classifies.
 
     Attributes:
-        images: how many were looked at.
+        images: the number of images.
         loss: mean cross-entropy, in nats.
         top1: share whose class has the highest score.
         top5: share whose class is among the five highest scores.
-        confusion: images by their class and the one that was guessed; empty if it was
-            not asked for.
+        confusion: number of images by actual and guessed class; empty if it was not
+            requested.
         bins: guesses by confidence, from 0 to 1.
     """
 
@@ -64,7 +64,7 @@ class Measures(NamedTuple):
 
     @property
     def calibration_error(self) -> float:
-        """Mean distance of confidence and accuracy (Guo et al. 2017, equation 3)."""
+        """Mean difference of confidence and accuracy (Guo et al. 2017, equation 3)."""
         return sum(
             one.images / self.images * abs(one.accuracy - one.confidence)
             for one in self.bins
@@ -94,7 +94,7 @@ class Tally:
 
     Args:
         classes: number of classes.
-        confusion: whether to count which class is taken for which.
+        confusion: whether to count a confusion matrix.
         device: where the scores are.
     """
 
@@ -103,14 +103,14 @@ class Tally:
 
         self._classes = classes
         wide = torch.float64 if str(device)[:3] != "mps" else torch.float32
-        # Images, loss, right ones, right ones among five.
+        # Images, loss, right at rank 1, right within rank 5.
         self._sums = torch.zeros(4, dtype=wide, device=device)
         self._bins = torch.zeros(3, BINS, dtype=wide, device=device)
         size = classes * classes if confusion else 0
         self._pairs = torch.zeros(size, dtype=torch.int64, device=device)
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        """Take the scores of a batch into account."""
+        """Add the scores of a batch."""
         import torch
         from torch.nn.functional import cross_entropy
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: two images in one, and the loss for both classes."""
+"""Mixup and CutMix: two images in one, with a loss for both classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Mixed(NamedTuple):
-    """Images each of which may be mixed with a second one.
+    """Images, each mixed with a second one.
 
     Attributes:
         images: N x channels x height x width.
         labels: classes of the first ones.
         others: classes of the second ones.
-        share: how much of an image is the first one.
+        share: the share of the first image in each.
     """
 
     images: Tensor
@@ -62,5 +62,5 @@ def mix_images(images: Tensor, labels: Tensor, how: Images, draw: Random) -> Mix
 
 
 def _cut(middle: int, half: float, size: int) -> tuple[int, int]:
-    """Return where a part begins and ends that may reach out of the image."""
+    """Return the start and end of a part, clipped to the image."""
     return max(round(middle - half), 0), min(round(middle + half), size)

@@ -1,4 +1,4 @@
-"""Optimizer, schedule and average of weights that a recipe asks for.
+"""The optimizer, schedule and weight average of a recipe.
 
 All are torch's, except for LAMB, which is timm's.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(module: nn.Module, how: Optimizer) -> TorchOptimizer:
-    """Return the optimizer of the parameters that are trained.
+    """Return the optimizer of the trained parameters.
 
     Raises:
         MissingExtra: if it needs a library that cannot be imported.
@@ -38,7 +38,7 @@ def make_optimizer(module: nn.Module, how: Optimizer) -> TorchOptimizer:
     if how.kind == "adamw":
         return torch.optim.AdamW(groups, lr=how.lr, betas=how.betas)
     if how.kind == "lamb":
-        # Gradients are clipped where a recipe says so, and not by LAMB as well.
+        # The loop clips gradients if the recipe says so; LAMB must not clip them again.
         return cast(
             "TorchOptimizer",
             _lamb()(groups, lr=how.lr, betas=how.betas, max_grad_norm=None),
@@ -61,9 +61,9 @@ class LearningRates:
     """Sets the learning rate of each step.
 
     Args:
-        optimizer: what it belongs to.
+        optimizer: the optimizer.
         recipe: the recipe.
-        steps: the steps of an epoch.
+        steps: number of steps in an epoch.
     """
 
     def __init__(self, optimizer: TorchOptimizer, recipe: Recipe, steps: int) -> None:
@@ -84,22 +84,22 @@ class LearningRates:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def step(self) -> None:
-        """Go on to the next step."""
+        """Advance to the next step."""
         for one in self._by_step:
             one.step()
 
     def tested(self, error: float) -> None:
-        """Take note of an epoch's test error."""
+        """Report an epoch's test error, for `plateau`."""
         if self._by_epoch is not None:
             self._by_epoch.step(error)
 
     def state(self) -> list[dict[str, Any]]:
-        """Return what `load` takes."""
+        """Return the state, for `load`."""
         last = [] if self._by_epoch is None else [self._by_epoch]
         return [one.state_dict() for one in (*self._by_step, *last)]
 
     def load(self, states: list[dict[str, Any]]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         last = [] if self._by_epoch is None else [self._by_epoch]
         for one, state in zip((*self._by_step, *last), states, strict=True):
             one.load_state_dict(state)
@@ -108,14 +108,14 @@ class LearningRates:
 def _by_step(
     optimizer: TorchOptimizer, how: Schedule, rate: float, steps: int, total: int
 ) -> list[Any]:
-    """Return what changes the rate after each step; several multiply."""
+    """Return the schedulers that change the rate after each step; they multiply."""
     from torch.optim import lr_scheduler as torchs
 
     rising = round(how.warmup_epochs * steps)
     if how.kind == "one_cycle":
         cycle: Any = torchs.OneCycleLR
         most = [rate] * len(optimizer.param_groups)
-        # It begins with a 25th of the rate.
+        # OneCycleLR starts at 1/25 of the rate, and takes `final` as a share of that.
         final = max(how.final * 25, 1e-4)
         return [
             cycle(

@@ -1,4 +1,4 @@
-"""What the analysis knows of a run before its first step."""
+"""What the analysis predicts about a run before its first step."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _SECONDS: Final = 0.03
 
 
 class Outlook(NamedTuple):
-    """What the analysis knows of a run.
+    """What the analysis predicts about a run.
 
     Attributes:
         params: number of parameters.
-        trainable: how many of them the layers let train.
+        trainable: number of trainable ones.
         batch: images that a process computes at once.
-        step_bytes: peak of memory in a training step, in float32.
+        step_bytes: peak memory of a training step, in float32.
         memory_bytes: the device's memory; None if it is not known.
-        largest_batch: images that fit into it at once; None if it is not known.
-        epoch_seconds: least time of an epoch by the roofline.
-        device: name of the device that it is for; ``measured`` is this machine.
+        largest_batch: the most images that fit into it; None if it is not known.
+        epoch_seconds: lower bound for the time of an epoch, by the roofline model.
+        device: name of the device; ``measured`` is this machine.
     """
 
     params: int
@@ -64,7 +64,7 @@ def outlook(
     device: Device,
     recompute: bool,
 ) -> Outlook:
-    """Return what the analysis knows of a run.
+    """Predict memory and time of a run.
 
     Args:
         network: the network.
@@ -73,11 +73,11 @@ def outlook(
         world: number of processes.
         memory_bytes: memory of the device of each process.
         device: a device to estimate the time for.
-        recompute: whether the backward pass runs blocks again.
+        recompute: whether the backward pass recomputes blocks.
     """
     how = recipe.optimizer
     kind = "sgd" if not how.momentum else "momentum"
-    if how.kind != "sgd":  # with two moments, as adam has
+    if how.kind != "sgd":  # two moments per parameter, as Adam has
         kind = "adam"
     images = len(data.train.labels)
     batch = max(min(recipe.batch, images) // world // recipe.accumulate, 1)
@@ -89,10 +89,10 @@ def outlook(
         budget=memory_bytes,
         recompute=recompute,
     )
-    # A device that has no rate for bfloat16 gains nothing by it.
+    # A device without a rate for bfloat16 is assumed to gain nothing from it.
     dtype = recipe.precision if recipe.precision in device.matrix else "float32"
     timed = analyze(network, batch=batch, mode="train", device=device, dtype=dtype).time
-    assert timed is not None  # there is a device
+    assert timed is not None  # as a device is given
     return Outlook(
         facts.params,
         facts.trainable,
@@ -106,10 +106,10 @@ def outlook(
 
 
 def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
-    """Return what a user reads before the first step.
+    """Return the lines that the user sees before the first step.
 
     Args:
-        known: what the analysis knows.
+        known: the prediction.
         recipe: how the network is trained.
         data: the images.
         steps: steps of an epoch.
@@ -156,7 +156,7 @@ def this_device(processor: str, precision: str) -> Device:
     known = known_device() if processor == "cuda" else None
     if known is not None:
         return known
-    # On a CPU not more than what a process of this kind has anyway.
+    # On a CPU, no more memory than such a process needs anyway.
     size = (4096, 1 << 26) if processor == "cuda" else (1024, 1 << 22)
     dtypes = tuple(dict.fromkeys(("float32", precision)))
     found = measured_device(processor, _SECONDS, *size, dtypes=dtypes)

@@ -1,7 +1,7 @@
-"""Where the keys and values of a TOML file stand, which `tomllib` does not tell.
+"""The positions of keys and values in a TOML file, which `tomllib` does not report.
 
-The file has been parsed before, so the scan only needs to follow what is valid. Of
-inline tables it knows the whole, not the parts.
+The file has been parsed before, so the scan only has to handle valid TOML. An inline
+table has one position; its parts have none.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _TOKEN: Final = re.compile(
 
 
 class KeyPlace(NamedTuple):
-    """Where a key stands, and its value; a table has no value."""
+    """The positions of a key and of its value; a table has no value."""
 
     key: Span
     value: Span
 
 
 def places(source: Source) -> dict[Path, KeyPlace]:
-    """Return the places of all tables and keys of a valid TOML text, by their paths."""
+    """Return the positions of all tables and keys of a valid TOML text, by path."""
     found: dict[Path, KeyPlace] = {}
     table: Path = ()
     text, at = source.text, 0
@@ -60,7 +60,7 @@ def places(source: Source) -> dict[Path, KeyPlace]:
 
 
 def _end(text: str, at: int) -> int:
-    """Return where the line ends that holds a place, or the value that spans lines."""
+    """Return the end of the line at a position, or of the value that spans lines."""
     depth = 0
     for token in _TOKEN.finditer(text, at):
         word = token[0]

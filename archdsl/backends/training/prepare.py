@@ -1,4 +1,4 @@
-"""Makes a trainer of a network, data and a recipe, and stores its results."""
+"""Setting up a trainer for a network, data and a recipe."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .views import check_views
 if TYPE_CHECKING:
     from torch import nn
 
-# Mean and deviation of ImageNet's colours, as torchvision's networks take them.
+# Mean and deviation of ImageNet's colours, as used by torchvision's networks.
 _IMAGENET: Final = ImageScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# The means of these.
+# Their averages, for grey images.
 _GREY: Final = ImageScale((0.449,), (0.226,))
 
 
 class Start(NamedTuple):
-    """The weights to begin with.
+    """The initial weights.
 
     Attributes:
-        weights: a checkpoint, if it is not to begin with random ones.
-        leave_out: paths of what the checkpoint is not to be read for.
-        freeze: paths of what keeps its weights.
+        weights: a checkpoint; None for random weights.
+        leave_out: paths of parts that do not take their weights from it.
+        freeze: paths of parts that keep their weights.
     """
 
     weights: Path | None = None
@@ -41,7 +41,7 @@ class Start(NamedTuple):
     freeze: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same when a run is resumed."""
+        """Return what must not change when a run is resumed."""
         return {
             "weights": None if self.weights is None else str(self.weights),
             "except": list(self.leave_out),
@@ -50,10 +50,10 @@ class Start(NamedTuple):
 
 
 def classes_of(network: Network) -> tuple[Shape, int]:
-    """Return the input of a network that classifies images, and how many classes.
+    """Return the input and the number of classes of an image classifier.
 
     Raises:
-        SpecError: if it does something else.
+        SpecError: if the network is something else.
     """
     outputs = [port for port in network.outputs if not port.training]
     if len(network.inputs) != 1 or len(network.inputs[0].shape) != 3:
@@ -82,14 +82,14 @@ def classes_of(network: Network) -> tuple[Shape, int]:
 
 
 def usual_scale(channels: int) -> ImageScale:
-    """Return what is done to the numbers of images in files, if nothing says it."""
+    """Return the usual normalisation of images from files."""
     if channels == 3:
         return _IMAGENET
     return ImageScale(_GREY.mean * channels, _GREY.std * channels)
 
 
 def scale_of(data: Data, channels: int, how: Images) -> ImageScale:
-    """Return what is done to the numbers of images: the recipe's, or the data's own."""
+    """Return the normalisation: the recipe's, or mean and deviation of the data."""
     import numpy as np
 
     if how.mean is not None and how.std is not None:
@@ -97,7 +97,7 @@ def scale_of(data: Data, channels: int, how: Images) -> ImageScale:
     images = getattr(data.train, "images", None)
     if images is None:
         return usual_scale(channels)
-    # In pieces, as 64-bit numbers of all would take eight times the memory.
+    # In chunks, as float64 takes eight times the memory of bytes.
     sums, squares, count = np.zeros(channels), np.zeros(channels), 0
     for at in range(0, len(images), 4096):
         part = images[at : at + 4096].astype(np.float64)
@@ -107,7 +107,7 @@ def scale_of(data: Data, channels: int, how: Images) -> ImageScale:
         count += part.size // channels
     mean = sums / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    std[std == 0] = 1.0  # a channel of one value
+    std[std == 0] = 1.0  # a constant channel
     return ImageScale(tuple(map(float, mean)), tuple(map(float, std)))
 
 
@@ -122,17 +122,17 @@ def trainer(
     *,
     resume: bool,
 ) -> tuple[Trainer, folder.Run]:
-    """Return what trains a network, ready for its next step.
+    """Return a trainer that is ready for its next step.
 
     Args:
         network: the network.
         data: the images.
-        recipe: how.
+        recipe: how it is trained.
         run: the folder of the run.
-        options: how it is carried out.
-        watch: who sees it.
-        start: the weights to begin with.
-        resume: whether to go on from the newest state in the folder, if there is one.
+        options: how the run is carried out.
+        watch: the observer.
+        start: the initial weights.
+        resume: whether to continue from the newest state in the folder, if any.
 
     Raises:
         MissingExtra: if a library is not installed.
@@ -148,7 +148,7 @@ def trainer(
     what = folder.run_info(
         network, text, recipe, data, scale, options.seed, start.about()
     )
-    # One that ended before its first state leaves nothing to go on with.
+    # A run that ended before its first state cannot be continued.
     has_run = resume and states.exist(run)
     if has_run:
         folder.check_same(run, what)
@@ -177,13 +177,13 @@ def load_weights(
     weights: Path,
     leave_out: Sequence[str] = (),
 ) -> None:
-    """Give a module the weights of a checkpoint.
+    """Load the weights of a checkpoint into a module.
 
     Args:
         network: the module's network.
         module: the module.
         weights: the checkpoint.
-        leave_out: paths of what keeps the weights that it begins with.
+        leave_out: paths of parts that keep their initial weights.
 
     Raises:
         MissingExtra: if the package that reads it is not installed.

@@ -1,7 +1,7 @@
 """Recipes: how to train a network, as TOML, checked like a spec.
 
-A recipe is data. Each key has a type and bounds, what is unknown is refused with its
-place, and so is a key that the chosen optimizer or schedule does not use.
+A recipe is data. Each key has a type and bounds. Unknown keys are refused with their
+place, and so are keys that the chosen optimizer or schedule does not use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 def _tuple(value: Any) -> Any:
-    """Make tuples of TOML's lists, which strict validation would refuse."""
+    """Turn TOML's lists into tuples, as strict validation refuses lists."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -44,19 +44,18 @@ class _Table(BaseModel):
 
 
 class Optimizer(_Table):
-    """What makes a step of the gradients.
+    """The optimizer.
 
     Attributes:
         kind: ``sgd``, ``adamw`` (Loshchilov & Hutter 2019), or ``lamb`` for large
             batches (You et al. 2020), which is timm's.
         lr: learning rate, before the schedule.
         momentum: the momentum of sgd.
-        nesterov: whether sgd looks ahead (Sutskever et al. 2013).
-        betas: how slowly the moments of adamw and lamb change.
-        weight_decay: share of a weight that a step of learning rate 1 takes off.
-        decay_all: whether norms and biases decay, too. They have one dimension or
-            none; without this, only weights of more do (He et al. 2018, "Bag of
-            tricks", section 3.1).
+        nesterov: whether sgd uses Nesterov momentum (Sutskever et al. 2013).
+        betas: decay rates of the two moments of adamw and lamb.
+        weight_decay: coefficient of weight decay.
+        decay_all: whether norms and biases decay, too. By default, only tensors of two
+            or more dimensions do (He et al. 2018, "Bag of tricks", section 3.1).
     """
 
     kind: Literal["sgd", "adamw", "lamb"] = "sgd"
@@ -74,17 +73,14 @@ class Schedule(_Table):
     Attributes:
         kind: ``constant``; ``cosine`` to `final` (Loshchilov & Hutter 2017, equation
             5); ``step``, by `factor` at `milestones` or `every` so many epochs;
-            ``plateau``, by `factor` where the test error has not fallen for `patience`
-            epochs; ``one_cycle`` up and down (Smith & Topin 2018).
-        warmup_epochs: how long it first rises linearly to the full rate (Goyal et al.
-            2017, section 2.2).
-        warmup_start: the first rate, as a share of the full one.
-        milestones: epochs after which the rate falls.
-        every: epochs between two falls.
-        factor: what the rate is multiplied by.
-        patience: epochs without a better test error before a fall.
-        final: the rate at the end, as a share of the full one.
-        rise: share of the steps in which one_cycle rises.
+            ``plateau``, by `factor` if the test error has not fallen for `patience`
+        epochs; ``one_cycle`` up and down (Smith & Topin 2018). warmup_epochs: how long
+        it first rises linearly to the full rate (Goyal et al. 2017, section 2.2).
+        warmup_start: the first rate, as a share of the full one. milestones: epochs
+        after which the rate falls. every: epochs between two falls. factor: what the
+        rate is multiplied by. patience: epochs without a better test error before a
+        fall. final: the rate at the end, as a share of the full one. rise: share of the
+        steps in which one_cycle rises.
     """
 
     kind: Literal["constant", "cosine", "step", "plateau", "one_cycle"] = "cosine"
@@ -99,10 +95,10 @@ class Schedule(_Table):
 
 
 class Average(_Table):
-    """A moving average of the weights, which is then what is tested and kept.
+    """A moving average of the weights; it is what is tested and saved.
 
     Attributes:
-        decay: share of the average that a step keeps.
+        decay: share of the old average in the new one.
         every: steps between two updates.
     """
 
@@ -111,28 +107,29 @@ class Average(_Table):
 
 
 class Images(_Table):
-    """What is done to images.
+    """How images are augmented and normalised.
 
     Attributes:
-        pad: zeros to put around an image before a random crop of its original size (He
-            et al. 2015, section 4.2).
-        crop: least and largest share of the shorter side that a random part has, which
-            is scaled to the network's input (Simonyan & Zisserman 2014, section 3.1).
-        resized_crop: the same of the area, with proportions of 3/4 to 4/3 (Szegedy et
-            al. 2014, section 6).
+        pad: width of the border of zeros added before a random crop of the original
+            size (He et al. 2015, section 4.2).
+        crop: least and largest size of a random crop, as a share of the shorter side;
+            the crop is scaled to the network's input (Simonyan & Zisserman 2014,
+            section 3.1).
+        resized_crop: the same as a share of the area, with an aspect ratio from 3/4 to
+            4/3 (Szegedy et al. 2014, section 6).
         flip: whether half of the images are mirrored.
-        colour: by which share brightness, contrast and saturation may change.
+        colour: the share by which brightness, contrast and saturation may change.
         lighting: standard deviation of the shift along the principal components of
             the colours (Krizhevsky et al. 2012, section 4.1).
         policy: ``trivial`` for TrivialAugment (Mueller & Hutter 2021), ``rand`` for
             RandAugment (Cubuk et al. 2020); both are torchvision's.
         erase: probability that a rectangle is erased (Zhong et al. 2020).
         mixup: parameter of the beta distribution for mixup (Zhang et al. 2018).
-        cutmix: likewise for CutMix (Yun et al. 2019); with both, each has half of the
-            batches.
-        test_crop: share of an image's shorter side that a test looks at.
-        mean: the mean of each channel, in 0 to 1; that of the data if left out.
-        std: standard deviation of each channel, likewise.
+        cutmix: the same for CutMix (Yun et al. 2019); if both are given, each gets half
+            of the batches.
+        test_crop: size of the centre crop for tests, as a share of the shorter side.
+        mean: the mean of each channel, in 0 to 1; by default, that of the data.
+        std: the standard deviation of each channel, likewise.
     """
 
     pad: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -154,18 +151,18 @@ class Recipe(_Table):
     """How to train a network.
 
     Attributes:
-        about: what it is, in a line.
-        source: where its numbers are from.
+        about: a one-line description.
+        source: where its numbers come from.
         epochs: passes over the data.
-        batch: images in a step, of all processes together.
-        accumulate: parts that a batch is computed in, to save memory.
+        batch: images per step, of all processes together.
+        accumulate: number of parts that a batch is split into, to save memory.
         label_smoothing: share of the target spread over all classes (Szegedy et al.
             2016, section 7).
         auxiliary_weight: weight of the losses of auxiliary heads (Szegedy et al. 2014,
             section 5).
         clip_norm: the largest norm of all gradients together.
-        precision: ``bfloat16`` computes what can be in that type, by torch's autocast.
-        channels_last: whether tensors lie with their channels last in memory.
+        precision: ``bfloat16`` uses torch's autocast.
+        channels_last: whether tensors use torch's channels-last memory format.
         optimizer: its table.
         schedule: its table.
         ema: its table, if weights are averaged.
@@ -188,7 +185,7 @@ class Recipe(_Table):
     images: Images = Images()
 
 
-# What only some kinds of a table use.
+# Keys that only some kinds of optimizer or schedule use.
 _ONLY: Final[Mapping[Path, tuple[str, ...]]] = {
     ("optimizer", "momentum"): ("sgd",),
     ("optimizer", "nesterov"): ("sgd",),
@@ -215,24 +212,24 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
 
 
 class _Read(NamedTuple):
-    """A recipe's values, and where each stands."""
+    """A recipe's values, with their positions."""
 
     values: dict[str, Any]
     at: dict[Path, KeyPlace]
 
 
 def shipped_recipe(name: str) -> Source | None:
-    """Return the text of a shipped recipe, None if there is none of that name."""
+    """Return the text of the shipped recipe with a name, or None."""
     path = recipes().get(name)
     return None if path is None else Source(name, path.read_text(encoding="utf-8"))
 
 
 def parse_recipe(source: Source, changes: Sequence[str] = ()) -> Recipe:
-    """Return the recipe of a text.
+    """Parse a recipe.
 
     Args:
         source: the text.
-        changes: values that replace its own, such as ``optimizer.lr=0.05``.
+        changes: values that override its own, such as ``optimizer.lr=0.05``.
 
     Raises:
         SpecError: naming each mistake, with its place.
@@ -279,7 +276,7 @@ def _toml(source: Source) -> dict[str, Any]:
 
 
 def _change(read: _Read, source: Source) -> None:
-    """Replace a value by that of ``key=value``, where a word need not have quotes."""
+    """Override a value by ``key=value``; a word needs no quotes there."""
     key, equals, value = source.text.partition("=")
     if not equals or "\n" in source.text:
         message = f"`{source.text}` is not of the form key=value"
@@ -301,18 +298,18 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             continue
         kind = value.get("kind")
         if kind is not None and kind != held.get("kind"):
-            # What belongs to the old kind goes with it.
+            # Drop the keys that belong to the old kind.
             for name in [*held]:
                 if kind not in _ONLY.get((key, name), (kind,)):
                     del held[name]
         held.update(value)
 
 
-# ---- what is wrong
+# ---- mistakes
 
 
 def _diagnostic(error: Any, read: _Read, source: Source) -> Diagnostic:
-    """Return one of pydantic's errors in our words, with its place."""
+    """Return one of pydantic's errors as a diagnostic."""
     path = tuple(str(part) for part in error["loc"])
     name = ".".join(part for part in path if not part.isdecimal())
     match error["type"]:
@@ -328,7 +325,7 @@ def _diagnostic(error: Any, read: _Read, source: Source) -> Diagnostic:
                 "A1103",
                 f"`{name}` cannot be {_shown(error['input'])}",
                 _place(path, read, source),
-                help=hint or f"it is one of {', '.join(known)}",
+                help=hint or f"it can be {', '.join(known)}",
             )
         case _:
             pass
@@ -370,7 +367,7 @@ def _unknown(path: Path, read: _Read, source: Source) -> Diagnostic:
     where = f"`{path[0]}`" if len(path) > 1 else "a recipe"
     hint = did_you_mean(path[-1], known)
     if hint is None:
-        # A key may also stand in the wrong table.
+        # The key may be in the wrong table.
         homes = [
             f"{n}.{path[-1]}" for n, t in _TABLES.items() if path[-1] in t.model_fields
         ]
@@ -383,7 +380,7 @@ def _unknown(path: Path, read: _Read, source: Source) -> Diagnostic:
 def _contradictions(
     recipe: Recipe, read: _Read, source: Source
 ) -> Iterable[Diagnostic]:
-    """Yield what is right by itself, but not together."""
+    """Yield mistakes in the combination of values."""
 
     def wrong(path: Path, message: str, help: str | None = None) -> Diagnostic:
         return Diagnostic("A1103", message, _place(path, read, source), help=help)
@@ -404,7 +401,7 @@ def _contradictions(
     if list(schedule.milestones) != sorted(set(schedule.milestones)):
         yield wrong(("schedule", "milestones"), "`milestones` must increase")
     if schedule.warmup_epochs >= recipe.epochs:
-        yield wrong(("schedule", "warmup_epochs"), "the warm-up is as long as the run")
+        yield wrong(("schedule", "warmup_epochs"), "the warm-up fills the whole run")
     if recipe.batch % recipe.accumulate:
         message = f"a batch of {recipe.batch} has no {recipe.accumulate} equal parts"
         yield wrong(("accumulate",), message)
@@ -415,9 +412,9 @@ def _contradictions(
     for name in _CROPS[1:]:
         least, largest = getattr(images, name) or (1.0, 1.0)
         if not 0 < least <= largest:
-            yield wrong(("images", name), f"`{name}` is [least, largest], above 0")
+            yield wrong(("images", name), f"`{name}` must be [least, largest], above 0")
     if (images.mean is None) != (images.std is None):
-        yield wrong(("images",), "`mean` and `std` are only given together")
+        yield wrong(("images",), "`mean` and `std` must be given together")
     elif images.mean and images.std and len(images.mean) != len(images.std):
         yield wrong(("images", "std"), "`mean` and `std` have different lengths")
     if recipe.optimizer.nesterov and not recipe.optimizer.momentum:
@@ -425,7 +422,7 @@ def _contradictions(
 
 
 def _place(path: Path, read: _Read, source: Source, *, key: bool = False) -> Span:
-    """Return the place of a path, or of the nearest that contains it."""
+    """Return the position of a path, or of the nearest table around it."""
     while path and path not in read.at:
         path = path[:-1]
     if not path:

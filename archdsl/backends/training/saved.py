@@ -1,4 +1,4 @@
-"""Images in a folder that Hugging Face's `datasets` has saved."""
+"""Images in a data set saved by Hugging Face's `datasets`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .data import (
     unusable,
 )
 
-# What `save_to_disk` writes, of several splits or of one.
+# The files that `save_to_disk` writes for several splits, and for one.
 MARKS: Final = ("dataset_dict.json", "dataset_info.json")
 
 
@@ -27,7 +27,7 @@ class Rows:
     """Images in the rows of a table.
 
     Args:
-        table: the data set, whose images are not decoded.
+        table: the data set, with images not yet decoded.
         column: the column of the images.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
@@ -41,13 +41,13 @@ class Rows:
         self.mode, self._name = mode, name
 
     def image(self, index: int) -> Any:
-        """Return an image as Pillow's."""
+        """Return an image as a Pillow image."""
         held = self.table[index][self.column] or {}
         if held.get("bytes"):
             return open_image(io.BytesIO(held["bytes"]), self.mode)
         if held.get("path"):
             return open_image(Path(held["path"]), self.mode)
-        raise BadImage("the row holds none")
+        raise BadImage("the row has no image")
 
     def name(self, index: int) -> str:
         """Return what a message calls it."""
@@ -55,7 +55,7 @@ class Rows:
 
 
 def saved(root: Path, mode: str = "RGB") -> Data:
-    """Return the images of a data set that `save_to_disk` has written.
+    """Return the images of a data set written by `save_to_disk`.
 
     Raises:
         MissingExtra: if `datasets` is not installed.
@@ -76,7 +76,7 @@ def saved(root: Path, mode: str = "RGB") -> Data:
         if train is None or test is None:
             known = ", ".join(f"`{name}`" for name in held) or "none"
             message = f"{root} lacks a split for training or testing"
-            raise unusable(message, f"those are `train` and `test`; it has {known}")
+            raise unusable(message, f"they are `train` and `test`; it has {known}")
     else:
         kept, out = held_out(len(held))
         train, test = held.select(kept), held.select(out)

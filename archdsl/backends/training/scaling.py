@@ -1,4 +1,4 @@
-"""The numbers that a network takes for those of images."""
+"""Normalising images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class ImageScale(NamedTuple):
-    """What turns numbers of images into those that the network takes.
+    """The normalisation of images: subtract the mean, divide by the deviation.
 
     Attributes:
         mean: the mean of each channel.
@@ -20,7 +20,7 @@ class ImageScale(NamedTuple):
     std: tuple[float, ...]
 
     def of(self, images: Tensor) -> Tensor:
-        """Return N x channels x height x width of N x height x width x channels."""
+        """Normalise N x height x width x channels to N x channels x height x width."""
         import torch
 
         bytes_ = images.dtype == torch.uint8

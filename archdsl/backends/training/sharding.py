@@ -1,7 +1,7 @@
-"""Weights, gradients and the optimizer's state spread over processes: torch's FSDP2.
+"""Weights, gradients and optimizer state sharded over processes, by torch's FSDP2.
 
-A process holds its share of each tensor. Before a block runs, its weights are gathered,
-and afterwards they are dropped again (Rajbhandari et al. 2020, "ZeRO", section 5.3).
+Each process holds a share of every tensor. The weights of a block are gathered before
+it runs, and dropped afterwards (Rajbhandari et al. 2020, "ZeRO", section 5.3).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def strategy(network: Network, world: int) -> Any:
-    """Return what lets Fabric shard a network's module over some processes."""
+    """Return Fabric's strategy that shards a network's module."""
     from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
     def shard(module: nn.Module, mesh: Any) -> nn.Module:
@@ -34,15 +34,15 @@ def strategy(network: Network, world: int) -> Any:
 
 
 def gathered_blocks(network: Network, module: nn.Module) -> list[nn.Module]:
-    """Return the blocks that are gathered one by one: those that could be recomputed.
+    """Return the blocks that are sharded as units of their own.
 
-    What stands outside of them is gathered with the whole. So are blocks that share
-    weights with others, as a weight belongs to one unit.
+    They are the blocks that could be recomputed. Everything else belongs to the unit of
+    the whole module; so do blocks that share weights, as a weight has one unit only.
     """
     found: dict[nn.Module, set[int]] = {}
     for part in parts(flatten(network)):
         unit = module.get_submodule(part.path)
-        # FSDP gathers weights when a module is called, so only modules can be sharded.
+        # FSDP gathers weights when `forward` is called, which a container's may not be.
         if not type(unit).__module__.startswith("torch."):
             found[unit] = {id(one) for one in unit.parameters()}
     return [
@@ -53,28 +53,28 @@ def gathered_blocks(network: Network, module: nn.Module) -> list[nn.Module]:
 
 
 def whole_weights(module: nn.Module) -> dict[str, Any]:
-    """Return the whole tensors of a module; all processes must ask for them."""
+    """Return the full tensors of a module; all processes must call this."""
     from torch.distributed.checkpoint import state_dict as torchs
 
     return dict(torchs.get_model_state_dict(module, options=_whole()))
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Any]) -> None:
-    """Give a module its shares of whole tensors, which each process has."""
+    """Load full tensors, which each process has, into a sharded module."""
     from torch.distributed.checkpoint import state_dict as torchs
 
     torchs.set_model_state_dict(module, tensors, options=_whole())
 
 
 def whole_optimizer(module: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Return the whole state of an optimizer; all processes must ask for it."""
+    """Return the full state of an optimizer; all processes must call this."""
     from torch.distributed.checkpoint import state_dict as torchs
 
     return dict(torchs.get_optimizer_state_dict(module, optimizer, options=_whole()))
 
 
 def load_optimizer(module: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
-    """Give an optimizer its shares of a whole state, which each process has."""
+    """Load a full state, which each process has, into a sharded optimizer."""
     from torch.distributed.checkpoint import state_dict as torchs
 
     torchs.set_optimizer_state_dict(module, optimizer, state, options=_whole())

@@ -1,8 +1,8 @@
 """Images in tar files, as WebDataset writes them.
 
-A sample is some files of one name: an image, and `.cls` with the number of its class.
-The tar files are read once to index their members. Images are then read in any order,
-so a run on shards can be resumed as exactly as any other.
+A sample is two files of the same name: an image, and `.cls` with the number of its
+class. The tar files are read once to index their members. After that, images can be
+read in any order, so runs on shards resume as exactly as others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LABEL_BYTES: Final = 32
 
 
 class _Sample(NamedTuple):
-    """Where an image lies: in which shard, and its name, place and size there."""
+    """The position of an image: its shard, and its name, offset and size there."""
 
     shard: int
     name: str
@@ -47,7 +47,7 @@ class Shards:
 
     Args:
         paths: the paths of the files.
-        samples: where the images lie.
+        samples: the positions of the images.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
     """
@@ -63,7 +63,7 @@ class Shards:
         self.mode = mode
 
     def image(self, index: int) -> Any:
-        """Return an image as Pillow's."""
+        """Return an image as a Pillow image."""
         sample = self.samples[index]
         with self.paths[sample.shard].open("rb") as file:
             file.seek(sample.start)
@@ -71,7 +71,7 @@ class Shards:
         return open_image(io.BytesIO(data), self.mode)
 
     def name(self, index: int) -> str:
-        """Return the paths of the shard and within it."""
+        """Return the path of the shard and the path within it."""
         sample = self.samples[index]
         return f"{self.paths[sample.shard]}: {sample.name}"
 
@@ -83,7 +83,7 @@ class Shards:
 
 
 def shards_in(root: Path) -> list[Path]:
-    """Return the tar files of a folder and of its parts, or the file itself.
+    """Return the tar files in a folder and its subfolders, or the file itself.
 
     Raises:
         OSError: if it cannot be read.
@@ -98,11 +98,11 @@ def shards_in(root: Path) -> list[Path]:
 def shards(root: Path, paths: Sequence[Path], mode: str = "RGB") -> Data:
     """Return the images of shards.
 
-    Those whose file or folder has `train` in its name are to train with, and those
-    with `val` or `test` to test. Without both, a tenth of the images is held out.
+    Shards with `train` in the name of their file or folder are for training, those with
+    `val` or `test` for testing. Without both, a tenth of the images is held out.
 
     Args:
-        root: what the user named.
+        root: the path that the user gave.
         paths: the paths of the shards, as `shards_in` lists them.
         mode: Pillow's, ``RGB`` or ``L``.
 
@@ -129,7 +129,7 @@ def shards(root: Path, paths: Sequence[Path], mode: str = "RGB") -> Data:
 
 
 def _named(root: Path, paths: Sequence[Path], words: Sequence[str]) -> list[Path]:
-    """Return the shards with a word in what stands below the root."""
+    """Return the shards with a word in their path below the root."""
     base = root if root.is_dir() else root.parent
     names = {path: path.relative_to(base).as_posix().lower() for path in paths}
     return [path for path in paths if any(word in names[path] for word in words)]
@@ -181,7 +181,7 @@ def _samples(number: int, path: Path) -> Iterator[tuple[_Sample, int]]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Return the name of a sample, and the suffix: all behind its first dot."""
+    """Split a file name at its first dot into the sample's name and the suffix."""
     folder, slash, last = name.rpartition("/")
     stem, dot, suffix = last.partition(".")
     return f"{folder}{slash}{stem}", f"{dot}{suffix}".lower()
@@ -192,13 +192,13 @@ def _known(path: Path, key: str, label: bytes | None) -> int:
     if not text.isdigit() or int(text) >= MAX_CLASSES:
         raise unusable(
             f"{path}: `{key}` has no class",
-            f"`{key}.cls` holds a number from 0, below {MAX_CLASSES:,}",
+            f"`{key}.cls` must hold a number from 0, below {MAX_CLASSES:,}",
         )
     return int(text)
 
 
 def _classes(root: Path, number: int) -> tuple[str, ...]:
-    """Return the names of the classes, which a file beside the shards may hold."""
+    """Return the names of the classes, which a file next to the shards may hold."""
     path = (root if root.is_dir() else root.parent) / CLASSES
     if not path.exists():
         return tuple(map(str, range(number)))

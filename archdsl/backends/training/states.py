@@ -1,4 +1,4 @@
-"""States of a run on disk, from which it resumes exactly where it stopped."""
+"""Saved states of a run, from which it resumes exactly where it stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from archdsl import files
 
 FOLDER: Final = "checkpoints"
-# So that a broken one has one before it.
+# Two, so that there is another one if the newest is damaged.
 KEPT: Final = 2
 _NAME: Final = re.compile(r"step-(\d{9,})\.pt")
 
@@ -22,7 +22,7 @@ class FoundState(NamedTuple):
 
     Attributes:
         path: its file.
-        state: what was saved.
+        state: its content.
         broken: newer files that could not be read.
     """
 
@@ -35,7 +35,7 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
     """Write a state atomically, and delete all but the newest ones.
 
     Raises:
-        OSError: if it cannot be written; those before it are unchanged.
+        OSError: if it cannot be written; earlier states are unchanged.
     """
     import torch
 
@@ -52,9 +52,9 @@ def save(run: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def newest(run: Path) -> FoundState | None:
-    """Return the newest state that is whole, None if there is none.
+    """Return the newest undamaged state, or None.
 
-    Nothing in a file is run: torch reads tensors, numbers, texts and their containers.
+    No code in a file is run: torch only reads tensors, numbers, strings and containers.
     """
     broken: list[Path] = []
     for path in _all(run):
@@ -66,7 +66,7 @@ def newest(run: Path) -> FoundState | None:
 
 
 def exist(run: Path) -> bool:
-    """Return whether a folder has states, whole or broken."""
+    """Return whether a folder has states, damaged or not."""
     return bool(_all(run))
 
 
@@ -86,12 +86,12 @@ def _read(path: Path) -> dict[str, Any] | None:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch stores tensors as they are; what is packed may unpack to anything.
+            # torch does not compress; compressed data could unpack to any size.
             if any(item.compress_type for item in archive.infolist()):
                 return None
             if archive.testzip() is not None:  # a checksum is wrong
                 return None
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a broken file makes of its readers
+    except Exception:  # readers raise all sorts of errors for a damaged file
         return None
     return state if isinstance(state, dict) else None

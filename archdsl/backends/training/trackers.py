@@ -1,4 +1,4 @@
-"""Where metrics go besides the run's folder: Lightning's loggers."""
+"""Sending metrics to trackers, by Lightning's loggers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from archdsl.backends.extras import need_working
 from .data import unusable
 
 TRACKERS: Final = ("wandb", "mlflow")
-# The variable that says where a tracker sends metrics.
+# The environment variable that tells a tracker where to send metrics.
 _SETTINGS: Final = {"wandb": "WANDB_MODE", "mlflow": "MLFLOW_TRACKING_URI"}
-# Under which numbers the trackers know the run.
+# The file with the trackers' ids of the run.
 _HELD: Final = "trackers.json"
 
 
 class Tracker:
     """Sends the metrics of a run to Weights & Biases or MLflow.
 
-    Their own settings say where. A resumed run also continues there.
+    The tracker's own settings say where to. A resumed run continues there as well.
 
     Args:
         name: one of `TRACKERS`.
         run: the folder of the run.
-        network: name of the network, by which its runs are grouped.
+        network: name of the network, to group runs by.
 
     Raises:
         MissingExtra: if a library is not installed.
@@ -55,7 +55,7 @@ class Tracker:
         except Exception as error:  # of the tracker's own kinds
             reason = " ".join(str(error).split())
             raise unusable(
-                f"{name} does not start: {reason}",
+                f"{name} cannot be started: {reason}",
                 f"check its own settings, such as `{_SETTINGS[name]}`",
                 "A1107",
             ) from None
@@ -73,7 +73,7 @@ class Tracker:
             files.write(self._run / _HELD, f"{json.dumps(held)}\n".encode())
 
     def close(self, *, finished: bool) -> None:
-        """Say that no more comes.
+        """End the tracker's run.
 
         Raises:
             Exception: of the tracker's own kinds, if it cannot be reached.
@@ -82,7 +82,7 @@ class Tracker:
 
 
 def _held(run: Path) -> dict[str, str]:
-    """Return under which numbers the trackers know a run."""
+    """Return the trackers' ids of a run."""
     try:
         held = json.loads((run / _HELD).read_bytes())
     except (OSError, ValueError, RecursionError):

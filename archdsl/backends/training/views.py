@@ -1,7 +1,7 @@
-"""What a network is shown of an image: a part of it, scaled, mirrored, changed.
+"""Augmentation: random crops, scaling, mirroring and changes of colour.
 
-Whatever is drawn for an image depends on the seed, the epoch and the image alone. So
-the order, the number of processes and where a run went on do not matter.
+Random numbers for an image only depend on the seed, the epoch and the image. So the
+order of images, the number of processes and resuming do not matter.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _DIRECTIONS: Final = (
     (-0.5836, -0.6948, 0.4203),
 )
 _PROPORTIONS: Final = (3 / 4, 4 / 3)
-# Share and proportions of an erased rectangle (Zhong et al. 2020, section 5.1).
+# Area share and aspect ratio of an erased rectangle (Zhong et al. 2020, section 5.1).
 _ERASED: Final = (0.02, 0.33)
 _ERASED_PROPORTIONS: Final = (0.3, 3.3)
 _TRIES: Final = 10
 
 
 def check_views(data: Data, shape: Shape, images: Images) -> None:
-    """Refuse what cannot be done to these images.
+    """Refuse augmentations that these images do not allow.
 
     Raises:
         MissingExtra: if torchvision is needed, and cannot be imported.
-        SpecError: if their type or channels do not allow it.
+        SpecError: if the images have the wrong type or number of channels.
     """
     if images.policy != "none":
         _policy(images.policy)
@@ -59,9 +59,7 @@ def check_views(data: Data, shape: Shape, images: Images) -> None:
         return
     height, width = shape[1:]
     if images.pad and images.pad > 4 * max(height, width):
-        raise unusable(
-            f"`images.pad` is far larger than {width}x{height}", code="A1105"
-        )
+        raise unusable(f"`images.pad` is too large for {width}x{height}", code="A1105")
     first = data.train.image(0)
     if str(first.dtype) == "uint8" and first.shape[2] in (1, 3):
         return
@@ -75,12 +73,12 @@ def check_views(data: Data, shape: Shape, images: Images) -> None:
 
 
 class Views:
-    """Makes arrays of the network's size of images.
+    """Turns images into arrays of the network's input size.
 
     Args:
         shape: channels, height and width that the network takes.
-        images: what is done to images.
-        training: whether they are to train with; to test, their middle is taken.
+        images: how they are augmented.
+        training: whether they are for training; for testing, the centre is cropped.
     """
 
     def __init__(self, shape: Shape, images: Images, training: bool) -> None:
@@ -91,11 +89,11 @@ class Views:
         self._policy = None if policy == "none" else _policy(policy)
 
     def of(self, image: Any, draw: Random) -> Any:
-        """Return an image as an array of height, width and channels.
+        """Return an image as an array of height x width x channels.
 
         Args:
-            image: an array, or Pillow's.
-            draw: where what is random comes from.
+            image: an array or a Pillow image.
+            draw: the source of random numbers.
         """
         import numpy as np
 
@@ -124,7 +122,7 @@ class Views:
         return bool(size or changed)
 
     def _pillow(self, image: Any, draw: Random) -> Any:
-        """Return the array of a part of an image, scaled and coloured by Pillow."""
+        """Crop, scale and colour an image by Pillow, and return it as an array."""
         import numpy as np
 
         pillow: Any = need("augmentation", "Pillow", "train", "PIL.Image")
@@ -143,7 +141,7 @@ class Views:
     def _box(
         self, width: int, height: int, draw: Random
     ) -> tuple[float, float, float, float]:
-        """Return the part to take: left, top, right and bottom."""
+        """Return the crop: left, top, right and bottom."""
         how = self.images
         if self.training and how.resized_crop:
             across, down = _resized(width, height, how.resized_crop, draw)
@@ -158,7 +156,7 @@ class Views:
         else:
             x = y = 0.5
         left, top = x * (width - across), y * (height - down)
-        # Rounding may lead a hair outside, which Pillow refuses.
+        # Rounding may exceed the image by a tiny amount, which Pillow refuses.
         right, bottom = min(left + across, width), min(top + down, height)
         return max(left, 0.0), max(top, 0.0), right, bottom
 
@@ -175,14 +173,15 @@ class Views:
         if self._policy is not None:
             import torch
 
-            # It draws from torch's global generator, which is not ours to move.
+            # torchvision draws from torch's global generator, whose state must not
+            # change.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(draw.getrandbits(63))
                 image = self._policy(image)
         return image
 
     def _shifted(self, image: Any, draw: Random) -> Any:
-        """Return a random part, of its own size, of an image in a frame of zeros."""
+        """Pad an image with zeros, and return a random crop of the original size."""
         import numpy as np
 
         pad = self.images.pad
@@ -199,7 +198,7 @@ class Views:
 def _resized(
     width: int, height: int, shares: tuple[float, float], draw: Random
 ) -> tuple[float, float]:
-    """Return width and height of a part that has a random share and proportions."""
+    """Return width and height of a crop with a random area and aspect ratio."""
     logs = [math.log(bound) for bound in _PROPORTIONS]
     for _ in range(_TRIES):
         area = width * height * draw.uniform(*shares)
@@ -208,7 +207,7 @@ def _resized(
         down = math.sqrt(area / proportions)
         if across <= width and down <= height:
             return across, down
-    # The largest part with proportions that are allowed.
+    # None fitted: the largest crop with an allowed aspect ratio.
     least, most = _PROPORTIONS
     proportions = min(max(width / height, least), most)
     return min(width, height * proportions), min(height, width / proportions)
@@ -223,7 +222,7 @@ def _lit(image: Any, deviation: float, draw: Random) -> Any:
 
 
 def _erased(image: Any, draw: Random) -> Any:
-    """Return an image with a rectangle of its mean colour."""
+    """Fill a random rectangle of an image with its mean colour."""
     height, width = image.shape[:2]
     logs = [math.log(bound) for bound in _ERASED_PROPORTIONS]
     for _ in range(_TRIES):
@@ -241,6 +240,6 @@ def _erased(image: Any, draw: Random) -> Any:
 
 
 def _policy(name: str) -> Any:
-    """Return torchvision's augmentation of a name."""
+    """Return torchvision's augmentation policy with a name."""
     v2 = library(f'`images.policy = "{name}"`', "transforms.v2")
     return v2.TrivialAugmentWide() if name == "trivial" else v2.RandAugment()

@@ -1,7 +1,7 @@
-"""Data sets of torchvision, in the files that it has downloaded.
+"""Data sets of torchvision, from files that it has downloaded.
 
-Nothing is downloaded here. Of CIFAR and SVHN, torchvision reads pickles and the like;
-it does so only if their checksums are those that it knows.
+Nothing is downloaded here. For CIFAR and SVHN, torchvision reads pickles and MATLAB
+files, but only if their checksums are right.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ PREFIX: Final = "torchvision:"
 
 
 class _Set(NamedTuple):
-    """How a data set is asked for.
+    """How to request a data set.
 
     Attributes:
-        parts: the arguments for its images to train and to test with, or those for all
-            of them.
-        axes: those of its array of images, in the order of ours; empty, if it reads
-            them one by one.
+        parts: the arguments for training and for test images, or for all images.
+        axes: the axes of its array of images, in our order; empty if it reads images
+            one by one.
     """
 
     parts: tuple[Mapping[str, Any], ...]
@@ -50,7 +49,7 @@ _SPLIT: Final = _split(*_PARTS)
 _PLANES: Final = _SPLIT._replace(axes=(0, 2, 3, 1))
 _MOST: Final = _split("trainval", "test")
 _WHOLE: Final = _Set(({},))
-# Those that give an image and its class.
+# The data sets whose items are an image and its class.
 _SETS: Final[Mapping[str, _Set]] = {
     "CIFAR10": _CIFAR,
     "CIFAR100": _CIFAR,
@@ -76,11 +75,11 @@ _SETS: Final[Mapping[str, _Set]] = {
 
 
 class Pictures:
-    """Images of a data set that reads each when it is asked for.
+    """Images of a data set that reads each when it is requested.
 
     Args:
         held: the data set.
-        places: which of its images.
+        places: the indices of its images.
         labels: their classes.
         mode: Pillow's, ``RGB`` or ``L``.
         name: the name of the whole.
@@ -98,7 +97,7 @@ class Pictures:
         self.mode, self._name = mode, name
 
     def image(self, index: int) -> Any:
-        """Return an image as Pillow's."""
+        """Return an image as a Pillow image."""
         return decoded_image(
             lambda: self.held[self.places[index]][0].convert(self.mode)
         )
@@ -112,7 +111,7 @@ def library(what: str, module: str) -> Any:
     """Return a module of torchvision.
 
     Args:
-        what: needs it, for the message.
+        what: what needs it, for the message.
         module: its name below ``torchvision``.
 
     Raises:
@@ -120,7 +119,7 @@ def library(what: str, module: str) -> Any:
     """
     return need_working(
         what,
-        "a torchvision that goes with the installed torch",
+        "a torchvision that matches the installed torch",
         "train",
         f"torchvision.{module}",
         " torchvision",
@@ -131,8 +130,7 @@ def of_torchvision(name: str, mode: str) -> Data:
     """Return a data set of torchvision.
 
     Args:
-        name: ``torchvision:``, its class and the folder where it lies, with a colon
-            between.
+        name: ``torchvision:CLASS:FOLDER``.
         mode: Pillow's, ``RGB`` or ``L``.
 
     Raises:
@@ -169,14 +167,14 @@ def of_torchvision(name: str, mode: str) -> Data:
 
 
 def _held(make: Any, root: str, part: Mapping[str, Any]) -> Any:
-    """Return a part of a data set as torchvision's class gives it.
+    """Return a part of a data set, as an object of torchvision's class.
 
     Raises:
         SpecError: if it is not in the folder, or cannot be read.
     """
     try:
         return make(root, **part)
-    except Exception as error:  # a broken file may raise anything in its readers
+    except Exception as error:  # readers raise all sorts of errors for a damaged file
         kind = make.__name__
         reason = " ".join(str(error).split()) or type(error).__name__
         if "not found" not in reason.lower():
@@ -195,10 +193,10 @@ def _labels(held: Any) -> list[int]:
 
 
 def _classes(kind: str, held: Any, labels: Sequence[Sequence[int]]) -> tuple[str, ...]:
-    """Return the names of the classes, or else their numbers.
+    """Return the names of the classes, or their numbers if they have none.
 
     Raises:
-        SpecError: if a part has no images, or one of another class.
+        SpecError: if there are no images, or some without a class.
     """
     if not all(labels):
         raise unusable(f"{kind} has no images")
@@ -212,7 +210,7 @@ def _classes(kind: str, held: Any, labels: Sequence[Sequence[int]]) -> tuple[str
 
 
 def _array(held: Any, axes: Sequence[int]) -> Any:
-    """Return the images of a data set as N x height x width x channels."""
+    """Return all images of a data set as N x height x width x channels."""
     import numpy as np
 
     images = np.asarray(held.data).transpose(axes)

@@ -194,7 +194,7 @@ def _print_gradients(name: str, found: Gradients) -> None:
 
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
-    """Return the tables to print: those asked for, or that of what is asked about."""
+    """Return the tables to print: by --show, or else by other options."""
     asked = {
         "counts": analysis.setting.tool,
         "memory": analysis.setting.budget or analysis.setting.recompute,
@@ -207,7 +207,7 @@ def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
 
 
 def _style(depth: int | None, fold: bool | None, width: int | None) -> ReportStyle:
-    """Return how tables look: as asked for, or else as a terminal or a pipe needs."""
+    """Return the style of tables, by options or else for a terminal or a pipe."""
     from archdsl.backends.table import ReportStyle
 
     terminal = sys.stdout.isatty()

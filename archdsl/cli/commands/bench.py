@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 65_536),
     default=1,
     show_default=True,
-    help="Images at once.",
+    help="Images per call.",
 )
 @click.option("--train", is_flag=True, help="Measure training steps with SGD.")
 @click.option(

@@ -110,7 +110,7 @@ def command(
 
 
 def _check_all(specs: Sequence[str], foreign: bool | None) -> list[Checked]:
-    """Check specs; with torch, too, unless `foreign` is None."""
+    """Check specs; unless `foreign` is None, with torch as well."""
     checked = []
     with Progress(len(specs), always=foreign is not None) as progress:
         for spec in specs:
@@ -212,7 +212,7 @@ def _not_imported(error: ForeignImport) -> Diagnostic:
 
 
 def _differing(difference: FigureDifference, name: str, network: Network) -> Diagnostic:
-    """Return the error that a difference is."""
+    """Return the error for a difference."""
     step = difference.step
     return Diagnostic(
         "A0701",
@@ -240,7 +240,7 @@ def _skipped(one: Checked) -> list[str]:
 
 
 def _each_once(errors: list[Diagnostic]) -> list[Diagnostic]:
-    """Drop what several presets have in common."""
+    """Drop errors that several presets share, except for the first."""
     kept = {(e.code, e.message, e.span): e for e in reversed(errors)}
     return list(reversed(kept.values()))
 

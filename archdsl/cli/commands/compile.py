@@ -198,10 +198,10 @@ def command(
         for line in _told(chosen):
             say(line)
     if names:
-        say(f"the module imports {', '.join(names)}, which must be found where it runs")
+        say(f"the module imports {', '.join(names)}, which must be importable")
 
 
-# What says how a step is run, for --fits.
+# Options about a training step, which only --fits uses.
 _OF_FITS = ("batch", "dtype", "optimizer", "device_name", "devices_file")
 
 
@@ -224,10 +224,10 @@ def _lean(
     optimizer: str,
     device: Device | None,
 ) -> Lean:
-    """Return what to recompute for a step to fit.
+    """Return which blocks to recompute for a step to fit.
 
     Raises:
-        Failure: if none of the choices fits.
+        Failure: if no choice fits.
     """
     from archdsl.backends.text import show_bytes
     from archdsl.passes.analysis import analyze
@@ -246,7 +246,7 @@ def _lean(
 
 
 def _told(chosen: Lean) -> list[str]:
-    """Return what is recomputed, and what that changes, as a table."""
+    """Return a table of what is recomputed, and of its effect."""
     from archdsl.backends.text import align, show_bytes
     from archdsl.backends.views.time import show_seconds
 
@@ -261,12 +261,12 @@ def _told(chosen: Lean) -> list[str]:
         rows.append((name, *sizes, f"x {more:.3f}", time))
     if chosen.before.seconds is None:
         rows = [row[:-1] for row in rows]
-    what = ", ".join(chosen.parts) or "nothing; it fits as it is"
+    what = ", ".join(chosen.parts) or "nothing; it fits without"
     return [*align(rows, right=range(1, 5)), f"recomputed: {what}"]
 
 
 def _note(passes: list[str], inference: bool) -> str:
-    """Return what the module says of the transformations that made it."""
+    """Return the comment in the module about its transformations."""
     names = ", ".join(passes)
     if not inference:
         return f"Transformed by {names}; it computes the same."

@@ -69,7 +69,7 @@ from archdsl.cli.training import running
     type=click.IntRange(1, 1_000_000),
     default=64,
     show_default=True,
-    help="Images at once.",
+    help="Images per batch.",
 )
 @processor_option
 @click.option(

@@ -43,12 +43,11 @@ def command(
     """Print the spec of one network with everything written out.
 
     Imports, conditions, functions and computed lists are replaced by their results.
-    Blocks and repeats stay, and so do the parameters that still decide something. The
-    new spec describes the same network: it is read again and compared before it is
-    printed.
+    Blocks and repeats stay, and so do parameters that still have an effect. The new
+    spec describes the same network: before it is printed, it is parsed and compared.
 
-    A network as JSON has every layer with its shapes, for other programs. It can be the
-    SPEC of commands that take one network.
+    A network as JSON lists every layer with its shapes, for other programs. Commands
+    that take one network accept it as SPEC.
 
     \b
     Examples:
@@ -74,7 +73,7 @@ def _text(network: Network) -> str:
     """Return a spec of a network.
 
     Raises:
-        SpecError: if there is none, as may be for a network from JSON.
+        SpecError: if there is none, which is possible for networks from JSON.
     """
     from archdsl.api import expand
     from archdsl.backends.spec import Unwritable

@@ -45,7 +45,7 @@ def command(code: str, as_json: bool) -> None:
 
 
 def _pages(name: str) -> dict[str, Callable[[], str]]:
-    """Return what can be explained, by its name: codes in capitals."""
+    """Return the pages by name; codes are in capitals."""
     from archdsl.cli.topics import TOPICS, page
     from archdsl.codes import CODES
 
@@ -54,7 +54,7 @@ def _pages(name: str) -> dict[str, Callable[[], str]]:
         for name in CODES
     }
     pages |= {name: lambda name=name: page(name) for name in TOPICS}  # type: ignore[misc]
-    if name not in pages:  # the rules take longer to import
+    if name not in pages:  # rules are imported only if needed, as that takes longer
         from archdsl.linter.allow import PAGES
         from archdsl.linter.rule import ABOUT_ALLOWS, all_rules
 
@@ -66,6 +66,6 @@ def _pages(name: str) -> dict[str, Callable[[], str]]:
 
 
 def _wrapped(paragraph: str) -> str:
-    """Return a paragraph in short lines, unless it is the text of a spec."""
+    """Wrap a paragraph, unless it is the text of a spec."""
     is_spec = paragraph.startswith((" ", "Wrong", "Right", "Found", "Better"))
     return paragraph if is_spec else fill(paragraph, 80)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="SEED",
-    help="Draw random weights instead, to measure speed before training.",
+    help="Use random weights with this seed, to measure speed before training.",
 )
 @click.option(
     "-o",
@@ -240,7 +240,7 @@ def _format(ctx: click.Context, given: list[str], output: Path) -> Format:
 
 @contextmanager
 def _failing(weights: str | None) -> Iterator[None]:
-    """Turn what can be wrong with libraries, weights and images into a message.
+    """Turn errors of libraries, weights and images into messages.
 
     Raises:
         Failure: with the message.
@@ -274,7 +274,7 @@ def _export(
     output: Path,
     options: dict[str, Any],
 ) -> Exported:
-    """Return the model, with the options that its format has."""
+    """Export a model, with the options of its format."""
     from archdsl.backends import onnx
 
     if format == "onnx":
@@ -312,7 +312,7 @@ def _facts(made: Exported, output: Path, found: Check | None) -> dict[str, objec
 
 
 def _ports(ports: dict[str, list[int | str]]) -> list[dict[str, object]]:
-    """Return dimensions by name; one that may be any is null."""
+    """Return dimensions by name; a free one is null."""
     return [
         {"name": name, "shape": [n if isinstance(n, int) else None for n in shape]}
         for name, shape in ports.items()
@@ -361,7 +361,7 @@ def _about(made: Exported) -> list[str]:
 
 
 def _int8(made: Exported, about: Int8) -> list[str]:
-    """Return what int8 changes, in sentences."""
+    """Return sentences about the effect of int8."""
     from archdsl.backends.text import show_bytes
     from archdsl.backends.views.time import show_seconds
     from archdsl.elaborate.types import counted

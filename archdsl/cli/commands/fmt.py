@@ -49,7 +49,7 @@ def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> i
       archdsl fmt - < net.arch
     """
     if as_json and (diff or ("-" in specs and not check)):
-        raise click.UsageError("--json and a text would both go to stdout")
+        raise click.UsageError("--json and the new layout would both go to stdout")
     given, errors = expanded(specs)
     changed: dict[str, bool] = {}
     for spec in given:
@@ -71,7 +71,7 @@ def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> i
 
 
 def _format(spec: str, *, write: bool, diff: bool) -> bool:
-    """Format one spec, and return whether its layout was another."""
+    """Format one spec, and return whether its layout changed."""
     from archdsl.syntax.format import format_source
 
     source = _read(spec)

@@ -90,7 +90,7 @@ def _shapes(
 @click.option(
     "--any-order",
     is_flag=True,
-    help="Accept the same keys in another order, if a layer has its tensors so.",
+    help="Accept that tensors within a layer have another order in the state_dict.",
 )
 @json_option
 def command(
@@ -183,7 +183,7 @@ def _imported(
     inputs: list[tuple[int, ...]],
     how: dict[str, Any],
 ) -> Imported:
-    """Return the network, or the family, that a module's code makes or a file holds."""
+    """Import a network or family, from a module's code or a file."""
     from archdsl.backends.importer import from_family, from_file, from_module
 
     if family is None and _is_file(factory):
@@ -205,7 +205,7 @@ def _imported(
 
 @contextmanager
 def _reading(file: str) -> Iterator[None]:
-    """Say that torch is missing before a file is read, or that it cannot be read."""
+    """Turn a missing torch, and errors from reading a file, into messages."""
     try:
         import torch  # noqa: F401, TID251
     except (ImportError, OSError) as error:
@@ -219,7 +219,7 @@ def _reading(file: str) -> Iterator[None]:
 
 @contextmanager
 def _naming() -> Iterator[None]:
-    """Blame `--name` for what cannot name a network."""
+    """Turn an invalid name of a network into a usage error of --name."""
     from archdsl.backends.importer import NotImported
 
     try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LintOptions(NamedTuple):
-    """What to look for, and in which networks."""
+    """Which rules to apply, and to which networks."""
 
     params: dict[str, object]
     input: tuple[int, ...] | None
@@ -46,12 +46,12 @@ class Linted(NamedTuple):
 
     Attributes:
         spec: as the user named it.
-        source: the original text, None if it could not be read.
+        source: the original text; None if it could not be read.
         networks: names of the networks that were checked.
         advice: the findings that remain after `--fix`.
-        silenced: how many comments silence something.
+        silenced: number of comments that silence findings.
         errors: why it could not be checked.
-        fixed: the spec as `--fix` would have it.
+        fixed: the spec after `--fix`.
     """
 
     spec: str
@@ -66,7 +66,7 @@ class Linted(NamedTuple):
 def _codes(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> frozenset[str]:
-    """Return the codes of a list, by their rules' names too."""
+    """Return the codes in a list of codes or names of rules."""
     from archdsl.linter.rule import codes_of
 
     try:
@@ -111,7 +111,11 @@ def _rule_options(command: Command) -> Command:
     is_flag=True,
     help="Apply the edits that do not change the network's results.",
 )
-@click.option("--unsafe", is_flag=True, help="With --fix: also apply edits that do.")
+@click.option(
+    "--unsafe",
+    is_flag=True,
+    help="With --fix, also apply edits that do.",
+)
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 despite findings.")
 @format_option
@@ -193,12 +197,12 @@ def _check_usage(
     if not specs and not missing:
         raise click.MissingParameter(param_type="argument", param_hint="'SPEC...'")
     if unsafe and not fix:
-        raise click.UsageError("--unsafe says how far --fix or --diff may go")
+        raise click.UsageError("--unsafe needs --fix or --diff")
     if not fix:
         return
     if changed:
         raise click.UsageError(
-            "--fix works on a spec as it is written: leave -D and --input out"
+            "--fix changes the spec as written: leave -D and --input out"
         )
     if form != "text" and "-" in specs:
         what = "--json" if form == "json" else f"--format {form}"
@@ -214,7 +218,7 @@ def _preset(spec: str) -> str | None:
 
     try:
         return find_spec(spec)[1]
-    except SpecError:  # said later, with the others
+    except SpecError:  # reported later, with the other errors
         return None
 
 
@@ -259,7 +263,7 @@ def _fixed(module: LoadedFile, options: LintOptions, unsafe: bool) -> FixedSpec:
     return fix_spec(module, load, networks, codes=options.codes, unsafe=unsafe)
 
 
-# ---- what is printed ------------------------------------------------------------
+# ---- output ------------------------------------------------------------
 
 
 def _list_rules(as_json: bool) -> int:
@@ -345,7 +349,7 @@ def _say_rest(
     *,
     diff: bool,
 ) -> None:
-    """Print to stderr what was not fixed, what is wrong, and how much is found."""
+    """Print to stderr what was not fixed, errors, and the number of findings."""
     sys.stdout.flush()
     for one, fixed in _changed(linted):
         if diff:
@@ -369,7 +373,7 @@ def _summary(one: Linted) -> str:
 
 
 def _count(found: list[Advice]) -> str:
-    """Return how much is found, and what `--fix` could do about it."""
+    """Return the number of findings, and of those that `--fix` could fix."""
     safe = sum(advice.fix is not None and advice.fix.safe for advice in found)
     changing = sum(advice.fix is not None for advice in found) - safe
     parts = [counted(len(found), "finding")]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 
-# Characters of a line of notes, at most.
+# The width of notes, at most.
 _NOTE = 78
 
 
@@ -108,7 +108,7 @@ def _table(entries: list[ListedNetwork], room: int | None) -> str:
     sheet = _sheet(titles, _rows(entries, "default"), range(4, 7))
     if room is not None and sheet.width > room:
         sheet = _sheet(titles, _rows(entries, "*"), range(4, 7))
-        note = f"*: the default preset, for which the name of the spec stands; {note}"
+        note = f"*: the default preset, which the name of the spec refers to; {note}"
     return _fitted(sheet, note, room)
 
 
@@ -143,7 +143,7 @@ def _sheet(
 
 
 def _fitted(sheet: FittedTable, note: str, room: int | None) -> str:
-    """Return a table that fits a number of columns of text, with a note below."""
+    """Fit a table into a number of columns, with a note below."""
     from textwrap import wrap
 
     from archdsl.backends.fit import note as done

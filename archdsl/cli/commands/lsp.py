@@ -24,7 +24,7 @@ def command() -> int:
     need("the language server", "pygls", "lsp")
     from archdsl.cli.language_server import make
 
-    # It closes them at the end; the streams themselves are still flushed then.
+    # Copies, as the server closes them, but stdin and stdout are still used at exit.
     with open(os.dup(0), "rb") as requests, open(os.dup(1), "wb") as answers:
         make().start_io(requests, answers)
     return 0

@@ -26,7 +26,7 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
     type=click.Choice(list(templates())),
     default="classifier",
     show_default=True,
-    help="What to start from.",
+    help="The template.",
 )
 @click.option(
     "-o",
@@ -81,11 +81,11 @@ def _filled(template: str, name: str) -> str:
     _check(name)
     text = templates()[template].read_text(encoding="utf-8")
     try:
-        # The layout of a header depends on how long its name is.
+        # Formatted again, as the layout depends on the length of the name.
         text = format_source(Source(f"{name}.arch", _PLACEHOLDER.sub(name, text)))
         loads(text, symbolic=False)
     except SpecError as error:
-        # The name is one that the template uses for something else.
+        # The template already uses the name for something else.
         found = error.diagnostics[0]
         raise _refusal(found.code, found.message, found.help) from None
     return text
@@ -112,7 +112,7 @@ def _refusal(code: str, message: str, help: str | None) -> click.BadParameter:
 
 
 def _next_commands(path: Path) -> str:
-    # A path that begins with a hyphen would be taken for an option.
+    # A path that begins with a hyphen would be read as an option.
     shown = f"./{path}" if str(path).startswith("-") else str(path)
     spec, stem = quote(shown), shown.removesuffix(".arch")
     commands = (

@@ -76,7 +76,7 @@ _OF_NETWORKS: Final = (
 @click.option(
     "--recompute",
     is_flag=True,
-    help="For memory: run each block again in the backward pass.",
+    help="For memory: recompute each block in the backward pass.",
 )
 @device_options("For roofline: the device; see `archdsl list --devices`.")
 @runs_option
@@ -134,10 +134,10 @@ def command(
     device = find_device(device_name, devices_file, dtype)
     if (kind == "roofline") is not (device is not None):
         raise click.UsageError(
-            "--show roofline needs a --device, and only it takes one"
+            "--show roofline needs a --device; other charts take none"
         )
     if runs > 1 and kind != "gradients":
-        raise click.UsageError("--runs is for --show gradients")
+        raise click.UsageError("--runs needs --show gradients")
     if (kind == RUNS) is not bool(folders):
         raise click.UsageError(
             f"--show {RUNS} draws folders of `archdsl train`; other charts draw "
@@ -192,7 +192,7 @@ def _folders(specs: Sequence[str]) -> dict[str, Path]:
         if option.name in _OF_NETWORKS and given is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option.opts[0]} does not apply to runs")
     begun = [folder for folder in folders if not is_early(folder)]
-    if begun:  # without any, the error says it
+    if begun:  # if no run has an epoch, the error says so
         for folder in folders:
             if folder not in begun:
                 say(f"note: no epoch of the run in {folder} has ended")
@@ -215,7 +215,7 @@ def _format(output: Path | None, format: str | None) -> str:
 def _subjects(
     specs: Sequence[str], networks: Sequence[Network], runs: int, **setting: Any
 ) -> list[PlottedNetwork]:
-    """Return the networks with their figures, and with those of runs in torch."""
+    """Return the networks with their figures and gradients."""
     from archdsl.passes.analysis import analyze
 
     found = []

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 _MODEL = ".onnx"
 
 
-class Sight(NamedTuple):
-    """What scores the classes of images.
+class ImageClassifier(NamedTuple):
+    """A classifier of images.
 
     Attributes:
-        scores: returns those of an image, as an array.
-        classes: their number; not a number, if the model does not say it.
+        scores: returns the scores of an image's classes, as an array.
+        classes: the number of classes; not an int if the model does not say it.
         names: the names of the classes, if they are known.
     """
 
@@ -41,7 +41,7 @@ class Sight(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network says of an image."""
+    """The most likely classes of an image."""
 
     file: str
     guesses: list[Guess]
@@ -113,7 +113,7 @@ def command(
             if params or input_shape:
                 raise click.UsageError("-D and --input are for specs")
             path = INPUT_FILE.convert(model, None, ctx)
-            sight = _of_model(path, size, crop, mean, deviation)
+            classifier = _of_model(path, size, crop, mean, deviation)
             images = files
         else:
             if size is not None:
@@ -123,15 +123,15 @@ def command(
                     "a spec must be followed by a file with its weights, and by images"
                 )
             default = ctx.get_parameter_source("crop") is ParameterSource.DEFAULT
-            sight = _of_spec(
+            classifier = _of_spec(
                 *(model, params, input_shape, files[0]),
                 *(None if default else crop, mean, deviation),
             )
             images = files[1:]
-        names = sight.names
+        names = classifier.names
         if labels_file:
-            names = read_labels(Path(labels_file), sight.classes)
-        seen = _look(sight, images, top)
+            names = read_labels(Path(labels_file), classifier.classes)
+        found = _predict(classifier, images, top)
     except (BadImage, NoImage, NoClassifier) as error:
         raise Failure(str(error), status.USAGE) from None
     except OSError as error:
@@ -139,9 +139,9 @@ def command(
         reason = (error.strerror or str(error)).lower()
         raise Failure(f"cannot read {where}{reason}", status.USAGE) from None
     if as_json:
-        print_json({"images": [_as_dict(one, names) for one in seen], "errors": []})
+        print_json({"images": [_as_dict(one, names) for one in found], "errors": []})
         return
-    for one in seen:
+    for one in found:
         for line in _lines(one, names):
             click.echo(line)
 
@@ -152,14 +152,14 @@ def _of_model(
     crop: float,
     mean: tuple[float, ...],
     deviation: tuple[float, ...],
-) -> Sight:
-    """Return what an ONNX file sees, by onnxruntime."""
+) -> ImageClassifier:
+    """Return the classifier in an ONNX file, run by onnxruntime."""
     from archdsl.backends.onnx.images import Preparation
     from archdsl.backends.onnx.run import ImageModel
 
     found = ImageModel(Path(path))
     shown = Preparation(_shape(found, path, size), crop, mean, deviation)
-    return Sight(lambda image: found.scores(shown.read(image)), found.classes)
+    return ImageClassifier(lambda image: found.scores(shown.read(image)), found.classes)
 
 
 def _of_spec(
@@ -170,15 +170,15 @@ def _of_spec(
     crop: float | None,
     mean: tuple[float, ...],
     deviation: tuple[float, ...],
-) -> Sight:
-    """Return what a network with its weights sees, by torch."""
+) -> ImageClassifier:
+    """Return a network with its weights as a classifier, run by torch."""
     from archdsl.backends.training.judge import Classifier
     from archdsl.cli.training import running
 
     network = load_network(spec, params, input_shape, symbolic=True)
     with running(network.name, "running it needs"):
         found = Classifier(network, Path(weights), mean, deviation, crop)
-    return Sight(found.scores, found.classes, found.names)
+    return ImageClassifier(found.scores, found.classes, found.names)
 
 
 def _shape(
@@ -194,34 +194,38 @@ def _shape(
     return channels, height, width
 
 
-def _look(sight: Sight, images: Sequence[str], top: int) -> list[Prediction]:
+def _predict(
+    classifier: ImageClassifier, images: Sequence[str], top: int
+) -> list[Prediction]:
     from archdsl.backends.onnx.run import best_classes
 
-    seen = []
+    found = []
     with Progress(len(images)) as progress:
         for file in images:
             progress.step(file)
-            seen.append(Prediction(file, best_classes(sight.scores(Path(file)), top)))
-    return seen
+            found.append(
+                Prediction(file, best_classes(classifier.scores(Path(file)), top))
+            )
+    return found
 
 
-def _as_dict(seen: Prediction, names: Sequence[str]) -> dict[str, object]:
+def _as_dict(prediction: Prediction, names: Sequence[str]) -> dict[str, object]:
     classes = [
         {
             "index": guess.number,
             "label": names[guess.number] if names else None,
             "probability": guess.probability,
         }
-        for guess in seen.guesses
+        for guess in prediction.guesses
     ]
-    return {"file": seen.file, "classes": classes}
+    return {"file": prediction.file, "classes": classes}
 
 
-def _lines(seen: Prediction, names: Sequence[str]) -> list[str]:
+def _lines(prediction: Prediction, names: Sequence[str]) -> list[str]:
     from archdsl.backends.text import align
 
     rows = []
-    for number, probability in seen.guesses:
+    for number, probability in prediction.guesses:
         name = [names[number]] if names else []
         rows.append([f"  {number}", *name, f"{100 * probability:.1f} %"])
-    return [seen.file, *align(rows, right=(0, len(rows[0]) - 1))]
+    return [prediction.file, *align(rows, right=(0, len(rows[0]) - 1))]

@@ -10,7 +10,7 @@ from archdsl.cli.options import json_option
 from archdsl.cli.schemas import OUTPUTS, output_schema
 from archdsl.cli.terminal import print_json
 
-# Beside the commands, what is described.
+# The name of the schema of networks, besides those of commands.
 NETWORK = "network"
 
 

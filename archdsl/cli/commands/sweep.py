@@ -255,15 +255,17 @@ def _training(
     output: Path | None,
     options: dict[str, Any],
 ) -> Training | None:
-    """Return how points are trained, None if they are not."""
+    """Return how points are trained; None without --train."""
     if recipe is None:
         if data is not None or changes:
-            raise click.UsageError("--data and --set are for --train")
+            raise click.UsageError("--data and --set need --train")
         return None
     if data is None:
         raise click.UsageError("--train needs --data")
     if options["ray"] is not None or options["jobs"] not in (None, 1):
-        raise click.UsageError("--train trains one point after the other, in a process")
+        raise click.UsageError(
+            "--train runs in one process: leave --jobs and --ray out"
+        )
     from archdsl.cli.training import find_recipe
     from archdsl.sweeps import Training
 
@@ -289,7 +291,7 @@ def _run(
     resume: bool,
     options: dict[str, Any],
 ) -> Sweep:
-    """Run the sweep, showing how far it is."""
+    """Run the sweep, and show its progress."""
     from archdsl.sweeps import JournalError
     from archdsl.sweeps import sweep as run
 
@@ -325,10 +327,10 @@ def _run(
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Turn what is wrong with an axis, an objective or the condition into messages.
+    """Turn mistakes in axes, objectives and the condition into messages.
 
-    Where an axis has values of several kinds, a condition may fail only when its points
-    are looked at.
+    If an axis has values of several types, a condition may only fail when points are
+    evaluated.
     """
     from archdsl.sweeps import AxisError, ConditionError, ObjectiveError
 
@@ -350,11 +352,11 @@ def _journal(output: Path) -> Path:
     return output.with_name(f"{output.name}.journal")
 
 
-# ---- what is written --------------------------------------------------------
+# ---- files --------------------------------------------------------
 
 
 def _check_files(output: Path | None, plot: Path | None, options: Any) -> None:
-    """Refuse before the run what could not be written after it."""
+    """Refuse, before the sweep runs, outputs that could not be written afterwards."""
     from archdsl.sweeps.output import FORMATS, PLOTS, UnknownFormat
 
     try:
@@ -381,7 +383,7 @@ def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
     if plot is not None:
         write_bytes(plot, plot_points(found, _suffix(plot)))
     if output is not None:
-        # Only now has everything been written.
+        # The journal is removed only after everything was written.
         with suppress(OSError):
             _journal(output).unlink()
 
@@ -396,11 +398,11 @@ def _interrupted(found: Sweep, output: Path | None) -> str:
     )
 
 
-# ---- what is printed --------------------------------------------------------
+# ---- output --------------------------------------------------------
 
 
 def _text(found: Sweep, rows: int, output: Path | None) -> str:
-    """Return a table of the first points, and what became of all."""
+    """Return a table of the first points, and a summary of all."""
     from archdsl.backends.text import align
 
     records = list(found.records())
@@ -431,7 +433,7 @@ def _cell(value: Any) -> str:
 
 
 def _summary(found: Sweep) -> list[str]:
-    """Return what became of the points, and why some are no networks."""
+    """Return how many points were kept, and why others were refused."""
     done = len(found.points)
     parts = [f"{done:,} point{'s' * (done != 1)}"]
     if len(found.points) < found.total:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from archdsl.ir import Network
     from archdsl.passes.devices import Device
 
-# Beyond these, decoding is seldom what a GPU waits for.
+# With more, a GPU rarely waits for decoding.
 _MOST_WORKERS: Final = 8
 
 
@@ -109,12 +109,12 @@ _MOST_WORKERS: Final = 8
 @click.option(
     "--recompute",
     is_flag=True,
-    help="Run each block again in the backward pass, to need less memory.",
+    help="Recompute each block in the backward pass, to save memory.",
 )
 @click.option(
     "--shard",
     is_flag=True,
-    help="Spread weights and the optimizer's state over the processes of torchrun.",
+    help="Shard weights and the optimizer's state over the processes of torchrun.",
 )
 @click.option(
     "--save-every",
@@ -234,7 +234,7 @@ def _train(
         watch.say(line)
     if options.shard:
         watch.say(
-            "note: the memory is that of all weights; each process keeps only a share"
+            "note: this memory is for all weights; each process only holds a share"
         )
     stopped = None
     try:
@@ -256,7 +256,7 @@ def _train(
 
 
 def _check_folder(output: Path, resume: bool) -> None:
-    """Refuse to write over a run, or over a file."""
+    """Refuse to overwrite a run or a file."""
     from archdsl.backends.training import states
 
     if not resume and states.exist(output):
@@ -268,5 +268,5 @@ def _check_folder(output: Path, resume: bool) -> None:
 
 
 def _workers(data: Data) -> int:
-    """Return how many processes read images, if the user does not say."""
+    """Return the default number of processes that read images."""
     return 0 if data.root is None else min(os.cpu_count() or 1, _MOST_WORKERS)

@@ -168,7 +168,7 @@ def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> No
 
 
 def _rules(name: str | None) -> Rules | None:
-    """Return the rules of a name that ships, or else of a file."""
+    """Return shipped rules by name, or rules from a file."""
     if name is None:
         return None
     from archdsl.backends.checkpoints import maps, parse_rules, shipped_rules

@@ -23,7 +23,7 @@ def _products(call: ShapedCall) -> int:
     return outputs(call)  # of a column and a row
 
 
-# calflops does not replace this function, and thop and torchinfo see modules alone.
+# calflops does not patch this function, and thop and torchinfo only see modules.
 _TOOLS = ("fvcore", "ptflops", "ptflops_module", "ultralytics_thop")
 
 ENTRIES = (

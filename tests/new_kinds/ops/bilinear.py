@@ -11,8 +11,8 @@ from archdsl.values import Saved, Shape, TorchForm, channels, show_shape
 class Bilinear(Layer):
     """Products of all pairs of features of two vectors: `bilinear { a | b }`.
 
-    Source: Tenenbaum & Freeman 2000, section 2, with one weight for each pair left to
-    the layer behind.
+    Source: Tenenbaum & Freeman 2000, section 2; the weight of each pair is left to the
+        next layer.
     """
 
     word = "bilinear"

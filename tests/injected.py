@@ -1,7 +1,7 @@
-"""Emitted text with a random mistake, and whether torch can tell the two apart.
+"""Emitted text with a random mistake, and whether it makes a difference in torch.
 
-Each spoiling is a number: it draws a kind of mistake and a place for it, the same ones
-in every run.
+Each case is a number, the seed of a kind of mistake and a place for it, which are the
+same in every run.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from torch import Tensor, nn
 from archdsl.ir import Network
 
 
-class Spoiling(NamedTuple):
+class Injected(NamedTuple):
     """A text with a mistake.
 
     Attributes:
-        kind: of mistake.
-        text: with it.
+        kind: the kind of mistake.
+        text: the text with the mistake.
     """
 
     kind: str
     text: str
 
 
-# A place for a mistake: what makes it in a tree.
+# A function that makes a mistake at one place of a tree.
 Edit = Callable[[], None]
 
 
-def spoil(text: str, seed: str) -> Spoiling:
+def inject(text: str, seed: str) -> Injected:
     """Return a text with one mistake."""
     random = Random(seed)
     while True:
@@ -45,14 +45,14 @@ def spoil(text: str, seed: str) -> Spoiling:
         edits = list(KINDS[kind](tree, random))
         if edits:
             random.choice(edits)()
-            spoilt = ast.unparse(tree)
-            if spoilt != _plain(text):
-                return Spoiling(kind, spoilt)
+            wrong = ast.unparse(tree)
+            if wrong != _plain(text):
+                return Injected(kind, wrong)
 
 
 @cache
 def _plain(text: str) -> str:
-    """Return a text laid out as the spoilt ones are."""
+    """Return a text in the layout of those with mistakes."""
     return ast.unparse(ast.parse(text))
 
 
@@ -111,7 +111,7 @@ def _swap(items: list[Any], one: int, other: int) -> Edit:
 
 
 def _become(node: ast.AST, other: ast.AST) -> Edit:
-    """Let one node take the place of another."""
+    """Return an edit that replaces a node by another one."""
 
     def edit() -> None:
         new = copy.deepcopy(other)
@@ -432,17 +432,18 @@ KINDS: dict[str, Callable[[ast.Module, Random], Iterator[Edit]]] = {
 }  # fmt: skip
 
 
-# ---- what torch says ----------------------------------------------------------------
+# ---- comparison in torch
+# ----------------------------------------------------------------
 
 
 def made(text: str) -> nn.Module:
-    """Return the module of a text, its weights drawn from a fixed seed."""
-    scope: dict[str, Any] = {"__name__": "spoilt"}
-    exec(compile(text, "<spoilt>", "exec", dont_inherit=True), scope)
+    """Return the module of a text, with weights from a fixed seed."""
+    scope: dict[str, Any] = {"__name__": "wrong"}
+    exec(compile(text, "<wrong>", "exec", dont_inherit=True), scope)
     classes = [
         v
         for v in scope.values()
-        if isinstance(v, type) and v.__module__ == "spoilt" and issubclass(v, nn.Module)
+        if isinstance(v, type) and v.__module__ == "wrong" and issubclass(v, nn.Module)
     ]
     torch.manual_seed(0)
     module: nn.Module = classes[-1]()
@@ -450,11 +451,11 @@ def made(text: str) -> nn.Module:
 
 
 def alike(text: str, other: str, network: Network) -> bool:
-    """Return whether torch sees no difference between two texts.
+    """Return whether the modules of two texts are equivalent.
 
-    Of their modules, the weights have the same names, order, and values at the start;
-    and in both modes they give the same outputs by the same names, and leave the same
-    statistics behind.
+    Their weights must have the same names, order and initial values; in both modes,
+    their outputs must have the same names and values, and running statistics must be
+    the same.
     """
     one, two = made(text), made(other)
     inputs = [torch.rand(2, *map(int, port.shape)) for port in network.inputs]
