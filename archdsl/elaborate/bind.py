@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from archdsl.elaborate.types import (
     show_value,
     type_name,
 )
-from archdsl.layer import REQUIRED, Field, Layer
+from archdsl.layer import Field, Layer
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import SymFloat
@@ -51,16 +51,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
         )
     values: dict[str, Any] = {}
     places: dict[str, t.Expr] = {}
-    positional = _positional(kind)
-    taken = 0
-    for argument in call.args:
-        if argument.name is None:
-            if taken >= len(positional):
-                raise _too_many(kind, argument, len(positional))
-            field = positional[taken]
-            taken += 1
-        else:
-            field = _field(kind, argument)
+    for field, argument in fields_of(call, kind):
         if field.name in values:
             raise Fault(
                 "A0206",
@@ -75,8 +66,8 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             field = kind.fields[name]
             values[name] = plain_argument(_field_value(kind, field, argument, place))
             places[name] = argument.value
-    for field in kind.fields.values():
-        if field.default is REQUIRED and field.name not in values:
+    for field in kind.required:
+        if field.name not in values:
             raise Fault(
                 "A0202",
                 f"{kind.word}: `{field.name}` is missing ({field.help})",
@@ -86,6 +77,44 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
     if kind.windows:
         _spread(kind, values, places, context)
     return kind(**values)
+
+
+def bind_again(
+    layer: Layer, varying: Iterable[tuple[Field, t.Arg]], context: Context
+) -> Layer:
+    """Return the layer that a call describes, if it described another one before.
+
+    Args:
+        layer: the other one.
+        varying: the arguments whose values may differ, none of them a window.
+        context: the context of the call.
+
+    Raises:
+        Fault: as for `bind_layer`.
+    """
+    kind = type(layer)
+    values = {
+        field.name: _field_value(kind, field, argument, context)
+        for field, argument in varying
+    }
+    return layer.replace(**values)
+
+
+def fields_of(call: t.Call, kind: type[Layer]) -> Iterator[tuple[Field, t.Arg]]:
+    """Yield the arguments of a call, each with the field that it gives a value.
+
+    Raises:
+        Fault: if a kind has no such argument.
+    """
+    positional, taken = kind.positional, 0
+    for argument in call.args:
+        if argument.name is None:
+            if taken >= len(positional):
+                raise _too_many(kind, argument, len(positional))
+            yield positional[taken], argument
+            taken += 1
+        else:
+            yield _field(kind, argument), argument
 
 
 def map_axes(context: Context) -> int | None:
@@ -141,16 +170,11 @@ def _order(axes: int, given: int) -> str:
     return f"the sizes are {names}"
 
 
-def _positional(kind: type[Layer]) -> list[Field]:
-    fields = [f for f in kind.fields.values() if isinstance(f.position, int)]
-    return sorted(fields, key=lambda f: int(f.position or 0))
-
-
 def _usage(kind: type[Layer]) -> str:
     """Return how a kind is written, such as ``conv 3x3 64 /2``."""
     examples = {"window": "3x3", "int": "64", "float": "0.5"}
     words = [kind.word]
-    words += [examples.get(f.type, f"<{f.name}>") for f in _positional(kind)]
+    words += [examples.get(f.type, f"<{f.name}>") for f in kind.positional]
     return f"`{' '.join(words)}`"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.elaborate import again, blocks, inputs, structures
-from archdsl.elaborate.bind import bind_layer, map_axes
+from archdsl.elaborate.bind import bind_again, bind_layer, map_axes
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.memo import Memo
@@ -110,5 +110,8 @@ def _bound(call: t.Call, ref: KindRef, context: Context, memo: Memo | None) -> L
     known = memo.of_call(call, ref.kind, map_axes(context))
     if known is None:
         return memo.keep_call(call, bind_layer(call, ref, context))
-    context.budget.spend(call.span, len(call.args))
-    return known
+    varying = known.varying
+    context.budget.spend(call.span, len(call.args) - len(varying))
+    if not varying:
+        return known.layer
+    return memo.one(bind_again(known.layer, varying, context))

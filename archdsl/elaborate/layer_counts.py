@@ -16,53 +16,20 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.labels import has_outputs
-from archdsl.elaborate.memo import Memo
+from archdsl.elaborate.memo import Memo, Use
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
 from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import main_path
-from archdsl.elaborate.tensors import Value
+from archdsl.elaborate.tensors import Placed, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
-from archdsl.ir import Step
-from archdsl.ir.nodes import changed
-from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
-
-
-class Use:
-    """Layers of a network that are equal in everything that their cost depends on.
-
-    Attributes:
-        op: the layer.
-        input_shapes: shapes of their inputs.
-        shape: shape of their outputs.
-        training: whether they are only needed for outputs of the training mode.
-        shared: whether they repeat earlier layers, with the same weights.
-        facts: results that callers store for them.
-    """
-
-    __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
-
-    def __init__(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        training: bool,
-        shared: bool,
-    ) -> None:
-        self.op = op
-        self.input_shapes = input_shapes
-        self.shape = shape
-        self.training = training
-        self.shared = shared
-        self.facts: dict[Any, Any] = {}
 
 
 class CountedLine:
@@ -78,12 +45,16 @@ class CountedLine:
     __slots__ = ("inputs", "of", "output", "shortcut")
 
     def __init__(
-        self, of: Use | CountedLines, inputs: tuple[int, ...], output: int
+        self,
+        of: Use | CountedLines,
+        inputs: tuple[int, ...],
+        output: int,
+        shortcut: bool,
     ) -> None:
         self.of = of
         self.inputs = inputs
         self.output = output
-        self.shortcut = False
+        self.shortcut = shortcut
 
 
 class CountedLines:
@@ -131,6 +102,20 @@ class LayerCounts(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class _BlockLine(NamedTuple):
+    """A call of a block, with the numbers of its values in the network.
+
+    Attributes:
+        lines: the block's lines.
+        inputs: number of the value that it reads.
+        output: number of the value that it defines.
+    """
+
+    lines: CountedLines
+    inputs: tuple[int, ...]
+    output: int
+
+
 class _Block(NamedTuple):
     """The layers and properties of a call of a block.
 
@@ -152,7 +137,7 @@ class _Block(NamedTuple):
     lines: CountedLines
     shape: Shape
     stride: int | None
-    last: Step | None
+    last: Placed | None
     reads: bool
     parts: int
     steps: int
@@ -177,7 +162,7 @@ class _Opened(NamedTuple):
     """
 
     key: Any
-    lines: list[CountedLine]
+    lines: list[Placed | _BlockLine]
     called: set[t.Definition]
     deepest: int
     read: bool
@@ -189,19 +174,17 @@ class _Opened(NamedTuple):
 
 
 class SharedLayers(Memo):
-    """A cache for the networks of one spec: layers, uses of them, and blocks."""
+    """A cache for the networks of one spec: layers, and blocks."""
 
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[Any, _Block] = {}
-        self._uses: dict[Any, Use] = {}
 
     def begin(self) -> None:
         """Make room for another network, if need be."""
         super().begin()
         if not self._entries:
             self._blocks.clear()
-            self._uses.clear()
 
     def block(self, key: Any) -> _Block | None:
         """Return the result of an earlier call."""
@@ -211,23 +194,6 @@ class SharedLayers(Memo):
         """Store the result of a call."""
         self._blocks[key] = block
         self._entries += 1 + len(block.lines.items)
-
-    def use(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        training: bool,
-        shared: bool,
-    ) -> Use:
-        """Return the shared instance of equal layers."""
-        key = id(op), input_shapes, (*map(type, input_shapes),), training, shared
-        known = self._uses.get(key)
-        if known is None or known.op is not op:
-            known = Use(op, input_shapes, shape, training, shared)
-            self._uses[key] = known
-            self._entries += 1
-        return known
 
 
 class _NeedsGraph(Exception):
@@ -268,7 +234,8 @@ def count_layers(
         check_read(state)
         others = [port.value for port in state.outputs if not port.training]
         inputs = [port.value for port in state.inputs]
-        lines, outputs = _numbered(counts.lines, inputs, [end.number, *others], False)
+        ends = [end.number, *others]
+        lines, outputs = counts.numbered(inputs, ends, training=False)
         if state.inits:
             _check_inits(state, lines)
     except (Fault, SpecError, _NeedsGraph):
@@ -294,7 +261,7 @@ class Counts:
     """
 
     def __init__(self, state: State, memo: SharedLayers) -> None:
-        self.lines: list[CountedLine] = []
+        self.lines: list[Placed | _BlockLine] = []
         self._state = state
         self._memo = memo
         # Definitions of the blocks that the open block calls.
@@ -302,25 +269,15 @@ class Counts:
         self._open: list[_Opened] = []
         # Where the lines of each open section begin.
         self._starts: list[int] = []
-        # The lines of layers whose bias is not decided yet.
-        self._late: dict[int, CountedLine] = {}
+        # What the lines of shortcuts define.
+        self._aside: set[int] = set()
 
-    def layer(self, step: Step) -> None:
+    def layer(self, placed: Placed) -> None:
         """Add the line of a layer."""
-        line = CountedLine(self._use(step), step.inputs, step.output)
-        self.lines.append(line)
-        if vars(step.op).get("bias", False) is None:
-            self._late[step.output] = line
+        self.lines.append(placed)
 
-    def decide(self, steps: Mapping[int, Step]) -> None:
-        """Enter the layers whose bias is known now."""
-        for output, step in steps.items():
-            self._late.pop(output).of = self._use(step)
-
-    def _use(self, step: Step) -> Use:
-        return self._memo.use(
-            step.op, step.input_shapes, step.shape, step.training, step.shared
-        )
+    def decide(self, layers: Sequence[Placed]) -> None:
+        """Do nothing, as lines are written when a block ends."""
 
     def open_section(self) -> None:
         """Remember where the lines of a section begin."""
@@ -330,8 +287,7 @@ class Counts:
         """Mark the lines of a shortcut."""
         start = self._starts.pop()
         if section.role == "shortcut":
-            for line in self.lines[start:]:
-                line.shortcut = True
+            self._aside.update([line.output for line in self.lines[start:]])
 
     def open_owner(self, owner: Owner) -> Value | None:
         """Begin the lines of a block, or add the line of an equal one before.
@@ -377,8 +333,8 @@ class Counts:
         if opened.key is None:
             return
         state, entry, result = self._state, owner.ends[0], inside.result
-        lines, _ = _numbered(
-            self.lines, (entry.number,), (result.number,), owner.context.training
+        lines, _ = self.numbered(
+            (entry.number,), (result.number,), training=owner.context.training
         )
         if block := self._learnt(owner, result, lines, opened):
             self._memo.keep_block(opened.key, block)
@@ -388,7 +344,7 @@ class Counts:
         if opened.read:
             state.read.add(entry.number)
         if lines.items:
-            self.lines.append(CountedLine(lines, (entry.number,), result.number))
+            self.lines.append(_BlockLine(lines, (entry.number,), result.number))
 
     def _learnt(
         self, owner: Owner, result: Value, lines: CountedLines, opened: _Opened
@@ -406,7 +362,7 @@ class Counts:
         unread = made.intersection(state.producers) - state.read - {result.number}
         idle = not all(tapped.is_read for tapped in state.tapped[opened.taps :])
         path = main_path(state.producers, entry, result)
-        norm = next((step for step in path if step.op.family == "norm"), None)
+        norm = next((one for one in path if one.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == entry.number
         if unread or idle or (last is None and not passes):
@@ -444,9 +400,45 @@ class Counts:
             made.source, made.stride = entry, known.stride
         inputs = (entry.number,)
         # Messages and projections only read its last layer.
-        state.producers[made.number] = changed(known.last, inputs=inputs)
-        self.lines.append(CountedLine(known.lines, inputs, made.number))
+        state.producers[made.number] = known.last.reading(inputs)
+        self.lines.append(_BlockLine(known.lines, inputs, made.number))
         return made
+
+    def numbered(
+        self, entries: Iterable[int], results: Sequence[int], *, training: bool
+    ) -> tuple[CountedLines, tuple[int, ...]]:
+        """Return the lines, with numbers that only depend on how they are wired.
+
+        The entries come first, from 0, then what each line defines, in order.
+
+        Args:
+            entries: the inputs of the network or block.
+            results: its outputs, the main one first.
+            training: whether it only serves outputs of the training mode.
+
+        Returns:
+            The lines, and the numbers of the outputs.
+
+        Raises:
+            _NeedsGraph: if it reads something else.
+        """
+        own = {number: place for place, number in enumerate(entries)}
+        found = []
+        try:
+            for line in self.lines:
+                of: Use | CountedLines
+                if isinstance(line, Placed):
+                    of = line.made.use(line.training, line.shared)
+                else:
+                    of = line.lines
+                inputs = tuple([own[number] for number in line.inputs])
+                last = own[line.output] = len(own)
+                aside = line.output in self._aside
+                found.append(CountedLine(of, inputs, last, aside))
+            outputs = tuple([own[number] for number in results])
+        except KeyError:
+            raise _NeedsGraph from None
+        return CountedLines(found, outputs[0], training), outputs
 
     def drop(self) -> None:
         """Do nothing, as the first mistake ends it."""
@@ -472,41 +464,6 @@ class Counts:
         """
         if first.shape != second.shape or type(first.shape) is not type(second.shape):
             raise _NeedsGraph
-
-
-def _numbered(
-    lines: list[CountedLine],
-    entries: Iterable[int],
-    results: Sequence[int],
-    training: bool,
-) -> tuple[CountedLines, tuple[int, ...]]:
-    """Return lines with numbers that only depend on how they are wired.
-
-    The entries come first, from 0, then what each line defines, in order.
-
-    Args:
-        lines: the lines, with the numbers of the network.
-        entries: the inputs of the network or block.
-        results: its outputs, the main one first.
-        training: whether it only serves outputs of the training mode.
-
-    Returns:
-        The lines, and the numbers of the outputs.
-
-    Raises:
-        _NeedsGraph: if it reads something else.
-    """
-    own = {number: place for place, number in enumerate(entries)}
-    last = len(own)
-    try:
-        for line in lines:
-            line.inputs = tuple([own[number] for number in line.inputs])
-            own[line.output] = line.output = last
-            last += 1
-        outputs = tuple([own[number] for number in results])
-    except KeyError:
-        raise _NeedsGraph from None
-    return CountedLines(lines, outputs[0], training), outputs
 
 
 def _fits(known: _Block, context: Context) -> bool:

@@ -2,27 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from archdsl.layer import Layer, kind
+from archdsl.elaborate.bind import fields_of
+from archdsl.layer import Field, Layer, kind
 from archdsl.syntax import tree as t
-from archdsl.values import Shape
+from archdsl.values import Shape, Window
 
 # A cache with more entries is emptied: a sweep may go on for days.
 _MOST = 100_000
 
 
-class MemoEntry(NamedTuple):
-    """The output of a layer for inputs of some shapes.
+class Use:
+    """Layers of a network that are equal in everything that their cost depends on.
 
     Attributes:
-        shape: the output's shape, in plain numbers.
+        op: the layer.
+        input_shapes: shapes of their inputs.
+        shape: shape of their outputs.
+        window: what a unit of the output sees, as for `Layer.window`.
+        training: whether they are only needed for outputs of the training mode.
+        shared: whether they repeat earlier layers, with the same weights.
+        facts: results that callers store for them.
+    """
+
+    __slots__ = (
+        "facts",
+        "input_shapes",
+        "op",
+        "shape",
+        "shared",
+        "training",
+        "window",
+    )
+
+    def __init__(self, made: Made, training: bool, shared: bool) -> None:
+        self.op = made.op
+        self.input_shapes = made.input_shapes
+        self.shape = made.shape
+        self.window = made.window
+        self.training = training
+        self.shared = shared
+        self.facts: dict[Any, Any] = {}
+
+
+class Made:
+    """A layer for inputs of some shapes, with its output.
+
+    Attributes:
+        op: the layer.
+        input_shapes: shapes of its inputs.
+        shape: shape of its output.
+        window: what a unit of the output sees, as for `Layer.window`.
         stride: the layer's stride; 1 if it has none.
     """
 
-    shape: Shape
-    stride: int
+    __slots__ = (
+        "_decided",
+        "_uses",
+        "input_shapes",
+        "op",
+        "shape",
+        "stride",
+        "window",
+    )
+
+    def __init__(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        window: Window | None,
+    ) -> None:
+        self.op = op
+        self.input_shapes = input_shapes
+        self.shape = shape
+        self.window = window
+        self.stride = window.stride[0] if window is not None and window.stride else 1
+        self._decided: dict[bool, Made] = {}
+        self._uses: dict[tuple[bool, bool], Use] = {}
+
+    def with_bias(self, bias: bool, memo: Memo | None) -> Made:
+        """Return the same with a bias or without, which changes no shape."""
+        known = self._decided.get(bias)
+        if known is None:
+            op = self.op.replace(bias=bias)
+            op = op if memo is None else memo.one(op)
+            known = Made(op, self.input_shapes, self.shape, self.window)
+            self._decided[bias] = known
+        return known
+
+    def use(self, training: bool, shared: bool) -> Use:
+        """Return the shared instance of equal uses of it."""
+        key = training, shared
+        known = self._uses.get(key)
+        if known is None:
+            known = self._uses[key] = Use(self, training, shared)
+        return known
+
+
+class KnownCall(NamedTuple):
+    """A call of a layer kind that was seen before.
+
+    Attributes:
+        call: the call. It stays alive with its entry, as its id is the entry's key.
+        layer: a layer that it described.
+        varying: its arguments that are no literals, which may have other values.
+    """
+
+    call: t.Call
+    layer: Layer
+    varying: tuple[tuple[Field, t.Arg], ...]
 
 
 class Memo:
@@ -33,10 +123,9 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        # A call stays alive with its entry, so that its id is not given again.
-        self._calls: dict[int, tuple[t.Call, Layer]] = {}
+        self._calls: dict[int, KnownCall] = {}
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._made: dict[int, tuple[Layer, dict[Any, MemoEntry]]] = {}
+        self._made: dict[int, tuple[Layer, dict[Any, Made]]] = {}
         self._entries = 0
 
     def begin(self) -> None:
@@ -49,8 +138,8 @@ class Memo:
 
     def of_call(
         self, call: t.Call, wanted: type[Layer], axes: int | None
-    ) -> Layer | None:
-        """Return the layer that a call of literals described before.
+    ) -> KnownCall | None:
+        """Return what is known of a call.
 
         Args:
             call: the call.
@@ -59,20 +148,23 @@ class Memo:
                 known. A number in place of sizes stands for all of them.
         """
         known = self._calls.get(id(call))
-        if known is None or type(known[1]) is not wanted:
+        if known is None or type(known.layer) is not wanted:
             return None
-        if axes and wanted.windows and known[1].axes not in (None, axes):
+        if axes and wanted.windows and known.layer.axes not in (None, axes):
             return None
-        return known[1]
+        return known
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
-        """Return the shared instance of a layer; record it for the call if that is
-        constant.
+        """Return the shared instance of a layer; record it for the call, unless windows
+        are computed there.
         """
         layer = self.one(layer)
-        if call.body is None and all([_is_literal(arg.value) for arg in call.args]):
-            self._calls[id(call)] = call, layer
-            self._entries += 1
+        if call.body is None:
+            given = fields_of(call, type(layer))
+            varying = tuple([one for one in given if not _is_literal(one[1].value)])
+            if not any([field.type == "window" for field, _ in varying]):
+                self._calls[id(call)] = KnownCall(call, layer, varying)
+                self._entries += 1
         return layer
 
     def one(self, layer: Layer) -> Layer:
@@ -87,17 +179,18 @@ class Memo:
             self._entries += 1
         return known
 
-    def made_by(self, layer: Layer) -> dict[Any, MemoEntry] | None:
+    def made_by(self, layer: Layer) -> dict[Any, Made] | None:
         """Return the known outputs of a layer, to look up and to extend."""
         known = self._made.get(id(layer))
         if known is None or known[0] is not layer:
             return None
-        self._entries += 1
         return known[1]
 
-    def new(self, layer: type[Layer], values: Mapping[str, Any]) -> Layer:
-        """Return the shared instance of a kind with some arguments."""
-        return self.one(layer(**values))
+    def keep(self, known: dict[Any, Made], key: Any, made: Made) -> Made:
+        """Enter an output of a layer with those that are known; return it."""
+        known[key] = made
+        self._entries += 1
+        return made
 
 
 def _is_literal(expr: t.Expr) -> bool:

@@ -9,8 +9,8 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.biases import Biases
 from archdsl.elaborate.contexts import Budget, Context
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.tensors import Tapped, Value
-from archdsl.ir import Port, Step
+from archdsl.elaborate.tensors import Placed, Tapped, Value
+from archdsl.ir import Port
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH, MAX_PARTS
 from archdsl.source import Span
@@ -56,7 +56,7 @@ class State:
         inits: `init` statements so far, with their places.
         expects: `expect` statements so far, with their places.
         registers: `register` statements so far, with what they do.
-        producers: the step that defines a value, by the number of the value.
+        producers: the layer that defines a value, by the number of the value.
         read: numbers of the values that something reads.
         tapped: uses of labels by taps.
         biases: layers whose bias is not decided yet.
@@ -84,7 +84,7 @@ class State:
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []
         self.registers: dict[t.Register, Registered] = {}
-        self.producers: dict[int, Step] = {}
+        self.producers: dict[int, Placed] = {}
         self.read: set[int] = set()
         self.tapped: list[Tapped] = []
         self.biases = Biases()
@@ -160,8 +160,9 @@ class State:
         if context.depth >= MAX_DEPTH:
             message = f"blocks and bodies are nested deeper than {MAX_DEPTH} levels"
             self.stop(Diagnostic("A0902", message, span))
-        inner = context.replace(depth=context.depth + 1)
-        self.deepest = max(self.deepest, inner.depth)
+        inner = context.deeper()
+        if inner.depth > self.deepest:
+            self.deepest = inner.depth
         return inner
 
     def foresee(self, further: int, span: Span) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Use
+from archdsl.elaborate.layer_counts import CountedLines, LayerCounts
+from archdsl.elaborate.memo import Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
@@ -214,7 +215,7 @@ class ReceptiveFieldCache(FigureCache[ReceptiveField | None]):
         counted = op.scatters
         shapes = [_reduced_shape(shape, counted) for shape in use.input_shapes]
         return _WithoutChannels(
-            op.window(use.input_shapes, use.shape),
+            use.window,
             op.sources,
             op.selects,
             op.scatters,
@@ -248,7 +249,7 @@ class _WithChannels(FigureCache[ReceptiveField | None]):
         nodes, windows = [], []
         for use, inputs, output, _ in reduced.layers:
             nodes.append(_node(use.op, inputs, use.input_shapes, output, use.shape))
-            windows.append(use.op.window(use.input_shapes, use.shape))
+            windows.append(use.window)
         return _field(reduced.inputs, nodes, windows, reduced.outputs)
 
 

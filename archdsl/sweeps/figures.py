@@ -12,9 +12,9 @@ from archdsl.elaborate.layer_counts import (
     CountedLines,
     LayerCounts,
     SharedLayers,
-    Use,
     count_layers,
 )
+from archdsl.elaborate.memo import Use
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
