@@ -31,7 +31,9 @@ def call(
             inner = walker.state.deeper(context, call.span)
             return structures.residual(walker, call, label, value, inner)
     target = resolve(call, context)
-    if not isinstance(target, BodyRef) and inputs.declaration(target):
+    if isinstance(target, BodyRef):
+        return _passed_body(walker, call, target, label, value, context)
+    if inputs.declaration(target):
         inner = walker.state.deeper(context, call.span)
         return inputs.call_with_inputs(walker, call, target, label, value, inner)
     if isinstance(target, KindRef):
@@ -40,8 +42,6 @@ def call(
             return structures.merge(walker, call, target, label, value, inner)
         layer = _bound(call, target, context, walker.place.memo)
         return walker.place.layer(layer, label, (value,), context, call.span)
-    if isinstance(target, BodyRef):
-        return _passed_body(walker, call, target, label, value, context)
     values = blocks.values_of(call, target, context, walker.state.errors)
     return blocks.block(walker, call, target, label, (value,), values, context)
 

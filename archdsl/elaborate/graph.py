@@ -8,10 +8,11 @@ from typing import Any
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate, claim_old
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.registration import listed
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
-from archdsl.elaborate.tensors import Placed, Value
+from archdsl.elaborate.tensors import Value
 from archdsl.ir import OWNERS, Group, Parameter, Port, Step
 from archdsl.ir.nodes import changed
 from archdsl.ir.trusted import (

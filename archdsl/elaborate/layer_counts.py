@@ -16,14 +16,15 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.labels import has_outputs
-from archdsl.elaborate.memo import Memo, Use
+from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
+from archdsl.elaborate.placed import Placed, Use
 from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import main_path
-from archdsl.elaborate.tensors import Placed, Value
+from archdsl.elaborate.tensors import Value
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
 from archdsl.limits import MAX_DEPTH
@@ -358,14 +359,14 @@ class Counts:
             opened: what was known before.
         """
         state, context, entry = self._state, owner.context, owner.ends[0]
-        made = set(range(opened.values + 1, state.values + 1))
-        unread = made.intersection(state.producers) - state.read - {result.number}
+        made = range(opened.values + 1, state.values + 1)
+        unread = {n for n in made if n in state.producers} - state.read
         idle = not all(tapped.is_read for tapped in state.tapped[opened.taps :])
         path = main_path(state.producers, entry, result)
         norm = next((one for one in path if one.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == entry.number
-        if unread or idle or (last is None and not passes):
+        if unread - {result.number} or idle or (last is None and not passes):
             return None
         if len(state.inits) > opened.inits or state.registers:
             return None

@@ -5,100 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from archdsl.elaborate.bind import fields_of
+from archdsl.elaborate.placed import Made
 from archdsl.layer import Field, Layer, kind
 from archdsl.syntax import tree as t
-from archdsl.values import Shape, Window
 
 # A cache with more entries is emptied: a sweep may go on for days.
 _MOST = 100_000
-
-
-class Use:
-    """Layers of a network that are equal in everything that their cost depends on.
-
-    Attributes:
-        op: the layer.
-        input_shapes: shapes of their inputs.
-        shape: shape of their outputs.
-        window: what a unit of the output sees, as for `Layer.window`.
-        training: whether they are only needed for outputs of the training mode.
-        shared: whether they repeat earlier layers, with the same weights.
-        facts: results that callers store for them.
-    """
-
-    __slots__ = (
-        "facts",
-        "input_shapes",
-        "op",
-        "shape",
-        "shared",
-        "training",
-        "window",
-    )
-
-    def __init__(self, made: Made, training: bool, shared: bool) -> None:
-        self.op = made.op
-        self.input_shapes = made.input_shapes
-        self.shape = made.shape
-        self.window = made.window
-        self.training = training
-        self.shared = shared
-        self.facts: dict[Any, Any] = {}
-
-
-class Made:
-    """A layer for inputs of some shapes, with its output.
-
-    Attributes:
-        op: the layer.
-        input_shapes: shapes of its inputs.
-        shape: shape of its output.
-        window: what a unit of the output sees, as for `Layer.window`.
-        stride: the layer's stride; 1 if it has none.
-    """
-
-    __slots__ = (
-        "_decided",
-        "_uses",
-        "input_shapes",
-        "op",
-        "shape",
-        "stride",
-        "window",
-    )
-
-    def __init__(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        window: Window | None,
-    ) -> None:
-        self.op = op
-        self.input_shapes = input_shapes
-        self.shape = shape
-        self.window = window
-        self.stride = window.stride[0] if window is not None and window.stride else 1
-        self._decided: dict[bool, Made] = {}
-        self._uses: dict[tuple[bool, bool], Use] = {}
-
-    def with_bias(self, bias: bool, memo: Memo | None) -> Made:
-        """Return the same with a bias or without, which changes no shape."""
-        known = self._decided.get(bias)
-        if known is None:
-            op = self.op.replace(bias=bias)
-            op = op if memo is None else memo.one(op)
-            known = Made(op, self.input_shapes, self.shape, self.window)
-            self._decided[bias] = known
-        return known
-
-    def use(self, training: bool, shared: bool) -> Use:
-        """Return the shared instance of equal uses of it."""
-        key = training, shared
-        known = self._uses.get(key)
-        if known is None:
-            known = self._uses[key] = Use(self, training, shared)
-        return known
 
 
 class KnownCall(NamedTuple):

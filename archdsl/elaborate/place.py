@@ -7,12 +7,13 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.memo import Made, Memo
+from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
+from archdsl.elaborate.placed import Made, Placed
 from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
-from archdsl.elaborate.tensors import Extra, MergeWords, Placed, Value, named, rename
+from archdsl.elaborate.tensors import Extra, MergeWords, Value, named, rename
 from archdsl.elaborate.types import counted
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
@@ -176,7 +177,7 @@ class Placer:
         decided = []
         for output, bias in biases.leave(around).items():
             placed = producers[output]
-            placed.made = placed.made.with_bias(bias, self.memo)
+            placed.made = placed.made.with_bias(bias)
             decided.append(placed)
         if decided:
             self.sink.decide(decided)

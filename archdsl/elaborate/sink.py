@@ -14,7 +14,8 @@ from archdsl.conditions import Test
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
-from archdsl.elaborate.tensors import Placed, Value
+from archdsl.elaborate.placed import Placed
+from archdsl.elaborate.tensors import Value
 from archdsl.ir import Role
 from archdsl.source import Span
 from archdsl.syntax import tree as t

@@ -9,7 +9,8 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.biases import Biases
 from archdsl.elaborate.contexts import Budget, Context
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.tensors import Placed, Tapped, Value
+from archdsl.elaborate.placed import Placed
+from archdsl.elaborate.tensors import Tapped, Value
 from archdsl.ir import Port
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH, MAX_PARTS

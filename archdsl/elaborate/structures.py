@@ -14,9 +14,10 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.paths import claim, part_name
 from archdsl.elaborate.place import Build, Walks
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.references import KindRef, plain_argument
 from archdsl.elaborate.sink import Owner, Section
-from archdsl.elaborate.tensors import MergeWords, Placed, Value
+from archdsl.elaborate.tensors import MergeWords, Value
 from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER

@@ -3,86 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from archdsl.elaborate.faults import BlockCall
-from archdsl.layer import Layer
 from archdsl.source import Span
 from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.values import Shape
-
-if TYPE_CHECKING:
-    from archdsl.elaborate.memo import Made
-
-
-class Placed:
-    """A layer in its place.
-
-    Attributes:
-        made: the layer, with the shapes of its inputs and its output.
-        name: last part of its path.
-        path: its full dotted name.
-        labelled: whether the spec names it.
-        inputs: numbers of the values that it reads.
-        output: number of the value that it defines.
-        training: whether it is only needed for outputs of the training mode.
-        statement: number of the chain that it stands in.
-        shared: whether it repeats an earlier layer, with the same weights.
-        alias: what it is called then.
-        span: its place in the source.
-    """
-
-    __slots__ = (
-        "alias",
-        "inputs",
-        "labelled",
-        "made",
-        "name",
-        "output",
-        "path",
-        "shared",
-        "span",
-        "statement",
-        "training",
-    )
-
-    def __init__(
-        self,
-        made: Made,
-        name: str,
-        path: str,
-        labelled: bool,
-        inputs: tuple[int, ...],
-        output: int,
-        training: bool,
-        statement: int,
-        shared: bool,
-        alias: str,
-        span: Span,
-    ) -> None:
-        self.made = made
-        self.name = name
-        self.path = path
-        self.labelled = labelled
-        self.inputs = inputs
-        self.output = output
-        self.training = training
-        self.statement = statement
-        self.shared = shared
-        self.alias = alias
-        self.span = span
-
-    @property
-    def op(self) -> Layer:
-        """The layer itself."""
-        return self.made.op
-
-    def reading(self, inputs: tuple[int, ...]) -> Placed:
-        """Return a copy that reads other values."""
-        made = copy(self)
-        made.inputs = inputs
-        return made
 
 
 class Tapped:
@@ -120,6 +47,9 @@ class Extra(Tapped):
         self.owner = owner
 
 
+_NO_EXTRAS: Final[Mapping[str, Value]] = MappingProxyType({})
+
+
 class Value:
     """One tensor of the network.
 
@@ -148,7 +78,7 @@ class Value:
         self.source = source
         self.stride = stride
         self.tapped = tapped
-        self.extras: Mapping[str, Value] = {}
+        self.extras: Mapping[str, Value] = _NO_EXTRAS
 
     def read(self) -> None:
         """Record that something reads it."""

@@ -437,11 +437,11 @@ class Walker:
                 step.span,
                 help="begin the network with `input 3x224x224`",
             )
-        elif isinstance(step, t.BracedGroup):
-            result = self._braces(step, label, value, context)
-        else:
-            assert isinstance(step, t.Call)
+        elif isinstance(step, t.Call):
             result = call(self, step, label, value, context)
+        else:
+            assert isinstance(step, t.BracedGroup)
+            result = self._braces(step, label, value, context)
         if step.renamed and not context.shared and result.shape is not None:
             try:
                 olds = [label_text(old, context, copy) for old in step.renamed]

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from archdsl.elaborate.layer_counts import CountedLines, LayerCounts
-from archdsl.elaborate.memo import Use
+from archdsl.elaborate.placed import Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
@@ -67,6 +67,8 @@ class FigureCache(ABC, Generic[_Found]):
     """
 
     def __init__(self) -> None:
+        # Parts store their numbers by it, so that older ones do not count.
+        self._time = object()
         self._numbers: dict[Hashable, int] = {}
         self._contents: list[Any] = []
         self._known: dict[Hashable, _Found] = {}
@@ -104,15 +106,14 @@ class FigureCache(ABC, Generic[_Found]):
 
     def _number(self, part: Use | CountedLines) -> int:
         """Return the number of a layer or block: equal ones, once reduced, share it."""
-        known = part.facts.get(self)
-        if known is not None and known[0] is self._numbers:
-            found: int = known[1]
-            return found
+        known: int | None = part.facts.get(self._time)
+        if known is not None:
+            return known
         if isinstance(part, CountedLines):
             number = self._intern((self._lines(part), part.result))
         else:
             number = self._intern((None, self.reduce_layer(part)))
-        part.facts[self] = self._numbers, number
+        part.facts[self._time] = number
         return number
 
     def _lines(self, lines: CountedLines) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from archdsl.elaborate.layer_counts import (
     SharedLayers,
     count_layers,
 )
-from archdsl.elaborate.memo import Use
+from archdsl.elaborate.placed import Use
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
@@ -215,14 +215,15 @@ def _total(lines: CountedLines) -> tuple[Cost, int]:
     """
     known = lines.facts.get(_total)
     if known is None:
-        parts = [
-            _total(line.of)
-            if isinstance(line.of, CountedLines)
-            else (_cost(line.of), 1)
-            for line in lines.items
-        ]
-        known = total([part for part, _ in parts]), sum([count for _, count in parts])
-        lines.facts[_total] = known
+        costs, count = [], 0
+        for line in lines.items:
+            if isinstance(line.of, CountedLines):
+                cost, number = _total(line.of)
+            else:
+                cost, number = _cost(line.of), 1
+            costs.append(cost)
+            count += number
+        known = lines.facts[_total] = total(costs), count
     found: tuple[Cost, int] = known
     return found
 
