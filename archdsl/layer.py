@@ -660,9 +660,9 @@ def need_axes(inputs: Shape, layer: Layer) -> Shape:
             size for each of its spatial axes.
     """
     need_map(inputs, layer.word)
-    axes = len(inputs) - 1
+    axes, own = len(inputs) - 1, layer.__dict__
     for name in layer.windows:
-        value = getattr(layer, name)
+        value = own[name]
         if isinstance(value, tuple) and len(value) != axes:
             same = len(set(value)) == 1
             size = show_shape((value[0],) * axes) if same else "x".join("n" * axes)

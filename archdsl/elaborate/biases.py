@@ -101,7 +101,8 @@ class Biases:
         Returns:
             Whether its layers have a bias, by the number of their output.
         """
-        own, self.scope = self.scope.undecided, around
+        own, self.scope.undecided = self.scope.undecided, []
+        self.scope = around
         needed = {one.path for one in own if one.needed or not one.cancelled}
         for one in own:
             del self.undecided[one.output]

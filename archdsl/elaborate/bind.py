@@ -86,17 +86,20 @@ def bind_again(
 
     Args:
         layer: the other one.
-        varying: the arguments whose values may differ, none of them a window.
+        varying: the arguments whose values may differ.
         context: the context of the call.
 
     Raises:
         Fault: as for `bind_layer`.
     """
     kind = type(layer)
-    values = {
-        field.name: _field_value(kind, field, argument, context)
-        for field, argument in varying
-    }
+    values: dict[str, Any] = {}
+    places: dict[str, t.Expr] = {}
+    for field, argument in varying:
+        values[field.name] = _field_value(kind, field, argument, context)
+        places[field.name] = argument.value
+    if kind.windows:
+        _spread(kind, values, places, context)
     return layer.replace(**values)
 
 
@@ -140,8 +143,10 @@ def _spread(
     Raises:
         Fault: if one has another number of sizes, or a size that is out of range.
     """
-    own = map_axes(context)
     given = {n: values[n] for n in kind.windows if n in values}
+    if not given:
+        return
+    own = map_axes(context)
     dims = [len(value) for value in given.values() if isinstance(value, Dims)]
     axes = own or (dims[0] if dims else 2)
     for name, value in given.items():
@@ -345,7 +350,7 @@ def bind_block(
     Raises:
         Fault: if an argument is unknown, missing, given twice or of the wrong type.
     """
-    params = {p.name: p for p in definition.params}
+    params, _ = _declared(definition)
     if len(params) < len(definition.params):
         raise Fault(
             "", "it declares a parameter twice, which is reported elsewhere", None
@@ -444,6 +449,16 @@ def _body_reads(definition: t.Definition) -> frozenset[str]:
     return frozenset(names_read(definition.body))
 
 
+@lru_cache(maxsize=256)  # asked for with every call
+def _declared(
+    definition: t.Definition,
+) -> tuple[dict[str, t.Param], dict[str, str | None]]:
+    """Return the parameters of a block, and their types, by name."""
+    params = {param.name: param for param in definition.params}
+    types = {name: param.type or _default_type(param) for name, param in params.items()}
+    return params, types
+
+
 def _complete(
     definition: t.Definition,
     given: Mapping[str, Any],
@@ -452,10 +467,11 @@ def _complete(
     defaults: Context,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for param in definition.params:
-        if param.name in given:
-            value = given[param.name]
-            place = places.get(param.name, span)
+    params, types = _declared(definition)
+    for name, param in params.items():
+        if name in given:
+            value = given[name]
+            place = places.get(name, span)
         elif param.default is not None:
             # A default can use the parameters before it.
             value = evaluate(param.default, defaults.bind(values))
@@ -463,11 +479,13 @@ def _complete(
         else:
             raise Fault(
                 "A0202",
-                f"`{definition.name}` needs `{param.name}`",
+                f"`{definition.name}` needs `{name}`",
                 span,
                 help=_signature(definition),
             )
-        values[param.name] = _typed(definition, param, value, place)
+        if types[name] is not None:
+            value = _typed(definition, param, value, place)
+        values[name] = value
     return values
 
 

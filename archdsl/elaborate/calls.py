@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.elaborate import again, blocks, inputs, structures
-from archdsl.elaborate.bind import bind_again, bind_layer, map_axes
+from archdsl.elaborate.bind import bind_again, bind_layer
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.memo import Memo
@@ -107,11 +107,10 @@ def _bound(call: t.Call, ref: KindRef, context: Context, memo: Memo | None) -> L
     """Return the layer that a call describes, from the memo if seen before."""
     if memo is None or ref.bound:
         return bind_layer(call, ref, context)
-    known = memo.of_call(call, ref.kind, map_axes(context))
+    known = memo.of_call(call, ref.kind, context)
     if known is None:
         return memo.keep_call(call, bind_layer(call, ref, context))
-    varying = known.varying
-    context.budget.spend(call.span, len(call.args) - len(varying))
-    if not varying:
+    context.budget.spend(call.span, known.steps)
+    if not known.varying:
         return known.layer
-    return memo.one(bind_again(known.layer, varying, context))
+    return memo.one(bind_again(known.layer, known.varying, context))

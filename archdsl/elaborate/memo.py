@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from archdsl.elaborate.bind import fields_of
+from archdsl.elaborate.bind import fields_of, map_axes
+from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.placed import Made
 from archdsl.layer import Field, Layer, kind
 from archdsl.syntax import tree as t
@@ -19,12 +20,28 @@ class KnownCall(NamedTuple):
     Attributes:
         call: the call. It stays alive with its entry, as its id is the entry's key.
         layer: a layer that it described.
-        varying: its arguments that are no literals, which may have other values.
+        varying: its arguments that may have other values.
+        resized: whether windows are among them.
+        steps: steps of work that the literals take.
     """
 
     call: t.Call
     layer: Layer
-    varying: tuple[tuple[Field, t.Arg], ...]
+    varying: list[tuple[Field, t.Arg]]
+    resized: bool
+    steps: int
+
+    def fits(self, context: Context) -> bool:
+        """Return whether windows of the layer have the axes of the map that flows in.
+
+        A number in place of sizes stands for all of them.
+        """
+        if not self.layer.windows:
+            return True
+        own, axes = self.layer.axes, map_axes(context)
+        if self.resized:
+            return own is not None and own == axes
+        return not axes or own is None or own == axes
 
 
 class Memo:
@@ -49,34 +66,32 @@ class Memo:
             self._entries = 0
 
     def of_call(
-        self, call: t.Call, wanted: type[Layer], axes: int | None
+        self, call: t.Call, wanted: type[Layer], context: Context
     ) -> KnownCall | None:
         """Return what is known of a call.
 
         Args:
             call: the call.
             wanted: the kind that its word stands for here.
-            axes: how many spatial axes its input has; 0 for a vector, None if it is not
-                known. A number in place of sizes stands for all of them.
+            context: its context.
         """
         known = self._calls.get(id(call))
         if known is None or type(known.layer) is not wanted:
             return None
-        if axes and wanted.windows and known.layer.axes not in (None, axes):
-            return None
-        return known
+        return known if known.fits(context) else None
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
-        """Return the shared instance of a layer; record it for the call, unless windows
-        are computed there.
-        """
+        """Return the shared instance of a layer, and record it for the call."""
         layer = self.one(layer)
-        if call.body is None:
-            given = fields_of(call, type(layer))
-            varying = tuple([one for one in given if not _is_literal(one[1].value)])
-            if not any([field.type == "window" for field, _ in varying]):
-                self._calls[id(call)] = KnownCall(call, layer, varying)
-                self._entries += 1
+        varying, literals = [], 0
+        for field, argument in fields_of(call, type(layer)):
+            if _is_literal(argument.value):
+                literals += 1
+            elif not _is_word(argument.value, field):
+                varying.append((field, argument))
+        resized = any([field.type == "window" for field, _ in varying])
+        self._calls[id(call)] = KnownCall(call, layer, varying, resized, literals)
+        self._entries += 1
         return layer
 
     def one(self, layer: Layer) -> Layer:
@@ -103,6 +118,11 @@ class Memo:
         known[key] = made
         self._entries += 1
         return made
+
+
+def _is_word(expr: t.Expr, field: Field) -> bool:
+    """Return whether an argument is one of the words that its field can be."""
+    return isinstance(expr, t.Name) and expr.id in field.choices
 
 
 def _is_literal(expr: t.Expr) -> bool:

@@ -223,7 +223,8 @@ class Placer:
             _need_module(op, shapes, among, span)
         state.count_parts(span)
         value = state.new_value(made.shape)
-        value.source, value.stride = _main_input(inputs, made.shape), made.stride
+        main = inputs[0] if len(inputs) == 1 else _main_input(inputs, made.shape)
+        value.source, value.stride = main, made.stride
         placed = Placed(
             made,
             name,
@@ -281,7 +282,9 @@ class Placer:
         memo = self.memo
         known = None if memo is None else memo.made_by(op)
         if memo is None or known is None:
-            return _make(op, inputs, span)
+            made = _make(op, inputs, span)
+            made.shape = with_channels(made.shape, channels(made.shape))
+            return made
         # A shape with its channels last only compares equal to others.
         key = inputs, (*map(type, inputs),)
         return known.get(key) or memo.keep(known, key, _make(op, inputs, span))
@@ -393,8 +396,7 @@ def _make(op: Layer, inputs: tuple[Shape, ...], span: Span) -> Made:
             f"{MAX_INTEGER:,} (31 bits)",
             span,
         )
-    plain = with_channels(shape, channels(shape))
-    return Made(op, inputs, plain, op.window(inputs, shape))
+    return Made(op, inputs, shape, op.window(inputs, shape))
 
 
 def _need_module(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> None:
@@ -462,8 +464,6 @@ def _named_shape(shape: Shape) -> str:
 
 def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
     """Return the input with the size of the output, or else the first one."""
-    if len(inputs) == 1:
-        return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
     return alike[0] if alike else inputs[0]
 

@@ -277,6 +277,8 @@ class _WithoutChannels(NamedTuple):
 
 
 def _reduced_shape(shape: Shape, counted: bool) -> tuple[int | None, ...]:
+    if type(shape) is tuple and not counted:
+        return (None, *shape[1:])
     return (channels(shape) if counted else None, *sizes(shape))
 
 
