@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from math import gcd
+from math import gcd, prod
 from typing import Any, ClassVar, Final
 
 from .limits import MAX_INTEGER
@@ -700,6 +700,8 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
 
 def shape_difference(first: Shape, other: Shape, wide: bool) -> str:
     """Return a description of how two shapes differ; empty if they are equal."""
+    if first == other and type(first) is type(other):
+        return ""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"
     if wide and channels(first) != channels(other):
@@ -905,10 +907,7 @@ def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, 
 
 def count(shape: Shape) -> int:
     """Return the number of elements of a shape."""
-    product = 1
-    for n in shape:
-        product *= n
-    return product
+    return prod(shape)
 
 
 # ---- the registry: one kind per file, found by its name ---------------------

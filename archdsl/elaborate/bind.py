@@ -98,7 +98,7 @@ def bind_again(
     for field, argument in varying:
         values[field.name] = _field_value(kind, field, argument, context)
         places[field.name] = argument.value
-    if kind.windows:
+    if not values.keys().isdisjoint(kind.windows):
         _spread(kind, values, places, context)
     return layer.replace(**values)
 
@@ -143,10 +143,8 @@ def _spread(
     Raises:
         Fault: if one has another number of sizes, or a size that is out of range.
     """
-    given = {n: values[n] for n in kind.windows if n in values}
-    if not given:
-        return
     own = map_axes(context)
+    given = {n: values[n] for n in kind.windows if n in values}
     dims = [len(value) for value in given.values() if isinstance(value, Dims)]
     axes = own or (dims[0] if dims else 2)
     for name, value in given.items():

@@ -101,7 +101,9 @@ def block(
     if walker.state.symbolic:
         env = as_names(definition, values, _defaults(ref, context))
     made = BlockCall(space.join(name), call.span, definition)
-    inner = walker.state.deeper(context, call.span).replace(
+    inner = walker.state.deeper(
+        context,
+        call.span,
         module=ref.module,
         env=env,
         trail=(made, *context.trail),

@@ -119,24 +119,6 @@ class Context:
 
     def replace(self, **changes: Any) -> Context:
         """Return a copy with some attributes changed."""
-        made = self._copy()
-        for name, value in changes.items():
-            setattr(made, name, value)
-        return made
-
-    def deeper(self) -> Context:
-        """Return a copy one nesting level deeper."""
-        made = self._copy()
-        made.depth += 1
-        return made
-
-    def bind(self, names: Mapping[str, Any]) -> Context:
-        """Return a copy with additional names."""
-        made = self._copy()
-        made.env = {**self.env, **names}
-        return made
-
-    def _copy(self) -> Context:
         made = Context.__new__(Context)
         made.module = self.module
         made.env = self.env
@@ -150,7 +132,13 @@ class Context:
         made.within = self.within
         made.again = self.again
         made.budget = self.budget
+        for name, value in changes.items():
+            setattr(made, name, value)
         return made
+
+    def bind(self, names: Mapping[str, Any]) -> Context:
+        """Return a copy with additional names."""
+        return self.replace(env={**self.env, **names})
 
     @property
     def shared(self) -> bool:

@@ -33,58 +33,55 @@ from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 
-class CountedLine:
-    """One layer, or one call of a block, in the order of the network.
+class Wire(NamedTuple):
+    """How a layer or a call of a block is wired in the lines of a block or network.
 
     Attributes:
-        of: the layer or the block's lines.
-        inputs: numbers of the values that it reads, in the list that it stands in.
+        inputs: numbers of the values that it reads.
         output: number of the value that it defines.
-        shortcut: whether it is on the shortcut of a residual in that list.
+        shortcut: whether it is on the shortcut of a residual.
     """
 
-    __slots__ = ("inputs", "of", "output", "shortcut")
-
-    def __init__(
-        self,
-        of: Use | CountedLines,
-        inputs: tuple[int, ...],
-        output: int,
-        shortcut: bool,
-    ) -> None:
-        self.of = of
-        self.inputs = inputs
-        self.output = output
-        self.shortcut = shortcut
+    inputs: tuple[int, ...]
+    output: int
+    shortcut: bool
 
 
 class CountedLines:
-    """The lines of a block, or of the whole network.
+    """The lines of a block, or of the whole network: layers, and calls of blocks.
 
     Attributes:
-        items: the lines, each after those that it reads from.
-        result: number of the value that it leaves. In a block, 0 is its input.
+        parts: the layers and the lines of blocks, each after those that it reads from.
+        wires: how each part is wired.
+        result: number of the value that they leave. In a block, 0 is its input.
         training: whether they are only needed for outputs of the training mode.
         facts: results that callers store for them.
     """
 
-    __slots__ = ("facts", "items", "result", "training")
+    __slots__ = ("facts", "parts", "result", "training", "wires")
 
-    def __init__(self, items: list[CountedLine], result: int, training: bool) -> None:
-        self.items = items
+    def __init__(
+        self,
+        parts: list[Use | CountedLines],
+        wires: tuple[Wire, ...],
+        result: int,
+        training: bool,
+    ) -> None:
+        self.parts = parts
+        self.wires = wires
         self.result = result
         self.training = training
         self.facts: dict[Any, Any] = {}
 
     def uses(self) -> Iterator[Use]:
         """Yield the layers in order, also those of blocks."""
-        stack = [iter(self.items)]
+        stack = [iter(self.parts)]
         while stack:
-            for line in stack[-1]:
-                if isinstance(line.of, CountedLines):
-                    stack.append(iter(line.of.items))
+            for part in stack[-1]:
+                if isinstance(part, CountedLines):
+                    stack.append(iter(part.parts))
                     break
-                yield line.of
+                yield part
             else:
                 stack.pop()
 
@@ -180,12 +177,18 @@ class SharedLayers(Memo):
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[Any, _Block] = {}
+        self._wires: dict[tuple[Wire, ...], tuple[Wire, ...]] = {}
 
     def begin(self) -> None:
         """Make room for another network, if need be."""
         super().begin()
         if not self._entries:
             self._blocks.clear()
+            self._wires.clear()
+
+    def wires(self, wires: tuple[Wire, ...]) -> tuple[Wire, ...]:
+        """Return the shared instance of equal wires."""
+        return self._wires.setdefault(wires, wires)
 
     def block(self, key: Any) -> _Block | None:
         """Return the result of an earlier call."""
@@ -194,7 +197,7 @@ class SharedLayers(Memo):
     def keep_block(self, key: Any, block: _Block) -> None:
         """Store the result of a call."""
         self._blocks[key] = block
-        self._entries += 1 + len(block.lines.items)
+        self._entries += 1 + len(block.lines.parts)
 
 
 class _NeedsGraph(Exception):
@@ -344,7 +347,7 @@ class Counts:
         state.deepest = max(opened.deepest, state.deepest)
         if opened.read:
             state.read.add(entry.number)
-        if lines.items:
+        if lines.parts:
             self.lines.append(_BlockLine(lines, (entry.number,), result.number))
 
     def _learnt(
@@ -424,22 +427,22 @@ class Counts:
             _NeedsGraph: if it reads something else.
         """
         own = {number: place for place, number in enumerate(entries)}
-        found = []
+        parts: list[Use | CountedLines] = []
+        wires = []
         try:
             for line in self.lines:
-                of: Use | CountedLines
-                if isinstance(line, Placed):
-                    of = line.made.use(line.training, line.shared)
-                else:
-                    of = line.lines
                 inputs = tuple([own[number] for number in line.inputs])
                 last = own[line.output] = len(own)
-                aside = line.output in self._aside
-                found.append(CountedLine(of, inputs, last, aside))
+                wires.append(Wire(inputs, last, line.output in self._aside))
+                if isinstance(line, Placed):
+                    parts.append(line.made.use(line.training, line.shared))
+                else:
+                    parts.append(line.lines)
             outputs = tuple([own[number] for number in results])
         except KeyError:
             raise _NeedsGraph from None
-        return CountedLines(found, outputs[0], training), outputs
+        wired = self._memo.wires(tuple(wires))
+        return CountedLines(parts, wired, outputs[0], training), outputs
 
     def drop(self) -> None:
         """Do nothing, as the first mistake ends it."""

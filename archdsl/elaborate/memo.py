@@ -21,6 +21,7 @@ class KnownCall(NamedTuple):
         call: the call. It stays alive with its entry, as its id is the entry's key.
         layer: a layer that it described.
         varying: its arguments that may have other values.
+        axes: spatial axes of the layer's windows; None if it has none.
         resized: whether windows are among them.
         steps: steps of work that the literals take.
     """
@@ -28,6 +29,7 @@ class KnownCall(NamedTuple):
     call: t.Call
     layer: Layer
     varying: list[tuple[Field, t.Arg]]
+    axes: int | None
     resized: bool
     steps: int
 
@@ -36,12 +38,10 @@ class KnownCall(NamedTuple):
 
         A number in place of sizes stands for all of them.
         """
-        if not self.layer.windows:
-            return True
-        own, axes = self.layer.axes, map_axes(context)
-        if self.resized:
-            return own is not None and own == axes
-        return not axes or own is None or own == axes
+        if self.axes is None:
+            return not self.resized
+        axes = map_axes(context)
+        return axes == self.axes or not (axes or self.resized)
 
 
 class Memo:
@@ -66,22 +66,24 @@ class Memo:
             self._entries = 0
 
     def of_call(
-        self, call: t.Call, wanted: type[Layer], context: Context
+        self, call: t.Call, wanted: type[Layer] | None, context: Context
     ) -> KnownCall | None:
         """Return what is known of a call.
 
         Args:
             call: the call.
-            wanted: the kind that its word stands for here.
+            wanted: the kind that its word stands for here; None if it always does.
             context: its context.
         """
         known = self._calls.get(id(call))
-        if known is None or type(known.layer) is not wanted:
+        if known is None or (wanted is not None and type(known.layer) is not wanted):
             return None
         return known if known.fits(context) else None
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
         """Return the shared instance of a layer, and record it for the call."""
+        if kind(layer.word) is not type(layer):
+            return layer  # of a spec's own kind, which is another one in each network
         layer = self.one(layer)
         varying, literals = [], 0
         for field, argument in fields_of(call, type(layer)):
@@ -90,7 +92,8 @@ class Memo:
             elif not _is_word(argument.value, field):
                 varying.append((field, argument))
         resized = any([field.type == "window" for field, _ in varying])
-        self._calls[id(call)] = KnownCall(call, layer, varying, resized, literals)
+        axes = layer.axes
+        self._calls[id(call)] = KnownCall(call, layer, varying, axes, resized, literals)
         self._entries += 1
         return layer
 

@@ -152,8 +152,8 @@ class State:
         """Abort, since continuing would take too long."""
         raise SpecError([*self.errors.found, diagnostic])
 
-    def deeper(self, context: Context, span: Span) -> Context:
-        """Return the context one nesting level deeper.
+    def deeper(self, context: Context, span: Span, **changes: Any) -> Context:
+        """Return the context one nesting level deeper, with some attributes changed.
 
         Raises:
             SpecError: if blocks and bodies are nested too deeply.
@@ -161,10 +161,10 @@ class State:
         if context.depth >= MAX_DEPTH:
             message = f"blocks and bodies are nested deeper than {MAX_DEPTH} levels"
             self.stop(Diagnostic("A0902", message, span))
-        inner = context.deeper()
-        if inner.depth > self.deepest:
-            self.deepest = inner.depth
-        return inner
+        depth = context.depth + 1
+        if depth > self.deepest:
+            self.deepest = depth
+        return context.replace(depth=depth, **changes)
 
     def foresee(self, further: int, span: Span) -> None:
         """Refuse layers and blocks before they are created, if they are too many.

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import count
+from itertools import compress, count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.layer_counts import CountedLines, LayerCounts
+from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Wire
 from archdsl.elaborate.placed import Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
@@ -110,20 +110,19 @@ class FigureCache(ABC, Generic[_Found]):
         if known is not None:
             return known
         if isinstance(part, CountedLines):
-            number = self._intern((self._lines(part), part.result))
+            number = self._intern((*self._lines(part), part.result))
         else:
-            number = self._intern((None, self.reduce_layer(part)))
+            number = self._intern((None, None, self.reduce_layer(part)))
         part.facts[self._time] = number
         return number
 
-    def _lines(self, lines: CountedLines) -> tuple[Any, ...]:
-        return tuple(
-            [
-                (self._number(line.of), line.inputs, line.output, line.shortcut)
-                for line in lines.items
-                if not line.of.training
-            ]
-        )
+    def _lines(self, lines: CountedLines) -> tuple[tuple[int, ...], tuple[Wire, ...]]:
+        """Return the numbers of the parts that run in inference, and their wires."""
+        parts, wires = lines.parts, lines.wires
+        if any([part.training for part in parts]):
+            runs = [not part.training for part in parts]
+            parts, wires = list(compress(parts, runs)), tuple(compress(wires, runs))
+        return tuple([self._number(part) for part in parts]), wires
 
     def _intern(self, content: Hashable) -> int:
         number = self._numbers.setdefault(content, len(self._contents))
@@ -149,17 +148,18 @@ class _Expansion:
             names: the numbers in the network, by those in the list; it is extended.
             shortcut: whether the whole list is on a shortcut.
         """
-        lines, _ = self.contents[number]
-        for part, inputs, output, aside in lines:
-            read = tuple([names[value] for value in inputs])
-            inner, result = self.contents[part]
+        parts, wires, _ = self.contents[number]
+        for part, wire in zip(parts, wires, strict=True):
+            read = tuple([names[value] for value in wire.inputs])
+            aside = shortcut or wire.shortcut
+            inner, _, result = self.contents[part]
             if inner is None:
-                names[output] = next(self.next)
-                yield ReducedLayer(result, read, names[output], shortcut or aside)
+                names[wire.output] = next(self.next)
+                yield ReducedLayer(result, read, names[wire.output], aside)
             else:
                 own = {0: read[0]}
-                yield from self.of(part, own, shortcut or aside)
-                names[output] = own[result]
+                yield from self.of(part, own, aside)
+                names[wire.output] = own[result]
 
 
 # ---- one cache for each figure ----------------------------------------------------

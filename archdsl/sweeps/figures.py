@@ -216,11 +216,11 @@ def _total(lines: CountedLines) -> tuple[Cost, int]:
     known = lines.facts.get(_total)
     if known is None:
         costs, count = [], 0
-        for line in lines.items:
-            if isinstance(line.of, CountedLines):
-                cost, number = _total(line.of)
+        for part in lines.parts:
+            if isinstance(part, CountedLines):
+                cost, number = _total(part)
             else:
-                cost, number = _cost(line.of), 1
+                cost, number = _cost(part), 1
             costs.append(cost)
             count += number
         known = lines.facts[_total] = total(costs), count
