@@ -32,19 +32,24 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
+# The numbers of the values that a part reads, that of the value that it defines, and
+# whether it is on the shortcut of a residual.
+Wire = tuple[tuple[int, ...], int, bool]
 
-class Wire(NamedTuple):
-    """How a layer or a call of a block is wired in the lines of a block or network.
+
+class Wiring:
+    """How the parts of a block or network are joined; equal ones are one object.
 
     Attributes:
-        inputs: numbers of the values that it reads.
-        output: number of the value that it defines.
-        shortcut: whether it is on the shortcut of a residual.
+        wires: those of each part.
+        result: number of the value that they leave. In a block, 0 is its input.
     """
 
-    inputs: tuple[int, ...]
-    output: int
-    shortcut: bool
+    __slots__ = ("result", "wires")
+
+    def __init__(self, wires: tuple[Wire, ...], result: int) -> None:
+        self.wires = wires
+        self.result = result
 
 
 class CountedLines:
@@ -52,24 +57,21 @@ class CountedLines:
 
     Attributes:
         parts: the layers and the lines of blocks, each after those that it reads from.
-        wires: how each part is wired.
-        result: number of the value that they leave. In a block, 0 is its input.
+        wiring: how they are joined.
         training: whether they are only needed for outputs of the training mode.
         facts: results that callers store for them.
     """
 
-    __slots__ = ("facts", "parts", "result", "training", "wires")
+    __slots__ = ("facts", "parts", "training", "wiring")
 
     def __init__(
         self,
         parts: list[Use | CountedLines],
-        wires: tuple[Wire, ...],
-        result: int,
+        wiring: Wiring,
         training: bool,
     ) -> None:
         self.parts = parts
-        self.wires = wires
-        self.result = result
+        self.wiring = wiring
         self.training = training
         self.facts: dict[Any, Any] = {}
 
@@ -177,18 +179,23 @@ class SharedLayers(Memo):
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[Any, _Block] = {}
-        self._wires: dict[tuple[Wire, ...], tuple[Wire, ...]] = {}
+        self._wirings: dict[Any, Wiring] = {}
 
     def begin(self) -> None:
         """Make room for another network, if need be."""
         super().begin()
         if not self._entries:
             self._blocks.clear()
-            self._wires.clear()
+            self._wirings.clear()
 
-    def wires(self, wires: tuple[Wire, ...]) -> tuple[Wire, ...]:
-        """Return the shared instance of equal wires."""
-        return self._wires.setdefault(wires, wires)
+    def wiring(self, wires: tuple[Wire, ...], result: int) -> Wiring:
+        """Return the shared instance of a wiring."""
+        key = result, wires
+        known = self._wirings.get(key)
+        if known is None:
+            known = self._wirings[key] = Wiring(wires, result)
+            self._entries += 1
+        return known
 
     def block(self, key: Any) -> _Block | None:
         """Return the result of an earlier call."""
@@ -428,12 +435,12 @@ class Counts:
         """
         own = {number: place for place, number in enumerate(entries)}
         parts: list[Use | CountedLines] = []
-        wires = []
+        wires: list[Wire] = []
         try:
             for line in self.lines:
                 inputs = tuple([own[number] for number in line.inputs])
                 last = own[line.output] = len(own)
-                wires.append(Wire(inputs, last, line.output in self._aside))
+                wires.append((inputs, last, line.output in self._aside))
                 if isinstance(line, Placed):
                     parts.append(line.made.use(line.training, line.shared))
                 else:
@@ -441,8 +448,8 @@ class Counts:
             outputs = tuple([own[number] for number in results])
         except KeyError:
             raise _NeedsGraph from None
-        wired = self._memo.wires(tuple(wires))
-        return CountedLines(parts, wired, outputs[0], training), outputs
+        wiring = self._memo.wiring(tuple(wires), outputs[0])
+        return CountedLines(parts, wiring, training), outputs
 
     def drop(self) -> None:
         """Do nothing, as the first mistake ends it."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import compress, count
+from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Wire
+from archdsl.elaborate.layer_counts import CountedLines, LayerCounts
 from archdsl.elaborate.placed import Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
@@ -110,19 +110,14 @@ class FigureCache(ABC, Generic[_Found]):
         if known is not None:
             return known
         if isinstance(part, CountedLines):
-            number = self._intern((*self._lines(part), part.result))
+            numbers = [
+                None if inner.training else self._number(inner) for inner in part.parts
+            ]
+            number = self._intern((part.wiring, tuple(numbers)))
         else:
-            number = self._intern((None, None, self.reduce_layer(part)))
+            number = self._intern((None, self.reduce_layer(part)))
         part.facts[self._time] = number
         return number
-
-    def _lines(self, lines: CountedLines) -> tuple[tuple[int, ...], tuple[Wire, ...]]:
-        """Return the numbers of the parts that run in inference, and their wires."""
-        parts, wires = lines.parts, lines.wires
-        if any([part.training for part in parts]):
-            runs = [not part.training for part in parts]
-            parts, wires = list(compress(parts, runs)), tuple(compress(wires, runs))
-        return tuple([self._number(part) for part in parts]), wires
 
     def _intern(self, content: Hashable) -> int:
         number = self._numbers.setdefault(content, len(self._contents))
@@ -148,18 +143,20 @@ class _Expansion:
             names: the numbers in the network, by those in the list; it is extended.
             shortcut: whether the whole list is on a shortcut.
         """
-        parts, wires, _ = self.contents[number]
-        for part, wire in zip(parts, wires, strict=True):
-            read = tuple([names[value] for value in wire.inputs])
-            aside = shortcut or wire.shortcut
-            inner, _, result = self.contents[part]
+        wiring, parts = self.contents[number]
+        for part, (inputs, output, beside) in zip(parts, wiring.wires, strict=True):
+            if part is None:
+                continue  # it does not run in inference
+            read = tuple([names[value] for value in inputs])
+            aside = shortcut or beside
+            inner, content = self.contents[part]
             if inner is None:
-                names[wire.output] = next(self.next)
-                yield ReducedLayer(result, read, names[wire.output], aside)
+                names[output] = next(self.next)
+                yield ReducedLayer(content, read, names[output], aside)
             else:
                 own = {0: read[0]}
                 yield from self.of(part, own, aside)
-                names[wire.output] = own[result]
+                names[output] = own[inner.result]
 
 
 # ---- one cache for each figure ----------------------------------------------------
