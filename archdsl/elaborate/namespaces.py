@@ -115,12 +115,14 @@ class Namespace:
         """Return the name of the next unlabelled part."""
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
-        self.counts[key] = count + 1
         if self.indexed:
-            return str(count)
-        while self.has(name := f"{word}{count + 1}"):
-            count += 1
             self.counts[key] = count + 1
+            return str(count)
+        name = f"{word}{count + 1}"
+        while name in self.taken or name in self.containers:
+            count += 1
+            name = f"{word}{count + 1}"
+        self.counts[key] = count + 1
         return name
 
     def find(self, label: str) -> Value | None:
