@@ -121,18 +121,15 @@ class Convolution(Layer):
         channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
         need_groups(self.word, channels, width, self.groups)
-        spatial = (
-            output_size(self.word, n, k, s, p, d)
-            for n, k, s, p, d in zip(
-                sizes,
-                self.kernel,
-                self.stride,
-                self.pads(sizes),
-                self.dilation,
-                strict=True,
-            )
+        axes = zip(
+            sizes,
+            self.kernel,
+            self.stride,
+            self.pads(sizes),
+            self.dilation,
+            strict=True,
         )
-        return (width, *spatial)
+        return (width, *[output_size(self.word, *axis) for axis in axes])
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return weight (out, in / groups, *kernel) and bias (out)."""
@@ -151,7 +148,7 @@ class Convolution(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window."""
-        before = tuple(first for first, _ in self.pads(inputs[0][1:]))
+        before = tuple([first for first, _ in self.pads(inputs[0][1:])])
         return sliding(self.kernel, self.stride, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

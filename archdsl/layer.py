@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from math import gcd
+from math import gcd, prod
 from typing import Any, ClassVar, Final
 
 from .limits import MAX_INTEGER
@@ -238,6 +238,8 @@ class Layer:
         of_any_size: for a pool with a window, the word of the corresponding adaptive
             pool, whose output size is given.
         fields: its arguments, by name.
+        positional: those that can be given without their name, in order.
+        required: those that must be given.
         windows: the names of those that have a size for each spatial axis.
     """
 
@@ -268,6 +270,8 @@ class Layer:
     scatters: ClassVar[bool] = False
     of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
+    positional: ClassVar[tuple[Field, ...]] = ()
+    required: ClassVar[tuple[Field, ...]] = ()
     windows: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
 
@@ -282,6 +286,9 @@ class Layer:
         # Those by place first, whatever a base class declares.
         order = sorted(cls.fields.items(), key=lambda one: one[1].position is None)
         cls.fields = dict(order)
+        placed = [f for f in cls.fields.values() if isinstance(f.position, int)]
+        cls.positional = tuple(sorted(placed, key=lambda f: int(f.position or 0)))
+        cls.required = tuple([f for f in cls.fields.values() if f.default is REQUIRED])
         cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
         cls._defaults = {name: field.default for name, field in cls.fields.items()}
 
@@ -289,9 +296,7 @@ class Layer:
         own = self.__dict__
         own.update(self._defaults)
         own.update(values)
-        if len(own) != len(self.fields):
-            unknown = ", ".join(own.keys() - self.fields.keys())
-            raise TypeError(f"{self.word} has no argument {unknown}")
+        self._check_names()
         if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
             for name in self.windows:
                 if name not in values:
@@ -309,7 +314,17 @@ class Layer:
 
     def replace(self, **values: Any) -> Layer:
         """Return a copy with some arguments changed."""
-        return type(self)(**{**self.__dict__, **values})
+        made: Layer = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(values)
+        made._check_names()
+        return made
+
+    def _check_names(self) -> None:
+        """Refuse an argument that the kind does not have."""
+        if len(self.__dict__) != len(self.fields):
+            unknown = ", ".join(self.__dict__.keys() - self.fields.keys())
+            raise TypeError(f"{self.word} has no argument {unknown}")
 
     @property
     def axes(self) -> int | None:
@@ -645,9 +660,9 @@ def need_axes(inputs: Shape, layer: Layer) -> Shape:
             size for each of its spatial axes.
     """
     need_map(inputs, layer.word)
-    axes = len(inputs) - 1
+    axes, own = len(inputs) - 1, layer.__dict__
     for name in layer.windows:
-        value = getattr(layer, name)
+        value = own[name]
         if isinstance(value, tuple) and len(value) != axes:
             same = len(set(value)) == 1
             size = show_shape((value[0],) * axes) if same else "x".join("n" * axes)
@@ -685,6 +700,8 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
 
 def shape_difference(first: Shape, other: Shape, wide: bool) -> str:
     """Return a description of how two shapes differ; empty if they are equal."""
+    if first == other and type(first) is type(other):
+        return ""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"
     if wide and channels(first) != channels(other):
@@ -737,9 +754,8 @@ def output_size(
 
 def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
     """Return the padding that keeps the size at stride 1; 0 for an even kernel."""
-    return tuple(
-        d * (k // 2) if k % 2 else 0 for k, d in zip(kernel, dilation, strict=True)
-    )
+    axes = zip(kernel, dilation, strict=True)
+    return tuple([d * (k // 2) if k % 2 else 0 for k, d in axes])
 
 
 def same_pads(
@@ -891,10 +907,7 @@ def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, 
 
 def count(shape: Shape) -> int:
     """Return the number of elements of a shape."""
-    product = 1
-    for n in shape:
-        product *= n
-    return product
+    return prod(shape)
 
 
 # ---- the registry: one kind per file, found by its name ---------------------

@@ -8,6 +8,7 @@ length)`, `(channels, height, width)` or `(channels, depth, height, width)`.
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import Any, Final, NamedTuple
 
 Shape = tuple[int, ...]
@@ -136,10 +137,7 @@ class Tensor(NamedTuple):
     @property
     def elements(self) -> int:
         """Number of elements, without the expression that it may have."""
-        product = 1
-        for n in self.shape:
-            product *= int(n)
-        return product
+        return prod(map(int, self.shape))
 
 
 class Operations(NamedTuple):

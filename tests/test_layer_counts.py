@@ -11,7 +11,8 @@ import pytest
 from archdsl.api import as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.layer_counts import SharedLayers, Use, count_layers
+from archdsl.elaborate.layer_counts import SharedLayers, count_layers
+from archdsl.elaborate.placed import Use
 from archdsl.ir import Step
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import LoadedFile, load_file, load_text
@@ -20,10 +21,13 @@ from tests import mutations
 
 def kind_of(layer: Step | Use) -> Any:
     shapes = (*layer.input_shapes, layer.shape)
+    known = isinstance(layer, Use)
+    window = layer.window if known else layer.op.window(layer.input_shapes, layer.shape)
     return (
         repr(layer.op),
         shapes,
         tuple(map(type, shapes)),
+        (type(window), window),
         layer.training,
         layer.shared,
     )
@@ -85,6 +89,44 @@ def test_specs_with_mistakes_are_counted_only_if_they_are_networks() -> None:
         for shape in ((3, 64, 64), (1, 65, 64)):
             counted += fate(module, memo, input=shape) == "counted"
     assert counted > 50
+
+
+COMPUTED = """arch 1
+
+block unit<k, stride, groups, act> {
+    conv k (4 * groups) /stride groups=groups -> bn
+    conv kernel=3 width=channels bias=(k > 2) pad=same -> act
+    avgpool k /stride
+}
+
+network n<k = 3, stride = 1, groups = 1, act = relu> {
+    input 4x16x16
+    unit<k, stride, groups, act>
+    conv k groups=groups -> act
+}
+"""
+
+
+def test_calls_are_bound_again_with_other_arguments_and_on_other_maps() -> None:
+    module, memo = load_text(COMPUTED, "net.arch"), SharedLayers()
+    fates: Counter[Fate] = Counter()
+    shapes = [(4, 16), (4, 16, 16), (4, 9, 9, 9), (4,)]
+    for k, stride, groups, act in [
+        (3, 1, 1, "relu"),
+        (1, 2, 2, "relu"),
+        (1, 2, 2, "gelu"),
+        (3, "2x1", 2, "relu"),
+        ("3x1", 1, 4, "dropout"),
+        (5, 0, 1, "relu"),
+        (2, 1, 3, "relu"),
+        (3, 1.5, 1, "relu"),
+        (3, True, 1, "relu"),
+        (3, 1, 1, "relu"),
+    ]:
+        params = {"k": k, "stride": stride, "groups": groups, "act": act}
+        for shape in shapes:
+            fates[fate(module, memo, params=params, input=shape)] += 1
+    assert fates["counted"] >= 12 and fates["refused"] >= 12
 
 
 BLOCKS = """arch 1

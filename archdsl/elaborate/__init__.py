@@ -97,9 +97,8 @@ def attempt(
         network = making.network(preset)
     except SpecError as error:
         wrong = error.diagnostics
-    state = making.state
-    steps = tuple(state.producers.values())
-    return Attempt(network, state.parameters, making.graph.parts, steps, wrong)
+    steps = tuple(making.graph.steps.values())
+    return Attempt(network, making.state.parameters, making.graph.parts, steps, wrong)
 
 
 def check_module(module: LoadedFile) -> None:
@@ -191,7 +190,7 @@ class _Elaboration:
             shape=end.shape,
             span=definition.span,
         )
-        paths = {step.path: step for step in state.producers.values()}
+        paths = {step.path: step for step in self.graph.steps.values()}
         starts = tuple(initializers(state, paths.values(), paths))
         check_registered(state)
         state.errors.raise_if_any()

@@ -41,19 +41,17 @@ class _Undecided:
     Attributes:
         output: number of the value that it defines.
         path: path of the layer; further uses of its weights have the same path.
-        op: the layer, whose bias is not decided.
         scope: the block or network that it belongs to.
         round: the copy that it belongs to.
         cancelled: whether a norm that cancels it reads the value.
         needed: whether anything else does.
     """
 
-    __slots__ = ("cancelled", "needed", "op", "output", "path", "round", "scope")
+    __slots__ = ("cancelled", "needed", "output", "path", "round", "scope")
 
-    def __init__(self, output: int, path: str, op: Layer, scope: BlockScope) -> None:
+    def __init__(self, output: int, path: str, scope: BlockScope) -> None:
         self.output = output
         self.path = path
-        self.op = op
         self.scope = scope
         self.round = scope.round
         self.cancelled = False
@@ -72,9 +70,9 @@ class Biases:
         self.scope = BlockScope()
         self.undecided: dict[int, _Undecided] = {}
 
-    def add(self, output: int, path: str, op: Layer) -> None:
+    def add(self, output: int, path: str) -> None:
         """Add a layer, which defines the value `output`."""
-        late = _Undecided(output, path, op, self.scope)
+        late = _Undecided(output, path, self.scope)
         self.undecided[output] = late
         self.scope.undecided.append(late)
 
@@ -97,14 +95,15 @@ class Biases:
         around, self.scope = self.scope, BlockScope()
         return around
 
-    def leave(self, around: BlockScope) -> dict[int, Layer]:
+    def leave(self, around: BlockScope) -> dict[int, bool]:
         """End a block or network.
 
         Returns:
-            Its layers with their decision, by the number of their output.
+            Whether its layers have a bias, by the number of their output.
         """
-        own, self.scope = self.scope.undecided, around
+        own, self.scope.undecided = self.scope.undecided, []
+        self.scope = around
         needed = {one.path for one in own if one.needed or not one.cancelled}
         for one in own:
             del self.undecided[one.output]
-        return {one.output: one.op.replace(bias=one.path in needed) for one in own}
+        return {one.output: one.path in needed for one in own}

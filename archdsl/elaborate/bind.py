@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from archdsl.elaborate.types import (
     show_value,
     type_name,
 )
-from archdsl.layer import REQUIRED, Field, Layer
+from archdsl.layer import Field, Layer
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import SymFloat
@@ -51,16 +51,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
         )
     values: dict[str, Any] = {}
     places: dict[str, t.Expr] = {}
-    positional = _positional(kind)
-    taken = 0
-    for argument in call.args:
-        if argument.name is None:
-            if taken >= len(positional):
-                raise _too_many(kind, argument, len(positional))
-            field = positional[taken]
-            taken += 1
-        else:
-            field = _field(kind, argument)
+    for field, argument in fields_of(call, kind):
         if field.name in values:
             raise Fault(
                 "A0206",
@@ -75,8 +66,8 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             field = kind.fields[name]
             values[name] = plain_argument(_field_value(kind, field, argument, place))
             places[name] = argument.value
-    for field in kind.fields.values():
-        if field.default is REQUIRED and field.name not in values:
+    for field in kind.required:
+        if field.name not in values:
             raise Fault(
                 "A0202",
                 f"{kind.word}: `{field.name}` is missing ({field.help})",
@@ -86,6 +77,47 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
     if kind.windows:
         _spread(kind, values, places, context)
     return kind(**values)
+
+
+def bind_again(
+    layer: Layer, varying: Iterable[tuple[Field, t.Arg]], context: Context
+) -> Layer:
+    """Return the layer that a call describes, if it described another one before.
+
+    Args:
+        layer: the other one.
+        varying: the arguments whose values may differ.
+        context: the context of the call.
+
+    Raises:
+        Fault: as for `bind_layer`.
+    """
+    kind = type(layer)
+    values: dict[str, Any] = {}
+    places: dict[str, t.Expr] = {}
+    for field, argument in varying:
+        values[field.name] = _field_value(kind, field, argument, context)
+        places[field.name] = argument.value
+    if not values.keys().isdisjoint(kind.windows):
+        _spread(kind, values, places, context)
+    return layer.replace(**values)
+
+
+def fields_of(call: t.Call, kind: type[Layer]) -> Iterator[tuple[Field, t.Arg]]:
+    """Yield the arguments of a call, each with the field that it gives a value.
+
+    Raises:
+        Fault: if a kind has no such argument.
+    """
+    positional, taken = kind.positional, 0
+    for argument in call.args:
+        if argument.name is None:
+            if taken >= len(positional):
+                raise _too_many(kind, argument, len(positional))
+            yield positional[taken], argument
+            taken += 1
+        else:
+            yield _field(kind, argument), argument
 
 
 def map_axes(context: Context) -> int | None:
@@ -141,16 +173,11 @@ def _order(axes: int, given: int) -> str:
     return f"the sizes are {names}"
 
 
-def _positional(kind: type[Layer]) -> list[Field]:
-    fields = [f for f in kind.fields.values() if isinstance(f.position, int)]
-    return sorted(fields, key=lambda f: int(f.position or 0))
-
-
 def _usage(kind: type[Layer]) -> str:
     """Return how a kind is written, such as ``conv 3x3 64 /2``."""
     examples = {"window": "3x3", "int": "64", "float": "0.5"}
     words = [kind.word]
-    words += [examples.get(f.type, f"<{f.name}>") for f in _positional(kind)]
+    words += [examples.get(f.type, f"<{f.name}>") for f in kind.positional]
     return f"`{' '.join(words)}`"
 
 
@@ -323,7 +350,7 @@ def bind_block(
     Raises:
         Fault: if an argument is unknown, missing, given twice or of the wrong type.
     """
-    params = {p.name: p for p in definition.params}
+    params, _ = _declared(definition)
     if len(params) < len(definition.params):
         raise Fault(
             "", "it declares a parameter twice, which is reported elsewhere", None
@@ -422,6 +449,16 @@ def _body_reads(definition: t.Definition) -> frozenset[str]:
     return frozenset(names_read(definition.body))
 
 
+@lru_cache(maxsize=256)  # asked for with every call
+def _declared(
+    definition: t.Definition,
+) -> tuple[dict[str, t.Param], dict[str, str | None]]:
+    """Return the parameters of a block, and their types, by name."""
+    params = {param.name: param for param in definition.params}
+    types = {name: param.type or _default_type(param) for name, param in params.items()}
+    return params, types
+
+
 def _complete(
     definition: t.Definition,
     given: Mapping[str, Any],
@@ -430,10 +467,11 @@ def _complete(
     defaults: Context,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for param in definition.params:
-        if param.name in given:
-            value = given[param.name]
-            place = places.get(param.name, span)
+    params, types = _declared(definition)
+    for name, param in params.items():
+        if name in given:
+            value = given[name]
+            place = places.get(name, span)
         elif param.default is not None:
             # A default can use the parameters before it.
             value = evaluate(param.default, defaults.bind(values))
@@ -441,11 +479,13 @@ def _complete(
         else:
             raise Fault(
                 "A0202",
-                f"`{definition.name}` needs `{param.name}`",
+                f"`{definition.name}` needs `{name}`",
                 span,
                 help=_signature(definition),
             )
-        values[param.name] = _typed(definition, param, value, place)
+        if types[name] is not None:
+            value = _typed(definition, param, value, place)
+        values[name] = value
     return values
 
 

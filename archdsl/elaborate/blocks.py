@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from archdsl.diagnostics import Diagnostics
 from archdsl.elaborate.bind import as_names, bind_block
@@ -18,6 +18,9 @@ from archdsl.elaborate.sink import Owner
 from archdsl.elaborate.tensors import Value
 from archdsl.layer import words
 from archdsl.syntax import tree as t
+
+# Where defaults stand, which can read no labels.
+_NOWHERE: Final = Namespace("", False, None)
 
 
 def values_of(
@@ -98,7 +101,9 @@ def block(
     if walker.state.symbolic:
         env = as_names(definition, values, _defaults(ref, context))
     made = BlockCall(space.join(name), call.span, definition)
-    inner = walker.state.deeper(context, call.span).replace(
+    inner = walker.state.deeper(
+        context,
+        call.span,
         module=ref.module,
         env=env,
         trail=(made, *context.trail),
@@ -164,8 +169,7 @@ def _read_all(
 
 def _defaults(ref: BlockRef, context: Context) -> Context:
     """Return the context of the defaults of a block's parameters."""
-    space = Namespace("", False, None)
-    return Context(ref.module, {}, space, budget=context.budget)
+    return Context(ref.module, {}, _NOWHERE, budget=context.budget)
 
 
 def _in_angles(word: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.elaborate import again, blocks, inputs, structures
-from archdsl.elaborate.bind import bind_layer, map_axes
+from archdsl.elaborate.bind import bind_again, bind_layer
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.memo import Memo
@@ -21,8 +21,12 @@ def call(
     walker: Walks, call: t.Call, label: str | None, value: Value, context: Context
 ) -> Value:
     """Elaborate a call of a layer kind, structure or block."""
-    word = call.word
+    word, memo = call.word, walker.place.memo
     if word not in context.env:
+        # Then it means the same wherever the call is made.
+        layer = None if memo is None else _known(call, None, context, memo)
+        if layer is not None:
+            return walker.place.layer(layer, label, (value,), context, call.span)
         if word == "same":
             return again.same(walker, call, label, value, context)
         if word == "seq":
@@ -31,17 +35,17 @@ def call(
             inner = walker.state.deeper(context, call.span)
             return structures.residual(walker, call, label, value, inner)
     target = resolve(call, context)
-    if not isinstance(target, BodyRef) and inputs.declaration(target):
+    if isinstance(target, BodyRef):
+        return _passed_body(walker, call, target, label, value, context)
+    if inputs.declaration(target):
         inner = walker.state.deeper(context, call.span)
         return inputs.call_with_inputs(walker, call, target, label, value, inner)
     if isinstance(target, KindRef):
         if target.kind.arity != 1:
             inner = walker.state.deeper(context, call.span)
             return structures.merge(walker, call, target, label, value, inner)
-        layer = _bound(call, target, context, walker.place.memo)
+        layer = _bound(call, target, context, memo)
         return walker.place.layer(layer, label, (value,), context, call.span)
-    if isinstance(target, BodyRef):
-        return _passed_body(walker, call, target, label, value, context)
     values = blocks.values_of(call, target, context, walker.state.errors)
     return blocks.block(walker, call, target, label, (value,), values, context)
 
@@ -107,8 +111,25 @@ def _bound(call: t.Call, ref: KindRef, context: Context, memo: Memo | None) -> L
     """Return the layer that a call describes, from the memo if seen before."""
     if memo is None or ref.bound:
         return bind_layer(call, ref, context)
-    known = memo.of_call(call, ref.kind, map_axes(context))
+    known = _known(call, ref.kind, context, memo)
+    return known or memo.keep_call(call, bind_layer(call, ref, context))
+
+
+def _known(
+    call: t.Call, wanted: type[Layer] | None, context: Context, memo: Memo
+) -> Layer | None:
+    """Return the layer that a call describes; None if it was not seen before.
+
+    Args:
+        call: the call.
+        wanted: the kind that its word stands for here; None if it always does.
+        context: its context.
+        memo: what was seen before.
+    """
+    known = memo.of_call(call, wanted, context)
     if known is None:
-        return memo.keep_call(call, bind_layer(call, ref, context))
-    context.budget.spend(call.span, len(call.args))
-    return known
+        return None
+    context.budget.spend(call.span, known.steps)
+    if not known.varying:
+        return known.layer
+    return memo.one(bind_again(known.layer, known.varying, context))

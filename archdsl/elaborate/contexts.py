@@ -136,6 +136,10 @@ class Context:
             setattr(made, name, value)
         return made
 
+    def bind(self, names: Mapping[str, Any]) -> Context:
+        """Return a copy with additional names."""
+        return self.replace(env={**self.env, **names})
+
     @property
     def shared(self) -> bool:
         """Whether this repeats an earlier part, with the same weights."""
@@ -147,10 +151,6 @@ class Context:
         if again is None or again.space is not self.space or again.name != name:
             return ""
         return again.alias
-
-    def bind(self, names: Mapping[str, Any]) -> Context:
-        """Return a copy with additional names."""
-        return self.replace(env={**self.env, **names})
 
     def is_parameter(self, name: str) -> bool:
         """Return whether a name is a boolean parameter of the enclosing block."""

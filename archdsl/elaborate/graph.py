@@ -8,13 +8,20 @@ from typing import Any
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate, claim_old
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.registration import listed
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
 from archdsl.ir import OWNERS, Group, Parameter, Port, Step
 from archdsl.ir.nodes import changed
-from archdsl.ir.trusted import new_group, new_old_name, new_parameter, new_port
+from archdsl.ir.trusted import (
+    new_group,
+    new_old_name,
+    new_parameter,
+    new_port,
+    new_step,
+)
 from archdsl.naming import channels_of_input
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, channels
@@ -27,17 +34,36 @@ class GraphSink:
 
     Attributes:
         parts: the finished parts of the network, or of the group that is open.
+        steps: all steps so far, by the numbers of their outputs.
     """
 
     def __init__(self, state: State) -> None:
         self.parts: list[StepOrGroup] = []
+        self.steps: dict[int, Step] = {}
         # Those of the groups around it.
         self._outer: list[list[StepOrGroup]] = []
         self._state = state
 
-    def layer(self, step: Step) -> None:
+    def layer(self, placed: Placed) -> None:
         """Add a step."""
+        step = new_step(
+            name=str(placed.name),
+            path=placed.path,
+            pattern=getattr(placed.name, "pattern", ()),
+            labelled=placed.labelled,
+            op=placed.made.op,
+            inputs=placed.inputs,
+            input_shapes=placed.made.input_shapes,
+            output=placed.output,
+            shape=placed.made.shape,
+            training=placed.training,
+            statement=placed.statement,
+            shared=placed.shared,
+            alias=placed.alias,
+            span=placed.span,
+        )
         self.parts.append(step)
+        self.steps[step.output] = step
 
     def open_owner(self, owner: Owner) -> None:
         """Begin the parts of a group or block."""
@@ -113,8 +139,10 @@ class GraphSink:
         parts, self.parts = self.parts, self._outer.pop()
         return tuple(parts)
 
-    def decide(self, steps: Mapping[int, Step]) -> None:
+    def decide(self, layers: Sequence[Placed]) -> None:
         """Replace the layers whose bias is known now."""
+        steps = {p.output: changed(self.steps[p.output], op=p.op) for p in layers}
+        self.steps.update(steps)
         self.parts[:] = [_decided(part, steps) for part in self.parts]
 
     def __len__(self) -> int:
@@ -146,7 +174,7 @@ class GraphSink:
         given = [new_old_name(name=str(name), pattern=name.pattern) for name in olds]
         new: StepOrGroup = changed(last, renamed_from=tuple(given))
         if isinstance(new, Step):
-            self._state.producers[new.output] = new
+            self.steps[new.output] = new
         self.parts[-1] = (
             new if fed is None else changed(fed, children=(*fed.children[:-1], new))
         )

@@ -19,6 +19,7 @@ from archdsl.elaborate.labels import has_outputs
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
+from archdsl.elaborate.placed import Placed, Use
 from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
@@ -26,93 +27,63 @@ from archdsl.elaborate.structures import main_path
 from archdsl.elaborate.tensors import Value
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
-from archdsl.ir import Step
-from archdsl.ir.nodes import changed
-from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
-
-class Use:
-    """Layers of a network that are equal in everything that their cost depends on.
-
-    Attributes:
-        op: the layer.
-        input_shapes: shapes of their inputs.
-        shape: shape of their outputs.
-        training: whether they are only needed for outputs of the training mode.
-        shared: whether they repeat earlier layers, with the same weights.
-        facts: results that callers store for them.
-    """
-
-    __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
-
-    def __init__(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        training: bool,
-        shared: bool,
-    ) -> None:
-        self.op = op
-        self.input_shapes = input_shapes
-        self.shape = shape
-        self.training = training
-        self.shared = shared
-        self.facts: dict[Any, Any] = {}
+# The numbers of the values that a part reads, that of the value that it defines, and
+# whether it is on the shortcut of a residual.
+Wire = tuple[tuple[int, ...], int, bool]
 
 
-class CountedLine:
-    """One layer, or one call of a block, in the order of the network.
+class Wiring:
+    """How the parts of a block or network are joined; equal ones are one object.
 
     Attributes:
-        of: the layer or the block's lines.
-        inputs: numbers of the values that it reads, in the list that it stands in.
-        output: number of the value that it defines.
-        shortcut: whether it is on the shortcut of a residual in that list.
+        wires: those of each part.
+        result: number of the value that they leave. In a block, 0 is its input.
     """
 
-    __slots__ = ("inputs", "of", "output", "shortcut")
+    __slots__ = ("result", "wires")
 
-    def __init__(
-        self, of: Use | CountedLines, inputs: tuple[int, ...], output: int
-    ) -> None:
-        self.of = of
-        self.inputs = inputs
-        self.output = output
-        self.shortcut = False
+    def __init__(self, wires: tuple[Wire, ...], result: int) -> None:
+        self.wires = wires
+        self.result = result
 
 
 class CountedLines:
-    """The lines of a block, or of the whole network.
+    """The lines of a block, or of the whole network: layers, and calls of blocks.
 
     Attributes:
-        items: the lines, each after those that it reads from.
-        result: number of the value that it leaves. In a block, 0 is its input.
+        parts: the layers and the lines of blocks, each after those that it reads from.
+        wiring: how they are joined.
         training: whether they are only needed for outputs of the training mode.
         facts: results that callers store for them.
     """
 
-    __slots__ = ("facts", "items", "result", "training")
+    __slots__ = ("facts", "parts", "training", "wiring")
 
-    def __init__(self, items: list[CountedLine], result: int, training: bool) -> None:
-        self.items = items
-        self.result = result
+    def __init__(
+        self,
+        parts: list[Use | CountedLines],
+        wiring: Wiring,
+        training: bool,
+    ) -> None:
+        self.parts = parts
+        self.wiring = wiring
         self.training = training
         self.facts: dict[Any, Any] = {}
 
     def uses(self) -> Iterator[Use]:
         """Yield the layers in order, also those of blocks."""
-        stack = [iter(self.items)]
+        stack = [iter(self.parts)]
         while stack:
-            for line in stack[-1]:
-                if isinstance(line.of, CountedLines):
-                    stack.append(iter(line.of.items))
+            for part in stack[-1]:
+                if isinstance(part, CountedLines):
+                    stack.append(iter(part.parts))
                     break
-                yield line.of
+                yield part
             else:
                 stack.pop()
 
@@ -129,6 +100,20 @@ class LayerCounts(NamedTuple):
     lines: CountedLines
     inputs: tuple[Shape, ...]
     outputs: tuple[int, ...]
+
+
+class _BlockLine(NamedTuple):
+    """A call of a block, with the numbers of its values in the network.
+
+    Attributes:
+        lines: the block's lines.
+        inputs: number of the value that it reads.
+        output: number of the value that it defines.
+    """
+
+    lines: CountedLines
+    inputs: tuple[int, ...]
+    output: int
 
 
 class _Block(NamedTuple):
@@ -152,7 +137,7 @@ class _Block(NamedTuple):
     lines: CountedLines
     shape: Shape
     stride: int | None
-    last: Step | None
+    last: Placed | None
     reads: bool
     parts: int
     steps: int
@@ -177,7 +162,7 @@ class _Opened(NamedTuple):
     """
 
     key: Any
-    lines: list[CountedLine]
+    lines: list[Placed | _BlockLine]
     called: set[t.Definition]
     deepest: int
     read: bool
@@ -189,19 +174,28 @@ class _Opened(NamedTuple):
 
 
 class SharedLayers(Memo):
-    """A cache for the networks of one spec: layers, uses of them, and blocks."""
+    """A cache for the networks of one spec: layers, and blocks."""
 
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[Any, _Block] = {}
-        self._uses: dict[Any, Use] = {}
+        self._wirings: dict[Any, Wiring] = {}
 
     def begin(self) -> None:
         """Make room for another network, if need be."""
         super().begin()
         if not self._entries:
             self._blocks.clear()
-            self._uses.clear()
+            self._wirings.clear()
+
+    def wiring(self, wires: tuple[Wire, ...], result: int) -> Wiring:
+        """Return the shared instance of a wiring."""
+        key = result, wires
+        known = self._wirings.get(key)
+        if known is None:
+            known = self._wirings[key] = Wiring(wires, result)
+            self._entries += 1
+        return known
 
     def block(self, key: Any) -> _Block | None:
         """Return the result of an earlier call."""
@@ -210,24 +204,7 @@ class SharedLayers(Memo):
     def keep_block(self, key: Any, block: _Block) -> None:
         """Store the result of a call."""
         self._blocks[key] = block
-        self._entries += 1 + len(block.lines.items)
-
-    def use(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        training: bool,
-        shared: bool,
-    ) -> Use:
-        """Return the shared instance of equal layers."""
-        key = id(op), input_shapes, (*map(type, input_shapes),), training, shared
-        known = self._uses.get(key)
-        if known is None or known.op is not op:
-            known = Use(op, input_shapes, shape, training, shared)
-            self._uses[key] = known
-            self._entries += 1
-        return known
+        self._entries += 1 + len(block.lines.parts)
 
 
 class _NeedsGraph(Exception):
@@ -268,7 +245,8 @@ def count_layers(
         check_read(state)
         others = [port.value for port in state.outputs if not port.training]
         inputs = [port.value for port in state.inputs]
-        lines, outputs = _numbered(counts.lines, inputs, [end.number, *others], False)
+        ends = [end.number, *others]
+        lines, outputs = counts.numbered(inputs, ends, training=False)
         if state.inits:
             _check_inits(state, lines)
     except (Fault, SpecError, _NeedsGraph):
@@ -294,7 +272,7 @@ class Counts:
     """
 
     def __init__(self, state: State, memo: SharedLayers) -> None:
-        self.lines: list[CountedLine] = []
+        self.lines: list[Placed | _BlockLine] = []
         self._state = state
         self._memo = memo
         # Definitions of the blocks that the open block calls.
@@ -302,25 +280,15 @@ class Counts:
         self._open: list[_Opened] = []
         # Where the lines of each open section begin.
         self._starts: list[int] = []
-        # The lines of layers whose bias is not decided yet.
-        self._late: dict[int, CountedLine] = {}
+        # What the lines of shortcuts define.
+        self._aside: set[int] = set()
 
-    def layer(self, step: Step) -> None:
+    def layer(self, placed: Placed) -> None:
         """Add the line of a layer."""
-        line = CountedLine(self._use(step), step.inputs, step.output)
-        self.lines.append(line)
-        if vars(step.op).get("bias", False) is None:
-            self._late[step.output] = line
+        self.lines.append(placed)
 
-    def decide(self, steps: Mapping[int, Step]) -> None:
-        """Enter the layers whose bias is known now."""
-        for output, step in steps.items():
-            self._late.pop(output).of = self._use(step)
-
-    def _use(self, step: Step) -> Use:
-        return self._memo.use(
-            step.op, step.input_shapes, step.shape, step.training, step.shared
-        )
+    def decide(self, layers: Sequence[Placed]) -> None:
+        """Do nothing, as lines are written when a block ends."""
 
     def open_section(self) -> None:
         """Remember where the lines of a section begin."""
@@ -330,8 +298,7 @@ class Counts:
         """Mark the lines of a shortcut."""
         start = self._starts.pop()
         if section.role == "shortcut":
-            for line in self.lines[start:]:
-                line.shortcut = True
+            self._aside.update([line.output for line in self.lines[start:]])
 
     def open_owner(self, owner: Owner) -> Value | None:
         """Begin the lines of a block, or add the line of an equal one before.
@@ -377,8 +344,8 @@ class Counts:
         if opened.key is None:
             return
         state, entry, result = self._state, owner.ends[0], inside.result
-        lines, _ = _numbered(
-            self.lines, (entry.number,), (result.number,), owner.context.training
+        lines, _ = self.numbered(
+            (entry.number,), (result.number,), training=owner.context.training
         )
         if block := self._learnt(owner, result, lines, opened):
             self._memo.keep_block(opened.key, block)
@@ -387,8 +354,8 @@ class Counts:
         state.deepest = max(opened.deepest, state.deepest)
         if opened.read:
             state.read.add(entry.number)
-        if lines.items:
-            self.lines.append(CountedLine(lines, (entry.number,), result.number))
+        if lines.parts:
+            self.lines.append(_BlockLine(lines, (entry.number,), result.number))
 
     def _learnt(
         self, owner: Owner, result: Value, lines: CountedLines, opened: _Opened
@@ -402,14 +369,14 @@ class Counts:
             opened: what was known before.
         """
         state, context, entry = self._state, owner.context, owner.ends[0]
-        made = set(range(opened.values + 1, state.values + 1))
-        unread = made.intersection(state.producers) - state.read - {result.number}
+        made = range(opened.values + 1, state.values + 1)
+        unread = {n for n in made if n in state.producers} - state.read
         idle = not all(tapped.is_read for tapped in state.tapped[opened.taps :])
         path = main_path(state.producers, entry, result)
-        norm = next((step for step in path if step.op.family == "norm"), None)
+        norm = next((one for one in path if one.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == entry.number
-        if unread or idle or (last is None and not passes):
+        if unread - {result.number} or idle or (last is None and not passes):
             return None
         if len(state.inits) > opened.inits or state.registers:
             return None
@@ -444,9 +411,45 @@ class Counts:
             made.source, made.stride = entry, known.stride
         inputs = (entry.number,)
         # Messages and projections only read its last layer.
-        state.producers[made.number] = changed(known.last, inputs=inputs)
-        self.lines.append(CountedLine(known.lines, inputs, made.number))
+        state.producers[made.number] = known.last.reading(inputs)
+        self.lines.append(_BlockLine(known.lines, inputs, made.number))
         return made
+
+    def numbered(
+        self, entries: Iterable[int], results: Sequence[int], *, training: bool
+    ) -> tuple[CountedLines, tuple[int, ...]]:
+        """Return the lines, with numbers that only depend on how they are wired.
+
+        The entries come first, from 0, then what each line defines, in order.
+
+        Args:
+            entries: the inputs of the network or block.
+            results: its outputs, the main one first.
+            training: whether it only serves outputs of the training mode.
+
+        Returns:
+            The lines, and the numbers of the outputs.
+
+        Raises:
+            _NeedsGraph: if it reads something else.
+        """
+        own = {number: place for place, number in enumerate(entries)}
+        parts: list[Use | CountedLines] = []
+        wires: list[Wire] = []
+        try:
+            for line in self.lines:
+                inputs = tuple([own[number] for number in line.inputs])
+                last = own[line.output] = len(own)
+                wires.append((inputs, last, line.output in self._aside))
+                if isinstance(line, Placed):
+                    parts.append(line.made.use(line.training, line.shared))
+                else:
+                    parts.append(line.lines)
+            outputs = tuple([own[number] for number in results])
+        except KeyError:
+            raise _NeedsGraph from None
+        wiring = self._memo.wiring(tuple(wires), outputs[0])
+        return CountedLines(parts, wiring, training), outputs
 
     def drop(self) -> None:
         """Do nothing, as the first mistake ends it."""
@@ -472,41 +475,6 @@ class Counts:
         """
         if first.shape != second.shape or type(first.shape) is not type(second.shape):
             raise _NeedsGraph
-
-
-def _numbered(
-    lines: list[CountedLine],
-    entries: Iterable[int],
-    results: Sequence[int],
-    training: bool,
-) -> tuple[CountedLines, tuple[int, ...]]:
-    """Return lines with numbers that only depend on how they are wired.
-
-    The entries come first, from 0, then what each line defines, in order.
-
-    Args:
-        lines: the lines, with the numbers of the network.
-        entries: the inputs of the network or block.
-        results: its outputs, the main one first.
-        training: whether it only serves outputs of the training mode.
-
-    Returns:
-        The lines, and the numbers of the outputs.
-
-    Raises:
-        _NeedsGraph: if it reads something else.
-    """
-    own = {number: place for place, number in enumerate(entries)}
-    last = len(own)
-    try:
-        for line in lines:
-            line.inputs = tuple([own[number] for number in line.inputs])
-            own[line.output] = line.output = last
-            last += 1
-        outputs = tuple([own[number] for number in results])
-    except KeyError:
-        raise _NeedsGraph from None
-    return CountedLines(lines, outputs[0], training), outputs
 
 
 def _fits(known: _Block, context: Context) -> bool:

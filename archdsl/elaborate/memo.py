@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from archdsl.layer import Layer, kind
+from archdsl.elaborate.bind import fields_of, map_axes
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.placed import Made
+from archdsl.layer import Field, Layer, kind
 from archdsl.syntax import tree as t
-from archdsl.values import Shape
 
 # A cache with more entries is emptied: a sweep may go on for days.
 _MOST = 100_000
 
 
-class MemoEntry(NamedTuple):
-    """The output of a layer for inputs of some shapes.
+class KnownCall(NamedTuple):
+    """A call of a layer kind that was seen before.
 
     Attributes:
-        shape: the output's shape, in plain numbers.
-        stride: the layer's stride; 1 if it has none.
+        call: the call. It stays alive with its entry, as its id is the entry's key.
+        layer: a layer that it described.
+        varying: its arguments that may have other values.
+        axes: spatial axes of the layer's windows; None if it has none.
+        resized: whether windows are among them.
+        steps: steps of work that the literals take.
     """
 
-    shape: Shape
-    stride: int
+    call: t.Call
+    layer: Layer
+    varying: list[tuple[Field, t.Arg]]
+    axes: int | None
+    resized: bool
+    steps: int
+
+    def fits(self, context: Context) -> bool:
+        """Return whether windows of the layer have the axes of the map that flows in.
+
+        A number in place of sizes stands for all of them.
+        """
+        if self.axes is None:
+            return not self.resized
+        axes = map_axes(context)
+        return axes == self.axes or not (axes or self.resized)
 
 
 class Memo:
@@ -33,10 +52,9 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        # A call stays alive with its entry, so that its id is not given again.
-        self._calls: dict[int, tuple[t.Call, Layer]] = {}
+        self._calls: dict[int, KnownCall] = {}
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._made: dict[int, tuple[Layer, dict[Any, MemoEntry]]] = {}
+        self._made: dict[int, tuple[Layer, dict[Any, Made]]] = {}
         self._entries = 0
 
     def begin(self) -> None:
@@ -48,31 +66,35 @@ class Memo:
             self._entries = 0
 
     def of_call(
-        self, call: t.Call, wanted: type[Layer], axes: int | None
-    ) -> Layer | None:
-        """Return the layer that a call of literals described before.
+        self, call: t.Call, wanted: type[Layer] | None, context: Context
+    ) -> KnownCall | None:
+        """Return what is known of a call.
 
         Args:
             call: the call.
-            wanted: the kind that its word stands for here.
-            axes: how many spatial axes its input has; 0 for a vector, None if it is not
-                known. A number in place of sizes stands for all of them.
+            wanted: the kind that its word stands for here; None if it always does.
+            context: its context.
         """
         known = self._calls.get(id(call))
-        if known is None or type(known[1]) is not wanted:
+        if known is None or (wanted is not None and type(known.layer) is not wanted):
             return None
-        if axes and wanted.windows and known[1].axes not in (None, axes):
-            return None
-        return known[1]
+        return known if known.fits(context) else None
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
-        """Return the shared instance of a layer; record it for the call if that is
-        constant.
-        """
+        """Return the shared instance of a layer, and record it for the call."""
+        if kind(layer.word) is not type(layer):
+            return layer  # of a spec's own kind, which is another one in each network
         layer = self.one(layer)
-        if call.body is None and all([_is_literal(arg.value) for arg in call.args]):
-            self._calls[id(call)] = call, layer
-            self._entries += 1
+        varying, literals = [], 0
+        for field, argument in fields_of(call, type(layer)):
+            if _is_literal(argument.value):
+                literals += 1
+            elif not _is_word(argument.value, field):
+                varying.append((field, argument))
+        resized = any([field.type == "window" for field, _ in varying])
+        axes = layer.axes
+        self._calls[id(call)] = KnownCall(call, layer, varying, axes, resized, literals)
+        self._entries += 1
         return layer
 
     def one(self, layer: Layer) -> Layer:
@@ -87,17 +109,23 @@ class Memo:
             self._entries += 1
         return known
 
-    def made_by(self, layer: Layer) -> dict[Any, MemoEntry] | None:
+    def made_by(self, layer: Layer) -> dict[Any, Made] | None:
         """Return the known outputs of a layer, to look up and to extend."""
         known = self._made.get(id(layer))
         if known is None or known[0] is not layer:
             return None
-        self._entries += 1
         return known[1]
 
-    def new(self, layer: type[Layer], values: Mapping[str, Any]) -> Layer:
-        """Return the shared instance of a kind with some arguments."""
-        return self.one(layer(**values))
+    def keep(self, known: dict[Any, Made], key: Any, made: Made) -> Made:
+        """Enter an output of a layer with those that are known; return it."""
+        known[key] = made
+        self._entries += 3  # with its decision and its use
+        return made
+
+
+def _is_word(expr: t.Expr, field: Field) -> bool:
+    """Return whether an argument is one of the words that its field can be."""
+    return isinstance(expr, t.Name) and expr.id in field.choices
 
 
 def _is_literal(expr: t.Expr) -> bool:

@@ -115,11 +115,15 @@ class Namespace:
         """Return the name of the next unlabelled part."""
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
-        if not self.indexed:
-            while self.has(f"{word}{count + 1}"):
-                count += 1
+        if self.indexed:
+            self.counts[key] = count + 1
+            return str(count)
+        name = f"{word}{count + 1}"
+        while name in self.taken or name in self.containers:
+            count += 1
+            name = f"{word}{count + 1}"
         self.counts[key] = count + 1
-        return str(count) if self.indexed else f"{word}{count + 1}"
+        return name
 
     def find(self, label: str) -> Value | None:
         """Return the value of a label, here or in an outer namespace."""

@@ -38,6 +38,8 @@ def label_text(
         context: where its expressions are evaluated.
         copy: number of the copy in a repeat, from 1; it replaces `{}`, or is appended.
     """
+    if copy is None and len(label.parts) == 1 and isinstance(label.parts[0], str):
+        return NameTemplate(label.parts[0])
     text, marked = "", False
     pattern: list[str | Poly] = []
     for part in label.parts:

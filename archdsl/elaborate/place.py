@@ -7,16 +7,14 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.memo import Memo, MemoEntry
+from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
+from archdsl.elaborate.placed import Made, Placed
 from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Extra, MergeWords, Value, named, rename
 from archdsl.elaborate.types import counted
-from archdsl.ir import Step
-from archdsl.ir.nodes import changed
-from archdsl.ir.trusted import new_step
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import channels_of_input, input_name
@@ -50,8 +48,8 @@ class Placer:
         self.state = state
         self.sink = sink
         self.memo = None if state.symbolic else memo or Memo()
-        # Each layer at its first use, by path.
-        self._firsts: dict[str, Step] = {}
+        # Each layer as it was at its first use, by path.
+        self._firsts: dict[str, Made] = {}
 
     # ---- owners and sections
 
@@ -176,12 +174,12 @@ class Placer:
         around = biases.enter()
         result = build(value, context)
         biases.read(result.number, None)
-        decided: dict[int, Step] = {}
-        for output, op in biases.leave(around).items():
-            op = op if self.memo is None else self.memo.one(op)
-            decided[output] = changed(producers[output], op=op)
+        decided = []
+        for output, bias in biases.leave(around).items():
+            placed = producers[output]
+            placed.made = placed.made.with_bias(bias)
+            decided.append(placed)
         if decided:
-            producers.update(decided)
             self.sink.decide(decided)
         return result
 
@@ -216,36 +214,37 @@ class Placer:
         if len(shapes) < len(inputs):
             return state.new_value(None)
         try:
-            shape, stride = self._made(op, shapes, _among(name, space.indexed), span)
+            made = self._made(op, shapes, span)
         except Mismatch as mismatch:
             place = again.span if again else span
             raise self._mismatch(mismatch, inputs, place, merge) from None
+        among = _among(name, space.indexed)
+        if among:
+            _need_module(op, shapes, among, span)
         state.count_parts(span)
-        value = state.new_value(shape)
-        value.source, value.stride = _main_input(inputs, shape), stride
-        step = new_step(
-            name=str(name),
-            path=space.join(name),
-            pattern=getattr(name, "pattern", ()),
-            labelled=label is not None,
-            op=op,
-            inputs=tuple([v.number for v in inputs]),
-            input_shapes=shapes,
-            output=value.number,
-            shape=shape,
-            training=context.training,
-            statement=state.statement,
-            shared=again is not None,
-            alias=context.alias_of(name) if again else "",
-            span=span,
+        value = state.new_value(made.shape)
+        main = inputs[0] if len(inputs) == 1 else _main_input(inputs, made.shape)
+        value.source, value.stride = main, made.stride
+        placed = Placed(
+            made,
+            name,
+            space.join(name),
+            label is not None,
+            tuple([v.number for v in inputs]),
+            value.number,
+            context.training,
+            state.statement,
+            again is not None,
+            context.alias_of(name) if again else "",
+            span,
         )
-        first = self._firsts.setdefault(step.path, step)
+        first = self._firsts.setdefault(placed.path, made)
         if again is not None:
-            _check_again(first, step, again.span)
-        state.producers[value.number] = step
-        self.sink.layer(step)
+            _check_again(first, placed, again.span)
+        state.producers[value.number] = placed
+        self.sink.layer(placed)
         if vars(op).get("bias", False) is None:
-            state.biases.add(value.number, step.path, op)
+            state.biases.add(value.number, placed.path)
         return value
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
@@ -273,33 +272,22 @@ class Placer:
             )
         self.sink.repeat(first, second)
 
-    def _made(
-        self, op: Layer, inputs: tuple[Shape, ...], among: str, span: Span
-    ) -> MemoEntry:
-        """Return the output of a layer for some inputs, from the memo if it was seen
-        before.
-
-        Args:
-            op: the layer.
-            inputs: their shapes.
-            among: what the layer is a part of, if all parts of that must be modules;
-                otherwise empty.
-            span: its place in the source.
+    def _made(self, op: Layer, inputs: tuple[Shape, ...], span: Span) -> Made:
+        """Return a layer for inputs of some shapes, from the memo if seen before.
 
         Raises:
-            Fault: if the output is too large, or the layer is not a module but has to
-                be one.
+            Fault: if the output is too large.
             Mismatch: if the layer does not fit its inputs.
         """
-        known = self.memo.made_by(op) if self.memo is not None else None
-        if known is None:
-            return _make(op, inputs, among, span)
+        memo = self.memo
+        known = None if memo is None else memo.made_by(op)
+        if memo is None or known is None:
+            made = _make(op, inputs, span)
+            made.shape = with_channels(made.shape, channels(made.shape))
+            return made
         # A shape with its channels last only compares equal to others.
-        key = inputs, (*map(type, inputs),), among
-        made = known.get(key)
-        if made is None:
-            made = known[key] = _make(op, inputs, among, span)
-        return made
+        key = inputs, (*map(type, inputs),)
+        return known.get(key) or memo.keep(known, key, _make(op, inputs, span))
 
     def _mismatch(
         self,
@@ -399,7 +387,7 @@ class Walks(Protocol):
         """Return the labelled steps of a namespace so far."""
 
 
-def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> MemoEntry:
+def _make(op: Layer, inputs: tuple[Shape, ...], span: Span) -> Made:
     shape = op.shape(*inputs)
     if max(shape) > MAX_INTEGER:
         raise Fault(
@@ -408,7 +396,22 @@ def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> MemoE
             f"{MAX_INTEGER:,} (31 bits)",
             span,
         )
-    if among and not all(tensor.name for tensor in op.tensors(*inputs)):
+    return Made(op, inputs, shape, op.window(inputs, shape))
+
+
+def _need_module(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> None:
+    """Refuse a layer that is a bare parameter where all parts must be modules.
+
+    Args:
+        op: the layer.
+        inputs: shapes of its inputs.
+        among: what it is a part of.
+        span: its place in the source.
+
+    Raises:
+        Fault: if it is one.
+    """
+    if not all([tensor.name for tensor in op.tensors(*inputs)]):
         raise Fault(
             "A0302",
             f"{op.word} is a bare parameter, but {among} must be modules",
@@ -418,26 +421,24 @@ def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> MemoE
             else "put labelled braces around it instead, and give it a plain name in "
             "them",
         )
-    window = op.window(inputs, shape)
-    stride = window.stride[0] if window is not None and window.stride else 1
-    return MemoEntry(with_channels(shape, channels(shape)), stride)
 
 
-def _check_again(first: Step, second: Step, span: Span) -> None:
+def _check_again(was: Made, placed: Placed, span: Span) -> None:
     """Refuse another use of a layer if torch needs a different module for it.
 
     Raises:
         Fault: if it does, for example for a batch norm on a vector that was on a map.
     """
-    was = first.op.torch(first.input_shapes, first.shape)
-    if was != second.op.torch(second.input_shapes, second.shape):
+    now = placed.made
+    first, second = (m.op.torch(m.input_shapes, m.shape) for m in (was, now))
+    if first != second:
         raise Fault(
             "A0302",
-            f"the layer {second.path} was made for "
-            f"{_named_shape(first.input_shapes[0])}, "
-            f"and its input here is {_named_shape(second.input_shapes[0])}",
+            f"the layer {placed.path} was made for "
+            f"{_named_shape(was.input_shapes[0])}, "
+            f"and its input here is {_named_shape(now.input_shapes[0])}",
             span,
-            help=f"torch has another class of {second.op.word} for that: write a "
+            help=f"torch has another class of {now.op.word} for that: write a "
             "separate layer",
         )
 
@@ -463,8 +464,6 @@ def _named_shape(shape: Shape) -> str:
 
 def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
     """Return the input with the size of the output, or else the first one."""
-    if len(inputs) == 1:
-        return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
     return alike[0] if alike else inputs[0]
 

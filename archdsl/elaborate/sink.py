@@ -14,8 +14,9 @@ from archdsl.conditions import Test
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import NameTemplate
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.tensors import Value
-from archdsl.ir import Role, Step
+from archdsl.ir import Role
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
@@ -92,7 +93,7 @@ class Sink(Protocol):
     are methods, not functions around the walk, as specs nest deeply.
     """
 
-    def layer(self, step: Step) -> None:
+    def layer(self, placed: Placed) -> None:
         """Receive a layer."""
 
     def open_owner(self, owner: Owner) -> Value | None:
@@ -115,11 +116,8 @@ class Sink(Protocol):
     def drop(self) -> None:
         """Forget what was opened last, as there is a mistake in it."""
 
-    def decide(self, steps: Mapping[int, Step]) -> None:
-        """Replace layers of the block that ends, by the numbers of their outputs.
-
-        It is known now whether they have a bias.
-        """
+    def decide(self, layers: Sequence[Placed]) -> None:
+        """Learn that layers of the block that ends have a bias, or have none, now."""
 
     def __len__(self) -> int:
         """Return how many parts were received in the open owner or section."""

@@ -9,8 +9,9 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.biases import Biases
 from archdsl.elaborate.contexts import Budget, Context
 from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.tensors import Tapped, Value
-from archdsl.ir import Port, Step
+from archdsl.ir import Port
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH, MAX_PARTS
 from archdsl.source import Span
@@ -56,7 +57,7 @@ class State:
         inits: `init` statements so far, with their places.
         expects: `expect` statements so far, with their places.
         registers: `register` statements so far, with what they do.
-        producers: the step that defines a value, by the number of the value.
+        producers: the layer that defines a value, by the number of the value.
         read: numbers of the values that something reads.
         tapped: uses of labels by taps.
         biases: layers whose bias is not decided yet.
@@ -84,7 +85,7 @@ class State:
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []
         self.registers: dict[t.Register, Registered] = {}
-        self.producers: dict[int, Step] = {}
+        self.producers: dict[int, Placed] = {}
         self.read: set[int] = set()
         self.tapped: list[Tapped] = []
         self.biases = Biases()
@@ -151,8 +152,8 @@ class State:
         """Abort, since continuing would take too long."""
         raise SpecError([*self.errors.found, diagnostic])
 
-    def deeper(self, context: Context, span: Span) -> Context:
-        """Return the context one nesting level deeper.
+    def deeper(self, context: Context, span: Span, **changes: Any) -> Context:
+        """Return the context one nesting level deeper, with some attributes changed.
 
         Raises:
             SpecError: if blocks and bodies are nested too deeply.
@@ -160,9 +161,10 @@ class State:
         if context.depth >= MAX_DEPTH:
             message = f"blocks and bodies are nested deeper than {MAX_DEPTH} levels"
             self.stop(Diagnostic("A0902", message, span))
-        inner = context.replace(depth=context.depth + 1)
-        self.deepest = max(self.deepest, inner.depth)
-        return inner
+        depth = context.depth + 1
+        if depth > self.deepest:
+            self.deepest = depth
+        return context.replace(depth=depth, **changes)
 
     def foresee(self, further: int, span: Span) -> None:
         """Refuse layers and blocks before they are created, if they are too many.

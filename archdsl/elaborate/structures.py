@@ -14,10 +14,11 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.paths import claim, part_name
 from archdsl.elaborate.place import Build, Walks
+from archdsl.elaborate.placed import Placed
 from archdsl.elaborate.references import KindRef, plain_argument
 from archdsl.elaborate.sink import Owner, Section
 from archdsl.elaborate.tensors import MergeWords, Value
-from archdsl.ir import Role, Step
+from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
@@ -461,7 +462,7 @@ def _project(
 
 
 def _norm_of_body(
-    producers: Mapping[int, Step], body: Value, entry: Value
+    producers: Mapping[int, Placed], body: Value, entry: Value
 ) -> Layer | None:
     """Return the last norm of the body, which the projection gets, too."""
     for step in main_path(producers, entry, body):
@@ -473,8 +474,10 @@ def _norm_of_body(
     return None
 
 
-def main_path(producers: Mapping[int, Step], entry: Value, end: Value) -> list[Step]:
-    """Return the steps from a value back to an earlier one, along first inputs."""
+def main_path(
+    producers: Mapping[int, Placed], entry: Value, end: Value
+) -> list[Placed]:
+    """Return the layers from a value back to an earlier one, along first inputs."""
     found = []
     number = end.number
     while number != entry.number and number in producers:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from archdsl.elaborate.faults import BlockCall
 from archdsl.source import Span
@@ -46,6 +47,9 @@ class Extra(Tapped):
         self.owner = owner
 
 
+_NO_EXTRAS: Final[Mapping[str, Value]] = MappingProxyType({})
+
+
 class Value:
     """One tensor of the network.
 
@@ -74,7 +78,7 @@ class Value:
         self.source = source
         self.stride = stride
         self.tapped = tapped
-        self.extras: Mapping[str, Value] = {}
+        self.extras: Mapping[str, Value] = _NO_EXTRAS
 
     def read(self) -> None:
         """Record that something reads it."""

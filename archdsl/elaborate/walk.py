@@ -370,7 +370,10 @@ class Walker:
             self.state.statement = own
             context.space.current = value
             try:
-                value = self._guarded(step, value, context, copy)
+                if step.guard is None:
+                    value = self.step(step, value, context, copy)
+                else:
+                    value = self._guarded(step, step.guard, value, context, copy)
             except Fault as fault:
                 value = self.state.report(fault, context)
             except TooLong:
@@ -378,22 +381,25 @@ class Walker:
         return value
 
     def _guarded(
-        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
+        self,
+        step: t.ChainStep,
+        guard: t.Expr,
+        value: Value,
+        context: Context,
+        copy: int | None,
     ) -> Value:
         """Elaborate a step if its guard holds.
 
         In a seq of a block, a condition on the block's parameters is kept, so that one
         class can serve calls for which it holds and calls for which it does not.
         """
-        if step.guard is None:
-            return self.step(step, value, context, copy)
-        holds = asked(step.guard, context)
+        holds = asked(guard, context)
         kept = self.state.symbolic and context.space.indexed and bool(context.trail)
-        test = test_of(step.guard, context) if kept else None
+        test = test_of(guard, context) if kept else None
         if test is None:
             return self.step(step, value, context, copy) if holds else value
-        guard = Section("guard", "", value, context, step.span, condition=test)
-        with self.place.section(guard) as part:
+        section = Section("guard", "", value, context, step.span, condition=test)
+        with self.place.section(section) as part:
             if holds:
                 part.value = self.step(step, value, context, copy)
             else:
@@ -437,11 +443,11 @@ class Walker:
                 step.span,
                 help="begin the network with `input 3x224x224`",
             )
-        elif isinstance(step, t.BracedGroup):
-            result = self._braces(step, label, value, context)
-        else:
-            assert isinstance(step, t.Call)
+        elif isinstance(step, t.Call):
             result = call(self, step, label, value, context)
+        else:
+            assert isinstance(step, t.BracedGroup)
+            result = self._braces(step, label, value, context)
         if step.renamed and not context.shared and result.shape is not None:
             try:
                 olds = [label_text(old, context, copy) for old in step.renamed]

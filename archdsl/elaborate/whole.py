@@ -89,13 +89,13 @@ def check_read(state: State) -> None:
                     help=f"read it by a tap: `@{port.name}`",
                 )
             )
-    for number, step in state.producers.items():
+    for number, placed in state.producers.items():
         if number not in state.read:
             state.errors.add(
                 Diagnostic(
                     "A0305",
-                    f"the result of {step.path} is never used",
-                    step.span,
+                    f"the result of {placed.path} is never used",
+                    placed.span,
                     label="nothing reads it",
                     help="a tap such as `@label` starts from another value; "
                     "drop the layer, or join both by `concat` or `add`",

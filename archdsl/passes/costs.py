@@ -122,7 +122,7 @@ def cost_of(
 
 def total(costs: Iterable[Cost]) -> Cost:
     """Return the sum of several costs."""
-    return Cost(*(sum(column) for column in zip(*costs, strict=True)))
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 class Work(NamedTuple):

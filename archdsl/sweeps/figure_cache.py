@@ -13,7 +13,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.layer_counts import CountedLines, LayerCounts, Use
+from archdsl.elaborate.layer_counts import CountedLines, LayerCounts
+from archdsl.elaborate.placed import Use
 from archdsl.ir import Port
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
@@ -65,6 +66,8 @@ class FigureCache(ABC, Generic[_Found]):
     """
 
     def __init__(self) -> None:
+        # Parts store their numbers by it, so that older ones do not count.
+        self._time = object()
         self._numbers: dict[Hashable, int] = {}
         self._contents: list[Any] = []
         self._known: dict[Hashable, _Found] = {}
@@ -102,25 +105,18 @@ class FigureCache(ABC, Generic[_Found]):
 
     def _number(self, part: Use | CountedLines) -> int:
         """Return the number of a layer or block, which its reduced form determines."""
-        known = part.facts.get(self)
-        if known is not None and known[0] is self._numbers:
-            found: int = known[1]
-            return found
+        known: int | None = part.facts.get(self._time)
+        if known is not None:
+            return known
         if isinstance(part, CountedLines):
-            number = self._intern((self._lines(part), part.result))
+            numbers = [
+                None if inner.training else self._number(inner) for inner in part.parts
+            ]
+            number = self._intern((part.wiring, tuple(numbers)))
         else:
             number = self._intern((None, self.reduce_layer(part)))
-        part.facts[self] = self._numbers, number
+        part.facts[self._time] = number
         return number
-
-    def _lines(self, lines: CountedLines) -> tuple[Any, ...]:
-        return tuple(
-            [
-                (self._number(line.of), line.inputs, line.output, line.shortcut)
-                for line in lines.items
-                if not line.of.training
-            ]
-        )
 
     def _intern(self, content: Hashable) -> int:
         number = self._numbers.setdefault(content, len(self._contents))
@@ -147,17 +143,20 @@ class _Expansion:
                 extended.
             shortcut: whether the whole list is on a shortcut.
         """
-        lines, _ = self.contents[number]
-        for part, inputs, output, aside in lines:
+        wiring, parts = self.contents[number]
+        for part, (inputs, output, beside) in zip(parts, wiring.wires, strict=True):
+            if part is None:
+                continue  # it does not run in inference
             read = tuple([names[value] for value in inputs])
-            inner, result = self.contents[part]
+            aside = shortcut or beside
+            inner, content = self.contents[part]
             if inner is None:
                 names[output] = next(self.next)
-                yield ReducedLayer(result, read, names[output], shortcut or aside)
+                yield ReducedLayer(content, read, names[output], aside)
             else:
                 own = {0: read[0]}
-                yield from self.of(part, own, shortcut or aside)
-                names[output] = own[result]
+                yield from self.of(part, own, aside)
+                names[output] = own[inner.result]
 
 
 # ---- one cache for each figure ----------------------------------------------------
@@ -214,7 +213,7 @@ class ReceptiveFieldCache(FigureCache[ReceptiveField | None]):
         counted = op.scatters
         shapes = [_reduced_shape(shape, counted) for shape in use.input_shapes]
         return _WithoutChannels(
-            op.window(use.input_shapes, use.shape),
+            use.window,
             op.sources,
             op.selects,
             op.scatters,
@@ -248,7 +247,7 @@ class _WithChannels(FigureCache[ReceptiveField | None]):
         nodes, windows = [], []
         for use, inputs, output, _ in reduced.layers:
             nodes.append(_node(use.op, inputs, use.input_shapes, output, use.shape))
-            windows.append(use.op.window(use.input_shapes, use.shape))
+            windows.append(use.window)
         return _field(reduced.inputs, nodes, windows, reduced.outputs)
 
 
@@ -275,6 +274,8 @@ class _WithoutChannels(NamedTuple):
 
 
 def _reduced_shape(shape: Shape, counted: bool) -> tuple[int | None, ...]:
+    if type(shape) is tuple and not counted:
+        return (None, *shape[1:])
     return (channels(shape) if counted else None, *sizes(shape))
 
 

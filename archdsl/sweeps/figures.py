@@ -12,9 +12,9 @@ from archdsl.elaborate.layer_counts import (
     CountedLines,
     LayerCounts,
     SharedLayers,
-    Use,
     count_layers,
 )
+from archdsl.elaborate.placed import Use
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
@@ -214,14 +214,15 @@ def _total(lines: CountedLines) -> tuple[Cost, int]:
     """
     known = lines.facts.get(_total)
     if known is None:
-        parts = [
-            _total(line.of)
-            if isinstance(line.of, CountedLines)
-            else (_cost(line.of), 1)
-            for line in lines.items
-        ]
-        known = total([part for part, _ in parts]), sum([count for _, count in parts])
-        lines.facts[_total] = known
+        costs, count = [], 0
+        for part in lines.parts:
+            if isinstance(part, CountedLines):
+                cost, number = _total(part)
+            else:
+                cost, number = _cost(part), 1
+            costs.append(cost)
+            count += number
+        known = lines.facts[_total] = total(costs), count
     found: tuple[Cost, int] = known
     return found
 
