@@ -261,13 +261,7 @@ class Lean(Interpreted):
         }
         known = dict(zip(self.graph.inputs, inputs, strict=True))
         for at, node in enumerate(nodes):
-            path = node.step.path
-            run = (
-                self.parts[path]
-                if path in self.parts
-                else partial(handmade.apply, self.forms[path])
-            )
-            known[node.output] = run(*[known[value] for value in node.inputs])
+            known[node.output] = self.run(node, [known[v] for v in node.inputs])
             for value in {node.output, *node.inputs}:
                 if last[value] == at and value not in held:
                     del known[value]
