@@ -117,8 +117,6 @@ def tape(
         copied: values that are normally views, but copies here; see `strides`.
     """
     differentiated = gradient_values(graph)
-    held = frames(graph, graph.nodes)
-    nodes = graph.run(training=False)
     sample = item * SAMPLE
     sizes = {value: count(shape) * sample for value, shape in graph.shapes.items()}
     unused = count_from(max(sizes) + 1)
@@ -144,7 +142,7 @@ def tape(
         copying,
         differentiated,
         _same(graph, copied),
-        (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
+        frames(graph, overwritten),
     )
 
 
