@@ -102,7 +102,7 @@ class _Run:
     """A run of a network's layers in one mode.
 
     Attributes:
-        entries: the layers that run.
+        entries: the layers that run, in order.
         memory: the allocations.
         pieces: the piece of memory that each value is stored in.
         overwritten: values stored in the memory of what they are computed from.
@@ -110,17 +110,15 @@ class _Run:
     """
 
     def __init__(self, tape: Tape, *, training: bool) -> None:
-        graph = tape.graph
+        graph, held = tape.graph, tape.frames[training]
         self.tape = tape
         self.training = training
-        nodes = graph.run(training)
-        made = {node.output for node in nodes}
-        self.entries = [entry for entry in tape.entries if entry.output in made]
+        by_output = {entry.output: entry for entry in tape.entries}
+        self.entries = [by_output[value] for value in held.order]
         self.memory = _Memory()
-        held = tape.frames[training]
         self.overwritten = tape.overwritten - held.lent
         callers = {*graph.inputs, *graph.outputs(training)}
-        self.frees: list[list[int]] = [[] for _ in nodes]
+        self.frees: list[list[int]] = [[] for _ in held.order]
         for value, place in held.until.items():
             if value not in callers:
                 self.frees[place].append(value)
@@ -194,7 +192,10 @@ class _Step(_Run):
         self.gradients: dict[int, int] = {}
         self.weights: dict[str, int] = {}
         self.regions: dict[int, _Region] = {}
-        for places in regions:
+        order = {value: place for place, value in enumerate(tape.frames[True].order)}
+        for part in regions:
+            own = [order[tape.entries[place].output] for place in part]
+            places = range(min(own), max(own) + 1)
             region = _Region(places, self.entries)
             if region.savers:
                 self.regions.update(dict.fromkeys(places, region))

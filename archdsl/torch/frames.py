@@ -17,12 +17,15 @@ class Frames(NamedTuple):
     """How long the calls of a network's modules keep values alive.
 
     Attributes:
-        until: for every value, the place of the node after which the program no longer
-            holds it.
+        order: the values that the nodes compute, in the order in which they run. A
+            statement may compute operands that come first in the network.
+        until: for every value, the place in this order after which the program no
+            longer holds it.
         lent: outputs of the steps that a module's own code computes from its arguments.
             Its own code never overwrites an argument; a submodule may.
     """
 
+    order: tuple[int, ...]
     until: dict[int, int]
     lent: frozenset[int]
 
@@ -50,12 +53,12 @@ class _Piece(NamedTuple):
 
     Attributes:
         value: the value of the network that it computes.
-        end: place of the last node that it runs; -1 if it runs none.
+        steps: the steps that it runs, by their outputs, in order.
         extras: the further values that it computes.
     """
 
     value: int
-    end: int
+    steps: list[int]
     extras: tuple[int, ...] = ()
 
 
@@ -64,8 +67,8 @@ class _Program:
 
     Attributes:
         training: the mode.
-        places: of the nodes that run, by the values that they compute.
-        until: as in `Frames`.
+        steps: the steps that run, by their outputs.
+        holds: for each value, steps after which it is still there.
         lent: as in `Frames`.
     """
 
@@ -77,26 +80,30 @@ class _Program:
         *,
         training: bool,
     ) -> None:
-        nodes = graph.run(training)
         self.network = graph.network
         self.training = training
         self.flows = flows
         self.overwriting = overwriting
-        self.places = {node.output: at for at, node in enumerate(nodes)}
-        self.until = dict(self.places)
+        self.steps = {node.output for node in graph.run(training)}
+        self.holds = {value: [value] for value in self.steps}
         self.lent: set[int] = set()
 
     def run(self) -> Frames:
         """Run the program."""
         root = self.network.root
-        self.module(root, [_Piece(root.input, -1)])
-        return Frames(self.until, frozenset(self.lent))
+        order = self.module(root, [_Piece(root.input, [])]).steps
+        places = {value: place for place, value in enumerate(order)}
+        until = {
+            value: max([places[step] for step in steps])
+            for value, steps in self.holds.items()
+        }
+        return Frames(tuple(order), until, frozenset(self.lent))
 
-    def hold(self, values: Iterable[int], place: int) -> None:
-        """Keep values alive at least until a node has run."""
-        for value in values:
-            if self.until.get(value, -1) < place:
-                self.until[value] = place
+    def hold(self, values: Iterable[int], steps: Sequence[int]) -> None:
+        """Keep values alive while some steps run."""
+        if steps:
+            for value in values:
+                self.holds.setdefault(value, []).append(steps[-1])
 
     def operation(self, op: Op, inputs: Sequence[_Piece]) -> _Piece:
         """Run an operation, which holds what it reads."""
@@ -107,7 +114,7 @@ class _Program:
             body = self.chain(op.before, inputs[0])
             if not node.children:
                 return body._replace(value=node.output)
-            (*_, total) = node.steps()
+            *_, total = node.steps()
             return self.step(total, [body, inputs[1]])
         if op.is_guard:
             return self.chain(op.copies[0] if op.copies else (), inputs[0])
@@ -118,9 +125,9 @@ class _Program:
 
     def step(self, step: Step, inputs: Sequence[_Piece]) -> _Piece:
         """Run a step."""
-        end = self.places.get(step.output, -1)
-        self.hold([one.value for one in inputs], end)
-        return _Piece(step.output, end)
+        own = [step.output] if step.output in self.steps else []
+        self.hold([one.value for one in inputs], own)
+        return _Piece(step.output, _run(inputs, own))
 
     def chain(self, ops: Iterable[Op], piece: _Piece) -> _Piece:
         """Run operations one after the other."""
@@ -131,12 +138,13 @@ class _Program:
     def module(self, group: Group, inputs: Sequence[_Piece]) -> _Piece:
         """Run a module, which holds its arguments until it ends."""
         if self._is_sequence(group):
-            piece = self.chain(self.flows.of(group).ops, inputs[0])
+            entry = _Piece(inputs[0].value, [])
+            own = self.chain(self.flows.of(group).ops, entry).steps
         else:
-            piece = self._forward(group)
-        self.hold([one.value for one in inputs], piece.end)
+            own = self._forward(group)
+        self.hold([one.value for one in inputs], own)
         extras = tuple([port.value for port in group.extras])
-        return _Piece(group.output, piece.end, extras)
+        return _Piece(group.output, _run(inputs, own), extras)
 
     def _is_sequence(self, group: Group) -> bool:
         ops = self.flows.of(group).ops
@@ -146,8 +154,8 @@ class _Program:
             is_chain(ops, group) and is_all_modules(ops, group)
         )
 
-    def _forward(self, group: Group) -> _Piece:
-        """Run the `forward` of a class."""
+    def _forward(self, group: Group) -> list[int]:
+        """Run the `forward` of a class; return its steps."""
         flow, slots = self.flows.of(group), self.flows.slots(group)
         is_network = group is self.network.root
         ports = self.network.outputs if is_network else ()
@@ -173,9 +181,10 @@ class _Program:
         if is_network and len(outputs) > 1:
             for value in always:
                 body.settle(value)
-            heads = [op for op in ops if op.training and self.training]
-            body.run(heads)
-            outputs = outputs if self.training else always
+            if self.training:
+                body.run([op for op in ops if op.training])
+            else:
+                outputs = always
         return body.end(outputs)
 
 
@@ -185,7 +194,7 @@ class _Body(Statements[_Piece]):
     Attributes:
         bound: the value that each variable holds.
         arguments: the values that it is called with.
-        now: place of the last node of the statements so far.
+        steps: the steps of the statements so far, by their outputs.
     """
 
     def __init__(
@@ -201,47 +210,54 @@ class _Body(Statements[_Piece]):
         self.program = program
         self.bound = bound
         self.arguments = arguments
-        self.now = -1
+        self.steps: list[int] = []
 
     def variable(self, name: str) -> _Piece:
         """Return the value of a variable."""
-        return _Piece(self.bound[name], -1)
+        return _Piece(self.bound[name], [])
 
     def value(self, op: Op, inputs: Sequence[_Piece]) -> _Piece:
         """Run an operation."""
         read = [one.value for one in inputs]
         if not self.arguments.isdisjoint(read) and _is_function(op):
             self.program.lent.add(op.node.output)
-        made = self.program.operation(op, inputs)
-        return made._replace(end=max(made.end, *[one.end for one in inputs]))
+        return self.program.operation(op, inputs)
 
     def assign(self, name: str, value: _Piece, others: tuple[str, ...] = ()) -> None:
         """Assign values to variables, which let go of those that they had."""
-        self.now = max(self.now, value.end)
+        self.steps += value.steps
         names, values = (name, *others), (value.value, *value.extras)
-        for one in names:
-            self.program.hold([self.bound[one]] if one in self.bound else [], self.now)
-        self.program.hold(values, self.now)
+        old = [self.bound[one] for one in names if one in self.bound]
+        self.program.hold([*old, *values], self.steps)
         self.bound.update(zip(names, values, strict=True))
 
     def repeat(self, op: Op, name: str) -> None:
         """Run the iterations of a loop."""
         for copy in op.copies:
-            reads, output = copy[0].reads[0], copy[-1].output
+            reads, output = {copy[0].reads[0]: name}, copy[-1].output
             body = _Body(
-                self.program, copy, {reads: name}, [output], self.bound, frozenset()
+                self.program, copy, reads, [output], self.bound, self.arguments
             )
-            body.now = self.now
             body.run(copy)
             body.assign(name, body.result(output))
-            self.now = body.now
+            self.steps += body.steps
 
-    def end(self, outputs: Sequence[int]) -> _Piece:
-        """Return the outputs."""
+    def end(self, outputs: Sequence[int]) -> list[int]:
+        """Return the outputs, and all steps."""
         found = [self.result(value) for value in dict.fromkeys(outputs)]
-        self.now = max(self.now, *[one.end for one in found])
-        self.program.hold([*self.bound.values(), *[n.value for n in found]], self.now)
-        return _Piece(found[0].value, self.now)
+        self.steps += [step for one in found for step in one.steps]
+        held = [*self.bound.values(), *[one.value for one in found]]
+        self.program.hold(held, self.steps)
+        return self.steps
+
+
+def _run(inputs: Sequence[_Piece], own: Sequence[int]) -> list[int]:
+    """Return the steps of an operation: those of its operands, and its own."""
+    steps = inputs[0].steps
+    for one in inputs[1:]:
+        steps += one.steps
+    steps += own
+    return steps
 
 
 def _loops_or_copies(op: Op, ops: Sequence[Op], group: Group) -> Iterator[Op]:
@@ -263,9 +279,7 @@ def _is_written(op: Op, ops: Sequence[Op], group: Group) -> bool:
     odd = [one.again or one.is_loop or is_own_parameter(one) for one in inner]
     return (
         all([len(copy) == 1 and "." not in copy[0].node.name for copy in modules])
-        and not any(
-            [one.again or one.is_loop or is_own_parameter(one) for one in inner]
-        )
+        and not any(odd)
         and all([other is op or _is_function(other) for other in ops])
     )
 
