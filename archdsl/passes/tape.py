@@ -191,7 +191,7 @@ def _entry(
         op.shares_gradient(shapes, shape),
         weights,
         scratch.late * item,
-        scratch.batch_before * item,
+        scratch.before * sample + scratch.batch_before * item,
         scratch.after * sample + still if scratch.after else 0,
         scratch.batch_late * item + still if scratch.batch_late else 0,
     )
