@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.state import wanted
+
 from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
 from .recompute import RecomputeChoice, parts
@@ -194,17 +196,17 @@ def _step(
 
 
 def parameter_bytes(tape: Tape) -> list[int]:
-    """Return the bytes of each parameter that gets a gradient, in order."""
+    """Return the bytes of each parameter with a gradient, in the module's order."""
     nodes = zip(tape.graph.nodes, tape.entries, strict=True)
-    item = tape.item
-    return [
-        tensor.elements * item
+    trained = {
+        node.step.path
         for node, entry in nodes
-        if entry.weights
-        and entry.output in tape.differentiated
-        and not node.step.shared
-        for tensor in node.tensors
-        if tensor.trainable
+        if entry.weights and entry.output in tape.differentiated
+    }
+    return [
+        one.tensor.elements * tape.item
+        for one in wanted(tape.graph.network)
+        if one.tensor.trainable and one.step.path in trained
     ]
 
 
