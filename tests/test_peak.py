@@ -44,11 +44,33 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
 FAKE = FakeTensorMode()
 
 
+class _NoModules:
+    """Stands for what follows modules, whose hooks would keep their arguments alive."""
+
+    is_bw = False
+
+    def register_user_hooks(self, *hooks: Any) -> None:
+        pass
+
+    def clear_user_hooks(self) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 class _OfTheWhole(MemTracker):
     """Torch's tracker, which notes the peak of the whole, and none of each module.
 
     For theirs, it would go through all modules after each operation.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mod_tracker = _NoModules()
 
     def _update_peak_stats(self, peak_state: Any) -> None:
         for device, now in self._curr_mem_snap.items():
