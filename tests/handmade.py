@@ -7,7 +7,7 @@ the passes can only fail for the passes or the layers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archdsl.ir import Expectation, Group, Network, Port, Step
-from archdsl.ir.graph import Graph, Node, flatten
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer, kind
 from archdsl.passes.costs import Cost, cost, total
 from archdsl.source import Source, Span
@@ -207,7 +207,7 @@ class Interpreted(nn.Module):
             self.forms[path] = form = node.op.torch(node.input_shapes, node.shape)
             made = module(form)
             if made is not None:
-                self.parts[path.replace(".", "/")] = made
+                self.parts[path] = made
             if node.output in overwriting:
                 made.inplace = True  # type: ignore[union-attr, assignment]
 
@@ -215,16 +215,12 @@ class Interpreted(nn.Module):
         """Return every value."""
         known = dict(zip(self.graph.inputs, inputs, strict=True))
         for node in self.graph.run(self.training):
-            known[node.output] = self.run(node, [known[v] for v in node.inputs])
+            path, read = node.step.path, [known[value] for value in node.inputs]
+            if path in self.parts:
+                known[node.output] = self.parts[path](*read)
+            else:
+                known[node.output] = apply(self.forms[path], *read)
         return known
-
-    def run(self, node: Node, read: Sequence[Tensor]) -> Any:
-        """Return what one step makes of what it reads."""
-        path = node.step.path
-        key = path.replace(".", "/")
-        if key in self.parts:
-            return self.parts[key](*read)
-        return apply(self.forms[path], *read)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         known = self.values(*inputs)

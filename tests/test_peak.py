@@ -29,9 +29,8 @@ from archdsl.passes.memory import Memory, memory
 from archdsl.passes.peak import LinearBytes, Peak
 from archdsl.passes.recompute import parts
 from archdsl.torch.gradient import gradient_values
-from archdsl.torch.inplace import inplace
 from tests import handmade
-from tests.handmade import Interpreted, Sketch, chain
+from tests.handmade import Sketch, chain
 from tests.oracle import CASES, quick_batch_norm
 from tests.strategies import KINDS, sketches
 
@@ -272,24 +271,6 @@ def test_bfloat16() -> None:
 # ---- any network ---------------------------------------------------------------
 
 
-class Lean(Interpreted):
-    """A network that lets go of each value once it was last read."""
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        nodes, ends = self.graph.run(self.training), self.graph.outputs(self.training)
-        held = {*ends, *self.graph.inputs}
-        last = {
-            value: at for at, n in enumerate(nodes) for value in (n.output, *n.inputs)
-        }
-        known = dict(zip(self.graph.inputs, inputs, strict=True))
-        for at, node in enumerate(nodes):
-            known[node.output] = self.run(node, [known[v] for v in node.inputs])
-            for value in {node.output, *node.inputs}:
-                if last[value] == at and value not in held:
-                    del known[value]
-        return tuple(known[value] for value in ends)
-
-
 def _ended(sketch: Sketch) -> Network:
     """Return the network whose outputs are all values that nothing reads."""
     network = sketch.network()
@@ -348,7 +329,7 @@ def test_peaks_of_layers_that_free_some_of_their_own_before_the_end(word: str) -
 
 
 def _assert_exact(network: Network, graph: Graph) -> None:
-    module = _made(lambda: Lean(network, inplace(graph)))
+    module = _made(lambda: archdsl.build(network))
     figures = _memory(network, optimizer="adam")
     assert figures.inference_peak.at(3) == _infer(module, network, 3)
     for ours, theirs in zip(

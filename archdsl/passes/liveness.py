@@ -113,7 +113,8 @@ class _Run:
         graph, held = tape.graph, tape.frames[training]
         self.tape = tape
         self.training = training
-        by_output = {entry.output: entry for entry in tape.entries}
+        parts = [part for entry in tape.entries for part in entry.operations]
+        by_output = {part.output: part for part in parts}
         self.entries = [by_output[value] for value in held.order]
         self.memory = _Memory()
         self.overwritten = tape.overwritten - held.lent
@@ -136,8 +137,7 @@ class _Run:
         if entry.before:
             self.memory.note(phase, entry, entry.before)
         self.make(entry)
-        once = not self.training or entry.products
-        more = entry.inference if once else entry.forward + entry.own
+        more = entry.forward + entry.own if self.training else entry.inference
         self.memory.note(phase, entry, more)
 
     def make(self, entry: TapeEntry, *, recorded: bool = False) -> None:
@@ -194,7 +194,8 @@ class _Step(_Run):
         self.regions: dict[int, _Region] = {}
         order = {value: place for place, value in enumerate(tape.frames[True].order)}
         for part in regions:
-            own = [order[tape.entries[place].output] for place in part]
+            steps = [step for at in part for step in tape.entries[at].operations]
+            own = [order[step.output] for step in steps]
             places = range(min(own), max(own) + 1)
             region = _Region(places, self.entries)
             if region.savers:
@@ -221,22 +222,15 @@ class _Step(_Run):
         Args:
             entry: the layer.
             phase: as in `Moment`.
-            stops: whether the last operation only keeps what it reads.
+            stops: whether it only keeps what it reads.
         """
-        last = entry.operations[-1]
-        before: int | None = None
-        for part in entry.operations:
-            is_run = not stops or part is not last
-            if part.before:
-                self.memory.note(phase, part, part.before)
-            if is_run:
-                self.make(part, recorded=True)
-            self.keep(part)
-            if is_run:
-                self.memory.note(phase, part, part.forward)
-            if before is not None:
-                self.memory.drop(self.pieces[before])
-            before = part.output
+        if entry.before:
+            self.memory.note(phase, entry, entry.before)
+        if not stops:
+            self.make(entry, recorded=True)
+        self.keep(entry)
+        if not stops:
+            self.memory.note(phase, entry, entry.forward)
 
     def keep(self, entry: TapeEntry) -> None:
         """Hold what autograd keeps for a layer."""
@@ -252,9 +246,8 @@ class _Step(_Run):
         alive: set[int] = set()
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
-            end = entry.operations[-1]
-            made = end.output
-            after = end.own or made in end.keeps or made in self.tape.copying
+            made = entry.output
+            after = entry.own or made in entry.keeps or made in self.tape.copying
             if place == last and not after:
                 # Everything is kept before its end, so that need not run again.
                 self.forward_kept(entry, "recompute", stops=True)
@@ -287,12 +280,8 @@ class _Step(_Run):
         entry, region = self.entries[place], self.regions.get(place)
         if region is not None and entry.is_kept and not region.is_done:
             self.recompute(region)
-        parts = [part for part in entry.operations if part.asked] or [entry]
         is_last = region is not None and place == region.savers[0]
-        for part in reversed(parts):
-            self.undo(
-                part, region.held if region and is_last and part is parts[0] else ()
-            )
+        self.undo(entry, region.held if region and is_last else ())
 
     def undo(self, entry: TapeEntry, held: Sequence[int]) -> None:
         """Run the backward pass of an operation, which consumes its output's gradient.

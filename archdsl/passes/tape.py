@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import count as count_from
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
-from archdsl.torch.frames import Frames, frames
+from archdsl.torch.frames import Frames, frames, partial
 from archdsl.torch.gradient import gradient_values
 
 from .saved import SAMPLE, Kept, factors_kept, own_size
@@ -39,8 +38,8 @@ class TapeEntry(NamedTuple):
         last: the same after the gradients of its inputs have been summed.
         late: bytes of those whose gradient is allocated after the output's gradient is
             freed.
-        products: of three factors or more, the products of two that torch computes one
-            after the other; empty otherwise. Training runs these instead.
+        parts: of a sum or product of three or more, those of two that are computed one
+            after the other instead; empty otherwise.
     """
 
     path: str
@@ -61,12 +60,12 @@ class TapeEntry(NamedTuple):
     before: int = 0
     after: int = 0
     last: int = 0
-    products: tuple[TapeEntry, ...] = ()
+    parts: tuple[TapeEntry, ...] = ()
 
     @property
     def operations(self) -> tuple[TapeEntry, ...]:
-        """What torch records for the backward pass: the products, or the layer."""
-        return self.products or (self,)
+        """What runs: the parts, or the layer."""
+        return self.parts or (self,)
 
 
 class Tape(NamedTuple):
@@ -77,7 +76,7 @@ class Tape(NamedTuple):
         graph: the network.
         item: bytes of an element.
         entries: its layers.
-        sizes: size of every value, and of the products on the way to another one.
+        sizes: size of every value, and of the partial sums and products.
         overwritten: values that can be stored in the memory of what they are computed
             from.
         copying: those of them for which autograd copies the input.
@@ -119,19 +118,18 @@ def tape(
     differentiated = gradient_values(graph)
     sample = item * SAMPLE
     sizes = {value: count(shape) * sample for value, shape in graph.shapes.items()}
-    unused = count_from(max(sizes) + 1)
-    entries = []
+    entries, numbers = [], partial(graph)
     for node in graph.nodes:
         # If no gradient flows back, what is kept is freed with the output.
         keep = keeps.get(node.output) if node.output in differentiated else None
         entry = _entry(node, keep, differentiated, item)
         if node.output in copied:
             entry = entry._replace(views=(False, False))
-        op, shapes = node.op, (node.input_shapes, node.shape)
-        if keep is not None and len(node.inputs) > 2 and op.saved(*shapes).factors:
-            products = _products(node, differentiated, item, unused)
-            sizes.update((part.output, part.size) for part in products)
-            entry = entry._replace(products=products)
+        if node.output in numbers:
+            made = (*numbers[node.output], node.output)
+            parts = _parts(node, made, keep, differentiated, item)
+            sizes.update((part.output, part.size) for part in parts)
+            entry = entry._replace(parts=parts)
         entries.append(entry)
     return Tape(
         graph,
@@ -197,24 +195,36 @@ def _entry(
     )
 
 
-def _products(
-    node: Node, differentiated: frozenset[int], item: int, unused: Iterator[int]
+def _parts(
+    node: Node,
+    made: Sequence[int],
+    keep: Kept | None,
+    differentiated: frozenset[int],
+    item: int,
 ) -> tuple[TapeEntry, ...]:
-    """Return the products of two that a product of more factors consists of."""
+    """Return the sums or products of two that one of more operands consists of.
+
+    Args:
+        node: the sum or product.
+        made: the values of the parts.
+        keep: what autograd keeps for the whole.
+        differentiated: values whose gradient the backward pass computes.
+        item: bytes of an element.
+    """
     found = []
-    last = len(node.inputs) - 1
-    (left, *factors), (shape, *shapes) = node.inputs, node.input_shapes
-    for place, (right, of_right) in enumerate(zip(factors, shapes, strict=True), 1):
+    (left, *operands), (shape, *shapes) = node.inputs, node.input_shapes
+    for right, of_right, output in zip(operands, shapes, made, strict=True):
         both = shape, of_right
         shape = node.op.shape(*both)
-        made = node.output if place == last else next(unused)
         pair = node._replace(
-            inputs=(left, right), input_shapes=both, output=made, shape=shape
+            inputs=(left, right), input_shapes=both, output=output, shape=shape
         )
-        read, _ = factors_kept(pair, differentiated)
-        if read:
-            differentiated |= {made}
-        keep = Kept(tuple([(value, "input") for value in read]), 0, "", False)
-        found.append(_entry(pair, keep, differentiated, item))
-        left = made
+        read: Sequence[int] = ()
+        if not differentiated.isdisjoint(pair.inputs):
+            if node.op.saved(both, shape).factors:
+                read, _ = factors_kept(pair, differentiated)
+            differentiated |= {output}
+        kept = Kept(tuple([(value, "input") for value in read]), 0, "", False)
+        found.append(_entry(pair, keep and kept, differentiated, item))
+        left = output
     return tuple(found)

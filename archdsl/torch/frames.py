@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from archdsl.ir import Group, Step
 from archdsl.ir.graph import Graph
@@ -12,13 +12,17 @@ from .calls import is_all_modules, is_function
 from .flow import Flows, Op, is_chain, is_own_parameter, unrolled
 from .statements import Statements
 
+# Functions that are operators between operands.
+_OPERATORS: Final = ("{*+}", "{**}")
+
 
 class Frames(NamedTuple):
     """How long the calls of a network's modules keep values alive.
 
     Attributes:
         order: the values that the nodes compute, in the order in which they run. A
-            statement may compute operands that come first in the network.
+            statement may compute operands that come first in the network. Those of
+            `partial` are among them.
         until: for every value, the place in this order after which the program no
             longer holds it.
         lent: outputs of the steps that a module's own code computes from its arguments.
@@ -46,6 +50,23 @@ def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
     if len(graph.run(training=False)) == len(graph.nodes):
         return every, every
     return _Program(graph, flows, overwriting, training=False).run(), every
+
+
+def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
+    """Return numbers for the partial results of sums and products of three or more.
+
+    Python computes them one after the other, before it computes the next operand.
+
+    Returns:
+        By output, a number for each partial result, which no value has.
+    """
+    found, free = {}, max(graph.shapes) + 1
+    for node in graph.nodes:
+        more = len(node.inputs) - 2
+        if more > 0 and node.step.form.function in _OPERATORS:
+            found[node.output] = tuple(range(free, free + more))
+            free += more
+    return found
 
 
 class _Piece(NamedTuple):
@@ -85,6 +106,7 @@ class _Program:
         self.flows = flows
         self.overwriting = overwriting
         self.steps = {node.output for node in graph.run(training)}
+        self.partial = partial(graph)
         self.holds = {value: [value] for value in self.steps}
         self.lent: set[int] = set()
 
@@ -125,9 +147,16 @@ class _Program:
 
     def step(self, step: Step, inputs: Sequence[_Piece]) -> _Piece:
         """Run a step."""
-        own = [step.output] if step.output in self.steps else []
-        self.hold([one.value for one in inputs], own)
-        return _Piece(step.output, _run(inputs, own))
+        if step.output not in self.steps:
+            return _Piece(step.output, _run(inputs, []))
+        numbers = self.partial.get(step.output, ())
+        left, rest = inputs[0], inputs[1 + len(numbers) :]
+        for made, right in zip(numbers, inputs[1:], strict=False):
+            self.hold([made, left.value, right.value], [made])
+            left = _Piece(made, _run([left, right], [made]))
+        rest = [left, *rest]
+        self.hold([one.value for one in rest], [step.output])
+        return _Piece(step.output, _run(rest, [step.output]))
 
     def chain(self, ops: Iterable[Op], piece: _Piece) -> _Piece:
         """Run operations one after the other."""
