@@ -191,6 +191,7 @@ class _Step(_Run):
         self.saved: dict[int, list[int]] = {}
         self.gradients: dict[int, int] = {}
         self.weights: dict[str, int] = {}
+        self.deaths = self._deaths()
         self.regions: dict[int, _Region] = {}
         order = {value: place for place, value in enumerate(tape.frames[True].order)}
         for part in regions:
@@ -200,6 +201,22 @@ class _Step(_Run):
             region = _Region(places, self.entries)
             if region.savers:
                 self.regions.update(dict.fromkeys(places, region))
+
+    def _deaths(self) -> list[list[int]]:
+        """Return after which layers autograd lets go of what it keeps for others.
+
+        It keeps something for a layer without a backward pass as long as there is a
+        value that is computed from it.
+        """
+        until = dict(self.tape.frames[True].until)
+        found: list[list[int]] = [[] for _ in self.entries]
+        for entry in reversed(self.entries):
+            if entry.is_dead:
+                end = until[entry.output]
+                found[end].append(entry.output)
+                for value in entry.sources:
+                    until[value] = max(until.get(value, end), end)
+        return found
 
     # ---- forward
 
@@ -213,6 +230,9 @@ class _Step(_Run):
                 region.held = [self.memory.hold(self.pieces[v]) for v in region.reads]
             self.forward(place, "forward")
         self.free(place)
+        for value in self.deaths[place]:
+            for piece in self.saved.pop(value, ()):
+                self.memory.drop(piece)
 
     def forward_kept(
         self, entry: TapeEntry, phase: str, *, stops: bool = False
@@ -228,7 +248,8 @@ class _Step(_Run):
             self.memory.note(phase, entry, entry.before)
         if not stops:
             self.make(entry, recorded=True)
-        self.keep(entry)
+        if not entry.is_dead or phase == "forward":
+            self.keep(entry)
         if not stops:
             self.memory.note(phase, entry, entry.forward)
 

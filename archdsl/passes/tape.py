@@ -24,7 +24,10 @@ class TapeEntry(NamedTuple):
         views: whether that is a view, in inference and in training.
         own: size of what it creates in training only for its backward pass.
         keeps: values that autograd keeps for it.
-        is_kept: whether autograd keeps anything for it, including parameters.
+        is_kept: whether its backward pass runs and needs anything, such as parameters.
+        is_dead: whether autograd keeps something for a backward pass that does not run,
+            as nothing with a gradient is computed from it.
+        sources: inputs that have a part in the backward pass.
         inference: size of what it allocates temporarily in inference, besides its
             output.
         forward: the same in training, besides what is kept.
@@ -50,6 +53,8 @@ class TapeEntry(NamedTuple):
     own: int
     keeps: tuple[int, ...]
     is_kept: bool
+    is_dead: bool
+    sources: tuple[int, ...]
     inference: int
     forward: int
     backward: int
@@ -120,14 +125,13 @@ def tape(
     sizes = {value: count(shape) * sample for value, shape in graph.shapes.items()}
     entries, numbers = [], partial(graph)
     for node in graph.nodes:
-        # If no gradient flows back, what is kept is freed with the output.
-        keep = keeps.get(node.output) if node.output in differentiated else None
-        entry = _entry(node, keep, differentiated, item)
+        keep, dead = keeps.get(node.output), node.output not in differentiated
+        entry = _entry(node, keep, differentiated, item, dead=dead)
         if node.output in copied:
             entry = entry._replace(views=(False, False))
         if node.output in numbers:
             made = (*numbers[node.output], node.output)
-            parts = _parts(node, made, keep, differentiated, item)
+            parts = _parts(node, made, keep, differentiated, item, dead=dead)
             sizes.update((part.output, part.size) for part in parts)
             entry = entry._replace(parts=parts)
         entries.append(entry)
@@ -156,7 +160,12 @@ def _same(graph: Graph, copied: frozenset[int]) -> dict[int, int]:
 
 
 def _entry(
-    node: Node, keep: Kept | None, differentiated: frozenset[int], item: int
+    node: Node,
+    keep: Kept | None,
+    differentiated: frozenset[int],
+    item: int,
+    *,
+    dead: bool,
 ) -> TapeEntry:
     op, shapes, shape = node.op, node.input_shapes, node.shape
     sample = item * SAMPLE
@@ -181,7 +190,9 @@ def _entry(
         views,
         keep.own if keep else 0,
         tuple([value for value, _ in keep.values]) if keep else (),
-        keep is not None and keep.is_any,
+        keep is not None and keep.is_any and not dead,
+        keep is not None and dead,
+        node.inputs[: op.sources],
         0 if views[0] else once,
         0 if views[1] else forward,
         scratch.backward * sample + scratch.backward_bytes * SAMPLE,
@@ -201,6 +212,8 @@ def _parts(
     keep: Kept | None,
     differentiated: frozenset[int],
     item: int,
+    *,
+    dead: bool,
 ) -> tuple[TapeEntry, ...]:
     """Return the sums or products of two that one of more operands consists of.
 
@@ -210,6 +223,7 @@ def _parts(
         keep: what autograd keeps for the whole.
         differentiated: values whose gradient the backward pass computes.
         item: bytes of an element.
+        dead: whether the backward pass does not run it.
     """
     found = []
     (left, *operands), (shape, *shapes) = node.inputs, node.input_shapes
@@ -225,6 +239,6 @@ def _parts(
                 read, _ = factors_kept(pair, differentiated)
             differentiated |= {output}
         kept = Kept(tuple([(value, "input") for value in read]), 0, "", False)
-        found.append(_entry(pair, keep and kept, differentiated, item))
+        found.append(_entry(pair, keep and kept, differentiated, item, dead=dead))
         left = output
     return tuple(found)
