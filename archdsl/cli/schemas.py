@@ -122,6 +122,7 @@ _PEAK = {
     "to_batch": Null("int"),
     "phase": "text",
     "layer": Null("text"),
+    "bound": Null("text"),
 }
 _BYTES = (
     # `training_peak` has the bytes of that one.
