@@ -351,8 +351,8 @@ class Scratch(NamedTuple):
             masks.
         batch_inference: elements for the whole batch in inference, beside `inference`.
         batch_forward: elements for the whole batch in training, beside `forward`.
-        batch_before: elements for the whole batch before its output exists, in either
-            mode.
+        before: before its output exists, in either mode.
+        batch_before: elements for the whole batch then, beside `before`.
         after: in the backward pass when the gradient of its output and what it kept in
             the computing dtype are gone.
         batch_late: elements for the whole batch after that, when the gradients of its
@@ -367,6 +367,7 @@ class Scratch(NamedTuple):
     backward_bytes: int = 0
     batch_inference: int = 0
     batch_forward: int = 0
+    before: int = 0
     batch_before: int = 0
     after: int = 0
     batch_late: int = 0

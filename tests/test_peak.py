@@ -28,10 +28,10 @@ from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.memory import Memory, memory
 from archdsl.passes.peak import LinearBytes, Peak
 from archdsl.passes.recompute import parts
+from archdsl.torch.calls import out_of_order
 from archdsl.torch.gradient import gradient_values
-from archdsl.torch.inplace import inplace
-from tests import handmade
-from tests.handmade import Interpreted, Sketch, chain
+from tests import handmade, manual_specs
+from tests.handmade import Sketch, chain
 from tests.oracle import CASES, quick_batch_norm
 from tests.strategies import KINDS, sketches
 
@@ -44,11 +44,33 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
 FAKE = FakeTensorMode()
 
 
+class _NoModules:
+    """Stands for what follows modules, whose hooks would keep their arguments alive."""
+
+    is_bw = False
+
+    def register_user_hooks(self, *hooks: Any) -> None:
+        pass
+
+    def clear_user_hooks(self) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
 class _OfTheWhole(MemTracker):
     """Torch's tracker, which only records the peak of the whole module.
 
     For the peaks of submodules, it would go through all of them after each operation.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mod_tracker = _NoModules()
 
     def _update_peak_stats(self, peak_state: Any) -> None:
         for device, now in self._curr_mem_snap.items():
@@ -250,30 +272,6 @@ def test_bfloat16() -> None:
 # ---- any network ---------------------------------------------------------------
 
 
-class Lean(Interpreted):
-    """A network that frees each value after its last use."""
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        nodes, ends = self.graph.run(self.training), self.graph.outputs(self.training)
-        held = {*ends, *self.graph.inputs}
-        last = {
-            value: at for at, n in enumerate(nodes) for value in (n.output, *n.inputs)
-        }
-        known = dict(zip(self.graph.inputs, inputs, strict=True))
-        for at, node in enumerate(nodes):
-            path = node.step.path
-            run = (
-                self.parts[path]
-                if path in self.parts
-                else partial(handmade.apply, self.forms[path])
-            )
-            known[node.output] = run(*[known[value] for value in node.inputs])
-            for value in {node.output, *node.inputs}:
-                if last[value] == at and value not in held:
-                    del known[value]
-        return tuple(known[value] for value in ends)
-
-
 def _ended(sketch: Sketch) -> Network:
     """Return a network; all values that nothing reads are its outputs."""
     network = sketch.network()
@@ -332,15 +330,29 @@ def test_peaks_of_layers_that_free_some_of_their_own_before_the_end(word: str) -
 
 
 def _assert_exact(network: Network, graph: Graph) -> None:
-    module = _made(lambda: Lean(network, inplace(graph)))
+    module = _made(lambda: archdsl.build(network))
     figures = _memory(network, optimizer="adam")
     assert figures.inference_peak.at(3) == _infer(module, network, 3)
+    if not _is_trained(graph):
+        return
     for ours, theirs in zip(
         (figures.first_step_peak, figures.training_peak),
         _train(module, network, 3, "adam"),
         strict=True,
     ):
-        assert ours.at(3) == theirs
+        assert ours.bound == ("at least" if out_of_order(graph) else None)
+        assert ours.at(3) <= theirs if ours.bound else ours.at(3) == theirs
+
+
+# Written from the manual, with blocks, outputs and shared layers, as they are compiled.
+SPECIMENS = (3, 6, 9, 19, 24, 28, 50, 58, 60, 79, 110, 115, 151, 154, 175, 186, 195)
+
+
+@pytest.mark.parametrize("number", SPECIMENS)
+def test_peaks_equal_the_trackers_on_specs(number: int) -> None:
+    text = manual_specs.specimen(number)
+    network = archdsl.loads(text, params=manual_specs.params_of(text))
+    _assert_exact(network, flatten(network))
 
 
 # ---- by hand -------------------------------------------------------------------

@@ -122,6 +122,7 @@ _PEAK = {
     "to_batch": Null("int"),
     "phase": "text",
     "layer": Null("text"),
+    "bound": Null("text"),
 }
 _BYTES = (
     # The bytes of this one are in `training_peak`.

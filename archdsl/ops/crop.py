@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.layer import Layer, Mismatch, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, ones, sliding
+from archdsl.layer import Layer, Mismatch, count, need_map
+from archdsl.values import (
+    Saved,
+    Scratch,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ones,
+    sliding,
+)
 
 # How the class crops, by the number of axes.
 _HELPERS: Final = {
@@ -89,6 +98,24 @@ class Crop(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return nothing: the gradient is padded."""
         return Saved()
+
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether it keeps all; else the gradient gets zeros around it."""
+        return inputs[0] == output
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient that is padded along all cut axes but the first.
+
+        torch pads it along one axis after the other, from the last one.
+        """
+        whole, kept = inputs[0], output
+        cut = [axis for axis in range(1, len(kept)) if whole[axis] > kept[axis]]
+        if not cut or not gradients[0]:
+            return Scratch()
+        padded = (*kept[: cut[0] + 1], *whole[cut[0] + 1 :])
+        return Scratch(backward=count(padded) - count(kept))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a module that crops."""

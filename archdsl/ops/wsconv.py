@@ -176,12 +176,17 @@ class WSConv(Convolution):
     ) -> Scratch:
         """Return the scratch of `conv`, and in inference the standardised weight.
 
-        The gradient of the gain follows from that of the standardised weight.
+        Before the output, there are also its statistics and the gain. The gradient of
+        the gain follows from that of the standardised weight.
         """
         found = super().scratch(inputs, output, gradients)
+        padded, weights = self.copied(inputs[0]), self._weights(inputs)
+        parts = 3 if self.gamma is not None else 2
         return found._replace(
-            inference=self.copied(inputs[0]),
-            batch_inference=self._weights(inputs),
+            inference=padded,
+            batch_inference=weights,
+            before=padded if self.pads_apart else 0,
+            batch_before=weights + parts * output[0],
             late=output[0] if self.gamma is not None else 0,
         )
 

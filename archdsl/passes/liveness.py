@@ -102,7 +102,7 @@ class _Run:
     """A run of a network's layers in one mode.
 
     Attributes:
-        entries: the layers that run.
+        entries: the layers that run, in order.
         memory: the allocations.
         pieces: the piece of memory that each value is stored in.
         overwritten: values stored in the memory of what they are computed from.
@@ -110,17 +110,16 @@ class _Run:
     """
 
     def __init__(self, tape: Tape, *, training: bool) -> None:
-        graph = tape.graph
+        graph, held = tape.graph, tape.frames[training]
         self.tape = tape
         self.training = training
-        nodes = graph.run(training)
-        made = {node.output for node in nodes}
-        self.entries = [entry for entry in tape.entries if entry.output in made]
+        parts = [part for entry in tape.entries for part in entry.operations]
+        by_output = {part.output: part for part in parts}
+        self.entries = [by_output[value] for value in held.order]
         self.memory = _Memory()
-        held = tape.frames[training]
         self.overwritten = tape.overwritten - held.lent
         callers = {*graph.inputs, *graph.outputs(training)}
-        self.frees: list[list[int]] = [[] for _ in nodes]
+        self.frees: list[list[int]] = [[] for _ in held.order]
         for value, place in held.until.items():
             if value not in callers:
                 self.frees[place].append(value)
@@ -138,8 +137,7 @@ class _Run:
         if entry.before:
             self.memory.note(phase, entry, entry.before)
         self.make(entry)
-        once = not self.training or entry.products
-        more = entry.inference if once else entry.forward + entry.own
+        more = entry.forward + entry.own if self.training else entry.inference
         self.memory.note(phase, entry, more)
 
     def make(self, entry: TapeEntry, *, recorded: bool = False) -> None:
@@ -193,11 +191,32 @@ class _Step(_Run):
         self.saved: dict[int, list[int]] = {}
         self.gradients: dict[int, int] = {}
         self.weights: dict[str, int] = {}
+        self.deaths = self._deaths()
         self.regions: dict[int, _Region] = {}
-        for places in regions:
+        order = {value: place for place, value in enumerate(tape.frames[True].order)}
+        for part in regions:
+            steps = [step for at in part for step in tape.entries[at].operations]
+            own = [order[step.output] for step in steps]
+            places = range(min(own), max(own) + 1)
             region = _Region(places, self.entries)
             if region.savers:
                 self.regions.update(dict.fromkeys(places, region))
+
+    def _deaths(self) -> list[list[int]]:
+        """Return after which layers autograd lets go of what it keeps for others.
+
+        It keeps something for a layer without a backward pass as long as there is a
+        value that is computed from it.
+        """
+        until = dict(self.tape.frames[True].until)
+        found: list[list[int]] = [[] for _ in self.entries]
+        for entry in reversed(self.entries):
+            if entry.is_dead:
+                end = until[entry.output]
+                found[end].append(entry.output)
+                for value in entry.sources:
+                    until[value] = max(until.get(value, end), end)
+        return found
 
     # ---- forward
 
@@ -211,6 +230,9 @@ class _Step(_Run):
                 region.held = [self.memory.hold(self.pieces[v]) for v in region.reads]
             self.forward(place, "forward")
         self.free(place)
+        for value in self.deaths[place]:
+            for piece in self.saved.pop(value, ()):
+                self.memory.drop(piece)
 
     def forward_kept(
         self, entry: TapeEntry, phase: str, *, stops: bool = False
@@ -220,22 +242,16 @@ class _Step(_Run):
         Args:
             entry: the layer.
             phase: as in `Moment`.
-            stops: whether the last operation only keeps what it reads.
+            stops: whether it only keeps what it reads.
         """
-        last = entry.operations[-1]
-        before: int | None = None
-        for part in entry.operations:
-            is_run = not stops or part is not last
-            if part.before:
-                self.memory.note(phase, part, part.before)
-            if is_run:
-                self.make(part, recorded=True)
-            self.keep(part)
-            if is_run:
-                self.memory.note(phase, part, part.forward)
-            if before is not None:
-                self.memory.drop(self.pieces[before])
-            before = part.output
+        if entry.before:
+            self.memory.note(phase, entry, entry.before)
+        if not stops:
+            self.make(entry, recorded=True)
+        if not entry.is_dead or phase == "forward":
+            self.keep(entry)
+        if not stops:
+            self.memory.note(phase, entry, entry.forward)
 
     def keep(self, entry: TapeEntry) -> None:
         """Hold what autograd keeps for a layer."""
@@ -251,9 +267,8 @@ class _Step(_Run):
         alive: set[int] = set()
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
-            end = entry.operations[-1]
-            made = end.output
-            after = end.own or made in end.keeps or made in self.tape.copying
+            made = entry.output
+            after = entry.own or made in entry.keeps or made in self.tape.copying
             if place == last and not after:
                 # Everything is kept before its end, so that need not run again.
                 self.forward_kept(entry, "recompute", stops=True)
@@ -286,12 +301,8 @@ class _Step(_Run):
         entry, region = self.entries[place], self.regions.get(place)
         if region is not None and entry.is_kept and not region.is_done:
             self.recompute(region)
-        parts = [part for part in entry.operations if part.asked] or [entry]
         is_last = region is not None and place == region.savers[0]
-        for part in reversed(parts):
-            self.undo(
-                part, region.held if region and is_last and part is parts[0] else ()
-            )
+        self.undo(entry, region.held if region and is_last else ())
 
     def undo(self, entry: TapeEntry, held: Sequence[int]) -> None:
         """Run the backward pass of an operation, which consumes its output's gradient.

@@ -79,8 +79,8 @@ class Memory:
     def saved(self) -> tuple[SavedTensor, ...]:
         """The distinct tensors that autograd keeps, each with its first holder.
 
-        Copies that torch only makes because of a map's memory order are left out, for
-        example if `permute` or a norm over channels is followed by a flatten.
+        Of the copies that torch only makes because of a map's memory order, those of a
+        flatten are included, and those of a kernel's backward pass are not.
         """
         graph = self.graph
         again = parts(graph, self.recompute)

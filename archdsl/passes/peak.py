@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.state import wanted
+from archdsl.torch.calls import out_of_order
+
 from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
 from .recompute import RecomputeChoice, parts
@@ -45,9 +48,12 @@ class Peak(NamedTuple):
     Attributes:
         lines: the moments that are the peak, each up to the first batch of the next
             one.
+        bound: ``at least`` if torch may need more, as it copies some maps whose axes
+            are out of order in memory; None if the peak is exact.
     """
 
     lines: tuple[LinearBytes, ...]
+    bound: str | None = None
 
     def line(self, batch: int) -> LinearBytes:
         """Return the line that is the peak for a batch of the given size."""
@@ -81,6 +87,7 @@ class Peak(NamedTuple):
             "to_batch": later[0].first_batch - 1 if later else None,
             "phase": line.phase,
             "layer": line.layer,
+            "bound": self.bound,
         }
 
 
@@ -142,10 +149,12 @@ def training_peak(
     usage, state, at_step = _step(tape, optimizer, recompute)
     if first:
         # The state only exists in the optimiser's step.
-        moments = {**usage.moments, at_step: STEP}
-        return _envelope(moments, fixed)
-    moments = {**usage.moments, at_step - state: STEP}
-    return _envelope(moments, fixed + state)
+        moments, always = {**usage.moments, at_step: STEP}, fixed
+    else:
+        moments, always = {**usage.moments, at_step - state: STEP}, fixed + state
+    # The backward pass of some layers copies what is not in order.
+    bound = "at least" if out_of_order(tape.graph) else None
+    return _envelope(moments, always)._replace(bound=bound)
 
 
 def training_timeline(
@@ -194,17 +203,17 @@ def _step(
 
 
 def parameter_bytes(tape: Tape) -> list[int]:
-    """Return the bytes of each parameter that gets a gradient, in order."""
+    """Return the bytes of each parameter with a gradient, in the module's order."""
     nodes = zip(tape.graph.nodes, tape.entries, strict=True)
-    item = tape.item
-    return [
-        tensor.elements * item
+    trained = {
+        node.step.path
         for node, entry in nodes
-        if entry.weights
-        and entry.output in tape.differentiated
-        and not node.step.shared
-        for tensor in node.tensors
-        if tensor.trainable
+        if entry.weights and entry.output in tape.differentiated
+    }
+    return [
+        one.tensor.elements * tape.item
+        for one in wanted(tape.graph.network)
+        if one.tensor.trainable and one.step.path in trained
     ]
 
 

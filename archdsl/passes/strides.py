@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.calls import out_of_order
 from archdsl.values import Last, Shape
 
 
@@ -15,7 +16,8 @@ class Gaps(NamedTuple):
     Attributes:
         inside: values that are not contiguous, since they lie in another one's memory.
         copied: values that are normally views, but copies here, since no view can have
-            their shape: a flattened crop.
+            their shape: a flattened crop, or a flattened map whose channels are last in
+            memory.
     """
 
     inside: frozenset[int]
@@ -26,7 +28,8 @@ def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
     """Return which values are not contiguous in training, and which are copied because
     of it.
 
-    The order of axes is ignored: after a permutation, a value counts as contiguous.
+    A value whose axes are out of order, as after a permutation, counts as contiguous
+    as long as nothing joins them.
 
     Args:
         graph: the network.
@@ -34,11 +37,14 @@ def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
         batch: batch size; a single sample has no gaps between samples.
     """
     strides: dict[int, Shape] = {}
-    copied = set()
+    copied, mixed = set(), out_of_order(graph)
     for node in graph.nodes:
         if not (node.op.aliases(True) or node.output in overwritten):
             continue
         read = node.input_shapes[0]
+        if node.inputs[0] in mixed and len(read) != len(node.shape):
+            copied.add(node.output)
+            continue
         known = strides.get(node.inputs[0])
         if known is None and count(node.shape) == count(read):
             continue

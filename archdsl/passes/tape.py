@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import count as count_from
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
-from archdsl.torch.frames import Frames, frames
+from archdsl.torch.frames import Frames, frames, partial
 from archdsl.torch.gradient import gradient_values
 
 from .saved import SAMPLE, Kept, factors_kept, own_size
@@ -25,7 +24,10 @@ class TapeEntry(NamedTuple):
         views: whether that is a view, in inference and in training.
         own: size of what it creates in training only for its backward pass.
         keeps: values that autograd keeps for it.
-        is_kept: whether autograd keeps anything for it, including parameters.
+        is_kept: whether its backward pass runs and needs anything, such as parameters.
+        is_dead: whether autograd keeps something for a backward pass that does not run,
+            as nothing with a gradient is computed from it.
+        sources: inputs that have a part in the backward pass.
         inference: size of what it allocates temporarily in inference, besides its
             output.
         forward: the same in training, besides what is kept.
@@ -39,8 +41,8 @@ class TapeEntry(NamedTuple):
         last: the same after the gradients of its inputs have been summed.
         late: bytes of those whose gradient is allocated after the output's gradient is
             freed.
-        products: of three factors or more, the products of two that torch computes one
-            after the other; empty otherwise. Training runs these instead.
+        parts: of a sum or product of three or more, those of two that are computed one
+            after the other instead; empty otherwise.
     """
 
     path: str
@@ -51,6 +53,8 @@ class TapeEntry(NamedTuple):
     own: int
     keeps: tuple[int, ...]
     is_kept: bool
+    is_dead: bool
+    sources: tuple[int, ...]
     inference: int
     forward: int
     backward: int
@@ -61,12 +65,12 @@ class TapeEntry(NamedTuple):
     before: int = 0
     after: int = 0
     last: int = 0
-    products: tuple[TapeEntry, ...] = ()
+    parts: tuple[TapeEntry, ...] = ()
 
     @property
     def operations(self) -> tuple[TapeEntry, ...]:
-        """What torch records for the backward pass: the products, or the layer."""
-        return self.products or (self,)
+        """What runs: the parts, or the layer."""
+        return self.parts or (self,)
 
 
 class Tape(NamedTuple):
@@ -77,7 +81,7 @@ class Tape(NamedTuple):
         graph: the network.
         item: bytes of an element.
         entries: its layers.
-        sizes: size of every value, and of the products on the way to another one.
+        sizes: size of every value, and of the partial sums and products.
         overwritten: values that can be stored in the memory of what they are computed
             from.
         copying: those of them for which autograd copies the input.
@@ -117,23 +121,19 @@ def tape(
         copied: values that are normally views, but copies here; see `strides`.
     """
     differentiated = gradient_values(graph)
-    held = frames(graph, graph.nodes)
-    nodes = graph.run(training=False)
     sample = item * SAMPLE
     sizes = {value: count(shape) * sample for value, shape in graph.shapes.items()}
-    unused = count_from(max(sizes) + 1)
-    entries = []
+    entries, numbers = [], partial(graph)
     for node in graph.nodes:
-        # If no gradient flows back, what is kept is freed with the output.
-        keep = keeps.get(node.output) if node.output in differentiated else None
-        entry = _entry(node, keep, differentiated, item)
+        keep, dead = keeps.get(node.output), node.output not in differentiated
+        entry = _entry(node, keep, differentiated, item, dead=dead)
         if node.output in copied:
             entry = entry._replace(views=(False, False))
-        op, shapes = node.op, (node.input_shapes, node.shape)
-        if keep is not None and len(node.inputs) > 2 and op.saved(*shapes).factors:
-            products = _products(node, differentiated, item, unused)
-            sizes.update((part.output, part.size) for part in products)
-            entry = entry._replace(products=products)
+        if node.output in numbers:
+            made = (*numbers[node.output], node.output)
+            parts = _parts(node, made, keep, differentiated, item, dead=dead)
+            sizes.update((part.output, part.size) for part in parts)
+            entry = entry._replace(parts=parts)
         entries.append(entry)
     return Tape(
         graph,
@@ -144,7 +144,7 @@ def tape(
         copying,
         differentiated,
         _same(graph, copied),
-        (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
+        frames(graph, overwritten),
     )
 
 
@@ -160,7 +160,12 @@ def _same(graph: Graph, copied: frozenset[int]) -> dict[int, int]:
 
 
 def _entry(
-    node: Node, keep: Kept | None, differentiated: frozenset[int], item: int
+    node: Node,
+    keep: Kept | None,
+    differentiated: frozenset[int],
+    item: int,
+    *,
+    dead: bool,
 ) -> TapeEntry:
     op, shapes, shape = node.op, node.input_shapes, node.shape
     sample = item * SAMPLE
@@ -185,7 +190,9 @@ def _entry(
         views,
         keep.own if keep else 0,
         tuple([value for value, _ in keep.values]) if keep else (),
-        keep is not None and keep.is_any,
+        keep is not None and keep.is_any and not dead,
+        keep is not None and dead,
+        node.inputs[: op.sources],
         0 if views[0] else once,
         0 if views[1] else forward,
         scratch.backward * sample + scratch.backward_bytes * SAMPLE,
@@ -193,30 +200,45 @@ def _entry(
         op.shares_gradient(shapes, shape),
         weights,
         scratch.late * item,
-        scratch.batch_before * item,
+        scratch.before * sample + scratch.batch_before * item,
         scratch.after * sample + still if scratch.after else 0,
         scratch.batch_late * item + still if scratch.batch_late else 0,
     )
 
 
-def _products(
-    node: Node, differentiated: frozenset[int], item: int, unused: Iterator[int]
+def _parts(
+    node: Node,
+    made: Sequence[int],
+    keep: Kept | None,
+    differentiated: frozenset[int],
+    item: int,
+    *,
+    dead: bool,
 ) -> tuple[TapeEntry, ...]:
-    """Return the products of two that a product of more factors consists of."""
+    """Return the sums or products of two that one of more operands consists of.
+
+    Args:
+        node: the sum or product.
+        made: the values of the parts.
+        keep: what autograd keeps for the whole.
+        differentiated: values whose gradient the backward pass computes.
+        item: bytes of an element.
+        dead: whether the backward pass does not run it.
+    """
     found = []
-    last = len(node.inputs) - 1
-    (left, *factors), (shape, *shapes) = node.inputs, node.input_shapes
-    for place, (right, of_right) in enumerate(zip(factors, shapes, strict=True), 1):
+    (left, *operands), (shape, *shapes) = node.inputs, node.input_shapes
+    for right, of_right, output in zip(operands, shapes, made, strict=True):
         both = shape, of_right
         shape = node.op.shape(*both)
-        made = node.output if place == last else next(unused)
         pair = node._replace(
-            inputs=(left, right), input_shapes=both, output=made, shape=shape
+            inputs=(left, right), input_shapes=both, output=output, shape=shape
         )
-        read, _ = factors_kept(pair, differentiated)
-        if read:
-            differentiated |= {made}
-        keep = Kept(tuple([(value, "input") for value in read]), 0, "", False)
-        found.append(_entry(pair, keep, differentiated, item))
-        left = made
+        read: Sequence[int] = ()
+        if not differentiated.isdisjoint(pair.inputs):
+            if node.op.saved(both, shape).factors:
+                read, _ = factors_kept(pair, differentiated)
+            differentiated |= {output}
+        kept = Kept(tuple([(value, "input") for value in read]), 0, "", False)
+        found.append(_entry(pair, keep and kept, differentiated, item, dead=dead))
+        left = output
     return tuple(found)

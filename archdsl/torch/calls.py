@@ -6,7 +6,7 @@ from the torch form that the kind declares, and from what torch's own modules do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from archdsl.ir import OWNERS, Group, Network, Step
@@ -26,7 +26,7 @@ from archdsl.values import (
     sizes,
 )
 
-from .flow import Flows
+from .flow import Flows, Op, unrolled
 from .functions import Module, ShapedCall, called_by, find, parameter_names
 
 # How a step is written: as a submodule, as a torch function in `forward`, or as a
@@ -65,6 +65,17 @@ def is_function(step: Step) -> bool:
     if form.function is None or step.labelled or step.name.isdigit():
         return False
     return bool(form.helper) or not any(is_symbolic(value) for _, value in form.kwargs)
+
+
+def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
+    """Return whether a chain consists of submodules only, as in a Sequential.
+
+    The chain of a network only counts as one if the network is declared with `seq`.
+    """
+    may = group.role != "network" or group.indexed
+    return may and not any(
+        isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
+    )
 
 
 def is_bare(form: TorchForm) -> bool:

@@ -2,143 +2,316 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
-from archdsl.ir import OWNERS, Group, Step
-from archdsl.ir.graph import Graph, Node
+from archdsl.ir import Group, Step
+from archdsl.ir.graph import Graph
 
-# Groups that become modules: a call holds its arguments until it ends.
+from .calls import is_all_modules, is_function
+from .flow import Flows, Op, is_chain, is_own_parameter, unrolled
+from .statements import Statements
+
+# Functions that are operators between operands.
+_OPERATORS: Final = ("{*+}", "{**}")
 
 
 class Frames(NamedTuple):
     """How long the calls of a network's modules keep values alive.
 
     Attributes:
-        until: for every value, the place of the node after which the program no longer
-            holds it.
+        order: the values that the nodes compute, in the order in which they run. A
+            statement may compute operands that come first in the network. Those of
+            `partial` are among them.
+        until: for every value, the place in this order after which the program no
+            longer holds it.
         lent: outputs of the steps that a module's own code computes from its arguments.
             Its own code never overwrites an argument; a submodule may.
     """
 
+    order: tuple[int, ...]
     until: dict[int, int]
     lent: frozenset[int]
 
 
-def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
-    """Return how long the compiled program holds each value.
+def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
+    """Return how long the compiled program holds each value, in inference and training.
 
-    A value that one statement passes to another lives until that statement ends. An
-    argument of a module lives until the call ends. A value that has a name in the spec
-    and is read twice lives until the call of the module that computes it ends, and so
-    do the further outputs of a call. A chain of the spec is one statement, up to a call
-    with several outputs; within it, a value lives until its last use.
+    An operand lives until the operation ends, and an argument of a module until the
+    call ends. A variable holds its value until a statement assigns another one, or
+    until the call of the module that it belongs to ends.
+
+    Args:
+        graph: the network.
+        overwriting: outputs of the steps that can run in place; see `inplace`.
     """
-    walk = _Walk(nodes)
-    walk.frame(graph.network.root)
-    return Frames(walk.until, frozenset(walk.lent))
+    flows = Flows(graph.network.root)
+    every = _Program(graph, flows, overwriting, training=True).run()
+    if len(graph.run(training=False)) == len(graph.nodes):
+        return every, every
+    return _Program(graph, flows, overwriting, training=False).run(), every
 
 
-class _Item(NamedTuple):
-    """A layer, or the call of a module, as seen by the calling frame.
+def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
+    """Return numbers for the partial results of sums and products of three or more.
+
+    Python computes them one after the other, before it computes the next operand.
+
+    Returns:
+        By output, a number for each partial result, which no value has.
+    """
+    found, free = {}, max(graph.shapes) + 1
+    for node in graph.nodes:
+        more = len(node.inputs) - 2
+        if more > 0 and node.step.form.function in _OPERATORS:
+            found[node.output] = tuple(range(free, free + more))
+            free += more
+    return found
+
+
+class _Piece(NamedTuple):
+    """An expression.
 
     Attributes:
-        statement: number of the statement that it is part of.
-        reads: its arguments.
-        first: place of its first node.
-        last: place of its last node.
-        function: the value that it computes if it is written as a function, or None.
-        named: the value that it computes if the spec has a name for it, or None.
-        extras: the further values that it computes, each of which has a variable.
+        value: the value of the network that it computes.
+        steps: the steps that it runs, by their outputs, in order.
+        extras: the further values that it computes.
     """
 
-    statement: int
-    reads: frozenset[int]
-    first: int
-    last: int
-    function: int | None = None
-    named: int | None = None
+    value: int
+    steps: list[int]
     extras: tuple[int, ...] = ()
 
 
-class _Walk:
-    def __init__(self, nodes: tuple[Node, ...]) -> None:
-        self.places = {node.output: at for at, node in enumerate(nodes)}
-        self.until = dict(self.places)
+class _Program:
+    """The program in one mode.
+
+    Attributes:
+        training: the mode.
+        steps: the steps that run, by their outputs.
+        holds: for each value, steps after which it is still there.
+        lent: as in `Frames`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        flows: Flows,
+        overwriting: frozenset[int],
+        *,
+        training: bool,
+    ) -> None:
+        self.network = graph.network
+        self.training = training
+        self.flows = flows
+        self.overwriting = overwriting
+        self.steps = {node.output for node in graph.run(training)}
+        self.partial = partial(graph)
+        self.holds = {value: [value] for value in self.steps}
         self.lent: set[int] = set()
 
-    def frame(self, group: Group) -> _Item | None:
-        """Walk through a module's call; return how its caller sees it, if anything
-        runs.
-        """
-        items = list(self._items(group))
-        if not items:
-            return None
-        first, last = items[0].first, items[-1].last
-        reads: set[int] = set()
-        for statement in _statements(items):
-            reads |= self._statement(statement)
-        outside = frozenset([v for v in reads if self.places.get(v, -1) < first])
-        counts = Counter([value for item in items for value in item.reads])
-        for item in items:
-            if item.named is not None and counts[item.named] > 1:
-                # Its variable has its own name, so it is never reassigned.
-                self._hold(item.named, last)
-            for value in item.extras:
-                self._hold(value, last)
-            if item.function is not None and not outside.isdisjoint(item.reads):
-                self.lent.add(item.function)
-        named = group.output if group.name.isidentifier() else None
-        extras = group.outputs[1:]
-        return _Item(group.statement, outside, first, last, named=named, extras=extras)
+    def run(self) -> Frames:
+        """Run the program."""
+        root = self.network.root
+        order = self.module(root, [_Piece(root.input, [])]).steps
+        places = {value: place for place, value in enumerate(order)}
+        until = {
+            value: max([places[step] for step in steps])
+            for value, steps in self.holds.items()
+        }
+        return Frames(tuple(order), until, frozenset(self.lent))
 
-    def _statement(self, items: list[_Item]) -> set[int]:
-        """Hold what a statement reads; return the values that come from outside it."""
-        start, end = items[0].first, items[-1].last
-        outside = set()
-        for item in items:
-            for value in item.reads:
-                if self.places.get(value, -1) < start:
-                    outside.add(value)
-                    self._hold(value, end)
-                else:
-                    self._hold(value, item.last)
-        return outside
+    def hold(self, values: Iterable[int], steps: Sequence[int]) -> None:
+        """Keep values alive while some steps run."""
+        if steps:
+            for value in values:
+                self.holds.setdefault(value, []).append(steps[-1])
 
-    def _hold(self, value: int, place: int) -> None:
-        if self.until.get(value, -1) < place:
-            self.until[value] = place
+    def operation(self, op: Op, inputs: Sequence[_Piece]) -> _Piece:
+        """Run an operation, which holds what it reads."""
+        node = op.node
+        if isinstance(node, Step):
+            return self.step(node, inputs)
+        if op.optional:
+            body = self.chain(op.before, inputs[0])
+            if not node.children:
+                return body._replace(value=node.output)
+            *_, total = node.steps()
+            return self.step(total, [body, inputs[1]])
+        if op.is_guard:
+            return self.chain(op.copies[0] if op.copies else (), inputs[0])
+        if op.hole:
+            ops = self.flows.of(node).ops if node.children else ()
+            return self.chain(ops, inputs[0])
+        return self.module(node, inputs)
 
-    def _items(self, group: Group) -> Iterator[_Item]:
-        for child in group.children:
-            if isinstance(child, Step):
-                at = self.places.get(child.output)
-                if at is not None:
-                    is_module = child.labelled or child.name.isdigit()
-                    function = None if is_module else child.output
-                    reads = frozenset(child.inputs)
-                    named = child.output if _is_named(child) else None
-                    yield _Item(child.statement, reads, at, at, function, named)
-            elif child.role in OWNERS:
-                call = self.frame(child)
-                if call is not None:
-                    yield call
+    def step(self, step: Step, inputs: Sequence[_Piece]) -> _Piece:
+        """Run a step."""
+        if step.output not in self.steps:
+            return _Piece(step.output, _run(inputs, []))
+        numbers = self.partial.get(step.output, ())
+        left, rest = inputs[0], inputs[1 + len(numbers) :]
+        for made, right in zip(numbers, inputs[1:], strict=False):
+            self.hold([made, left.value, right.value], [made])
+            left = _Piece(made, _run([left, right], [made]))
+        rest = [left, *rest]
+        self.hold([one.value for one in rest], [step.output])
+        return _Piece(step.output, _run(rest, [step.output]))
+
+    def chain(self, ops: Iterable[Op], piece: _Piece) -> _Piece:
+        """Run operations one after the other."""
+        for op in unrolled(ops):
+            piece = self.operation(op, [piece])
+        return piece
+
+    def module(self, group: Group, inputs: Sequence[_Piece]) -> _Piece:
+        """Run a module, which holds its arguments until it ends."""
+        if self._is_sequence(group):
+            entry = _Piece(inputs[0].value, [])
+            own = self.chain(self.flows.of(group).ops, entry).steps
+        else:
+            own = self._forward(group)
+        self.hold([one.value for one in inputs], own)
+        extras = tuple([port.value for port in group.extras])
+        return _Piece(group.output, _run(inputs, own), extras)
+
+    def _is_sequence(self, group: Group) -> bool:
+        ops = self.flows.of(group).ops
+        if group.role == "network" and len(self.network.outputs) > 1:
+            return False
+        return self.flows.is_sequence(group) or (
+            is_chain(ops, group) and is_all_modules(ops, group)
+        )
+
+    def _forward(self, group: Group) -> list[int]:
+        """Run the `forward` of a class; return its steps."""
+        flow, slots = self.flows.of(group), self.flows.slots(group)
+        is_network = group is self.network.root
+        ports = self.network.outputs if is_network else ()
+        names = dict(zip(slots.numbers, slots.names, strict=True))
+        values = dict(zip(slots.numbers, slots.values, strict=True))
+        if is_network:
+            inputs = self.network.inputs
+            names = {port.value: port.name for port in inputs}
+            if len(inputs) == 1:
+                names = {inputs[0].value: "x"}
+            values = {value: value for value in names}
+        returned = [p.value for p in ports] if is_network else group.outputs
+        outputs = [flow.value(value) for value in returned]
+        bound = {name: values[number] for number, name in names.items()}
+        ops = [one for op in flow.ops for one in _loops_or_copies(op, flow.ops, group)]
+        body = _Body(self, ops, names, outputs, bound, frozenset(values.values()))
+        always = [flow.value(port.value) for port in ports if not port.training]
+        if len(always) > 1:
+            body.named = frozenset(always)
+        elif not is_network:
+            body.named = frozenset(outputs[1:])
+        body.run([op for op in ops if not (is_network and op.training)])
+        if is_network and len(outputs) > 1:
+            for value in always:
+                body.settle(value)
+            if self.training:
+                body.run([op for op in ops if op.training])
             else:
-                yield from self._items(child)
+                outputs = always
+        return body.end(outputs)
 
 
-def _statements(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    """Yield what the statements of a call do: a call with several outputs ends one."""
-    found: list[_Item] = []
-    for item in items:
-        if found and (found[-1].extras or found[-1].statement != item.statement):
-            yield found
-            found = []
-        found.append(item)
-    if found:
-        yield found
+class _Body(Statements[_Piece]):
+    """The statements of one `forward`, or of one iteration of its loop.
+
+    Attributes:
+        bound: the value that each variable holds.
+        arguments: the values that it is called with.
+        steps: the steps of the statements so far, by their outputs.
+    """
+
+    def __init__(
+        self,
+        program: _Program,
+        ops: Sequence[Op],
+        names: dict[int, str],
+        outputs: Sequence[int],
+        bound: dict[str, int],
+        arguments: frozenset[int],
+    ) -> None:
+        super().__init__(ops, names, outputs, program.overwriting)
+        self.program = program
+        self.bound = bound
+        self.arguments = arguments
+        self.steps: list[int] = []
+
+    def variable(self, name: str) -> _Piece:
+        """Return the value of a variable."""
+        return _Piece(self.bound[name], [])
+
+    def value(self, op: Op, inputs: Sequence[_Piece]) -> _Piece:
+        """Run an operation."""
+        read = [one.value for one in inputs]
+        if not self.arguments.isdisjoint(read) and _is_function(op):
+            self.program.lent.add(op.node.output)
+        return self.program.operation(op, inputs)
+
+    def assign(self, name: str, value: _Piece, others: tuple[str, ...] = ()) -> None:
+        """Assign values to variables, which let go of those that they had."""
+        self.steps += value.steps
+        names, values = (name, *others), (value.value, *value.extras)
+        old = [self.bound[one] for one in names if one in self.bound]
+        self.program.hold([*old, *values], self.steps)
+        self.bound.update(zip(names, values, strict=True))
+
+    def repeat(self, op: Op, name: str) -> None:
+        """Run the iterations of a loop."""
+        for copy in op.copies:
+            reads, output = {copy[0].reads[0]: name}, copy[-1].output
+            body = _Body(
+                self.program, copy, reads, [output], self.bound, self.arguments
+            )
+            body.run(copy)
+            body.assign(name, body.result(output))
+            self.steps += body.steps
+
+    def end(self, outputs: Sequence[int]) -> list[int]:
+        """Return the outputs, and all steps."""
+        found = [self.result(value) for value in dict.fromkeys(outputs)]
+        self.steps += [step for one in found for step in one.steps]
+        held = [*self.bound.values(), *[one.value for one in found]]
+        self.program.hold(held, self.steps)
+        return self.steps
 
 
-def _is_named(step: Step) -> bool:
-    return step.labelled and step.name.isidentifier()
+def _run(inputs: Sequence[_Piece], own: Sequence[int]) -> list[int]:
+    """Return the steps of an operation: those of its operands, and its own."""
+    steps = inputs[0].steps
+    for one in inputs[1:]:
+        steps += one.steps
+    steps += own
+    return steps
+
+
+def _loops_or_copies(op: Op, ops: Sequence[Op], group: Group) -> Iterator[Op]:
+    """Yield a repeat that is written as a loop, or else the parts of its copies."""
+    if op.is_loop and not _is_written(op, ops, group):
+        for copy in op.copies:
+            for one in copy:
+                yield from _loops_or_copies(one, ops, group)
+    else:
+        yield op
+
+
+def _is_written(op: Op, ops: Sequence[Op], group: Group) -> bool:
+    """Return whether a repeat is written as a loop over all submodules of a class."""
+    if group.registered or len(op.copies) < 2:
+        return False
+    modules = [[one for one in copy if not _is_function(one)] for copy in op.copies]
+    inner = [one for copy in op.copies for one in copy]
+    odd = [one.again or one.is_loop or is_own_parameter(one) for one in inner]
+    return (
+        all([len(copy) == 1 and "." not in copy[0].node.name for copy in modules])
+        and not any(odd)
+        and all([other is op or _is_function(other) for other in ops])
+    )
+
+
+def _is_function(op: Op) -> bool:
+    return isinstance(op.node, Step) and is_function(op.node)

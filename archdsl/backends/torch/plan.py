@@ -32,7 +32,7 @@ from archdsl.backends.torch.nodes import (
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import ClassScope, is_all_modules, title_of
+from archdsl.backends.torch.scope import ClassScope, title_of
 from archdsl.backends.torch.sharing import share, unite, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.conditions import Test, Truth, substitute
@@ -43,6 +43,7 @@ from archdsl.ir.graph import conditions_of, flatten
 from archdsl.naming import IMPORTED, channels_of_input, input_name, short_name
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
+from archdsl.torch.calls import is_all_modules
 from archdsl.torch.flow import Flows, Op, is_chain, unrolled
 from archdsl.torch.inplace import inplace
 from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes

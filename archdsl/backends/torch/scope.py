@@ -470,17 +470,6 @@ def _name(item: ConstructorItem) -> str:
     return item.attr if isinstance(item, Member) else ""
 
 
-def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
-    """Return whether a chain consists of submodules only, as in a Sequential.
-
-    The chain of a network only counts as one if the network is declared with `seq`.
-    """
-    may = group.role != "network" or group.indexed
-    return may and not any(
-        isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
-    )
-
-
 def title_of(group: Group) -> str:
     """Return a key that two calls of one block share."""
     return group.origin or group.word

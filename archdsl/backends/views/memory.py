@@ -89,7 +89,8 @@ def _peak(peak: ViewFacts) -> tuple[str, str]:
     elif not peak["layer"]:
         when = "before the first layer"
     line = _line(peak["sample_bytes"], peak["fixed_bytes"])
-    return show_bytes(peak["bytes"]), f"{when}; {line}{_range(peak)}"
+    size = " ".join(filter(None, (peak["bound"], show_bytes(peak["bytes"]))))
+    return size, f"{when}; {line}{_range(peak)}"
 
 
 def _line(sample: int, fixed: int) -> str:
