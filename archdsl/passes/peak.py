@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from archdsl.ir.state import wanted
+from archdsl.ir.registration import in_torch_order
 from archdsl.torch.calls import out_of_order
 
 from .liveness import Moment, Usage, inference, training
@@ -204,17 +204,18 @@ def _step(
 
 def parameter_bytes(tape: Tape) -> list[int]:
     """Return the bytes of each parameter with a gradient, in the module's order."""
-    nodes = zip(tape.graph.nodes, tape.entries, strict=True)
-    trained = {
-        node.step.path
-        for node, entry in nodes
-        if entry.weights and entry.output in tape.differentiated
-    }
-    return [
-        one.tensor.elements * tape.item
-        for one in wanted(tape.graph.network)
-        if one.tensor.trainable and one.step.path in trained
-    ]
+    sizes: dict[str, list[int]] = {}
+    begins: dict[str, str] = {}
+    for node, entry in zip(tape.graph.nodes, tape.entries, strict=True):
+        if entry.weights and entry.output in tape.differentiated:
+            path, own = node.step.path, [t for t in node.tensors if t.trainable]
+            # A parameter of a block itself has the step's path as its key.
+            begins[path] = f"{path}." if own[0].name else path
+            sizes[begins[path]] = [t.elements * tape.item for t in own]
+    steps = tape.graph.network.root.registered_steps()
+    paths = dict.fromkeys([step.path for step in steps])
+    order = in_torch_order([begins[path] for path in paths if path in begins])
+    return [size for begin in order for size in sizes[begin]]
 
 
 def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from archdsl.ir import Group, Step
@@ -46,10 +47,12 @@ def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
         overwriting: outputs of the steps that can run in place; see `inplace`.
     """
     flows = Flows(graph.network.root)
-    every = _Program(graph, flows, overwriting, training=True).run()
+    program = _Program(graph, flows, overwriting, training=True)
+    every = program.run()
     if len(graph.run(training=False)) == len(graph.nodes):
         return every, every
-    return _Program(graph, flows, overwriting, training=False).run(), every
+    again = _Program(graph, flows, overwriting, training=False, calls=program.calls)
+    return again.run(), every
 
 
 def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
@@ -83,14 +86,30 @@ class _Piece(NamedTuple):
     extras: tuple[int, ...] = ()
 
 
+class _Call(NamedTuple):
+    """A call of a module.
+
+    Attributes:
+        steps: the steps that it runs, by their outputs, in order.
+        holds: pairs of a value and a step after which it is still there.
+        lent: as in `Frames`.
+    """
+
+    steps: list[int]
+    holds: list[tuple[int, int]]
+    lent: list[int]
+
+
 class _Program:
     """The program in one mode.
 
     Attributes:
         training: the mode.
         steps: the steps that run, by their outputs.
-        holds: for each value, steps after which it is still there.
+        holds: as in `_Call`.
         lent: as in `Frames`.
+        calls: the calls of modules so far, by the identity of the group. Those that run
+            the same steps in the other mode are not analysed again.
     """
 
     def __init__(
@@ -100,6 +119,7 @@ class _Program:
         overwriting: frozenset[int],
         *,
         training: bool,
+        calls: Mapping[int, _Call] = MappingProxyType({}),
     ) -> None:
         self.network = graph.network
         self.training = training
@@ -107,25 +127,25 @@ class _Program:
         self.overwriting = overwriting
         self.steps = {node.output for node in graph.run(training)}
         self.partial = partial(graph)
-        self.holds = {value: [value] for value in self.steps}
-        self.lent: set[int] = set()
+        self.holds: list[tuple[int, int]] = []
+        self.lent: list[int] = []
+        self.calls = dict(calls)
 
     def run(self) -> Frames:
         """Run the program."""
         root = self.network.root
         order = self.module(root, [_Piece(root.input, [])]).steps
         places = {value: place for place, value in enumerate(order)}
-        until = {
-            value: max([places[step] for step in steps])
-            for value, steps in self.holds.items()
-        }
+        until = {value: places[value] for value in self.steps}
+        for value, step in self.holds:
+            until[value] = max(until.get(value, 0), places[step])
         return Frames(tuple(order), until, frozenset(self.lent))
 
     def hold(self, values: Iterable[int], steps: Sequence[int]) -> None:
         """Keep values alive while some steps run."""
         if steps:
-            for value in values:
-                self.holds.setdefault(value, []).append(steps[-1])
+            last = steps[-1]
+            self.holds += [(value, last) for value in values]
 
     def operation(self, op: Op, inputs: Sequence[_Piece]) -> _Piece:
         """Run an operation, which holds what it reads."""
@@ -166,14 +186,25 @@ class _Program:
 
     def module(self, group: Group, inputs: Sequence[_Piece]) -> _Piece:
         """Run a module, which holds its arguments until it ends."""
-        if self._is_sequence(group):
-            entry = _Piece(inputs[0].value, [])
-            own = self.chain(self.flows.of(group).ops, entry).steps
-        else:
-            own = self._forward(group)
+        own = self._own_steps(group, inputs[0].value)
         self.hold([one.value for one in inputs], own)
         extras = tuple([port.value for port in group.extras])
         return _Piece(group.output, _run(inputs, own), extras)
+
+    def _own_steps(self, group: Group, entry: int) -> list[int]:
+        """Run what is inside a module; return its steps."""
+        known = self.calls.get(id(group))
+        if known is not None and self.steps.issuperset(known.steps):
+            self.holds += known.holds
+            self.lent += known.lent
+            return known.steps
+        holds, lent = len(self.holds), len(self.lent)
+        if self._is_sequence(group):
+            own = self.chain(self.flows.of(group).ops, _Piece(entry, [])).steps
+        else:
+            own = self._forward(group)
+        self.calls[id(group)] = _Call(own, self.holds[holds:], self.lent[lent:])
+        return own
 
     def _is_sequence(self, group: Group) -> bool:
         ops = self.flows.of(group).ops
@@ -249,7 +280,7 @@ class _Body(Statements[_Piece]):
         """Run an operation."""
         read = [one.value for one in inputs]
         if not self.arguments.isdisjoint(read) and _is_function(op):
-            self.program.lent.add(op.node.output)
+            self.program.lent.append(op.node.output)
         return self.program.operation(op, inputs)
 
     def assign(self, name: str, value: _Piece, others: tuple[str, ...] = ()) -> None:

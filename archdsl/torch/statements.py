@@ -96,7 +96,9 @@ class Statements(Generic[E]):
         self.named: frozenset[int] = frozenset()
         # Modules that are called again, and whose calls have an order.
         again = {op.node.path for op in ops if op.again}
-        self._in_turn = {op.node.path for op in ops if _has_turns(op.node)} & again
+        self._in_turn = {
+            op.node.path for op in ops if op.node.path in again and _has_turns(op.node)
+        }
         self._readers: dict[int, Op] = {}
         for op in ops:
             for value in op.reads:
@@ -243,13 +245,14 @@ class Statements(Generic[E]):
     # ---- operations
 
     def _operation(self, op: Op, follower: Op | None) -> None:
-        if op.optional or self._crowded(op):
+        size = self._size(op)
+        if op.optional or self._crowded(op, size):
             for value in op.reads:
                 self.settle(value)
+            size = self._size(op)
         in_turn = op.node.path in self._in_turn or any(
             [self.pending[v].in_turn for v in op.reads if v in self.pending]
         )
-        size = self._size(op)
         inputs, variables = [], frozenset[str]()
         for value in op.reads:
             one, read = self.read(value)
@@ -265,12 +268,14 @@ class Statements(Generic[E]):
         else:
             self._assign(op, made, variables)
 
-    def _crowded(self, op: Op) -> bool:
+    def _crowded(self, op: Op, size: Size) -> bool:
         """Return whether an operation's inputs are more readable in variables."""
-        waiting = [self.pending[v].size for v in op.reads if v in self.pending]
-        if not waiting or (op.is_merge and all([size.is_simple for size in waiting])):
+        if size.letters <= _MAX_RETURNED:
             return False
-        return self._size(op).letters > _MAX_RETURNED
+        waiting = [self.pending[v].size for v in op.reads if v in self.pending]
+        return bool(waiting) and not (
+            op.is_merge and all([size.is_simple for size in waiting])
+        )
 
     def _size(self, op: Op) -> Size:
         """Return the size of what an operation makes of its inputs as they are."""
@@ -359,16 +364,14 @@ def _size_of(op: Op, inputs: Sequence[Size], in_place: bool) -> Size:
     return Size(letters, 1 + called.calls)
 
 
+# The placeholders for all inputs, and what is written between them.
+_BETWEEN: Final = {"*,": ", ", "*+": " + ", "**": " * "}
+
+
 def _of_function(step: Step, inputs: Sequence[Size], in_place: bool) -> Size:
     form = step.form
     assert form.function is not None
-    parts = {
-        "self": Size(len(f"self.{step.name}"), 0),
-        "*,": _joined(inputs, ", "),
-        "*+": _joined(inputs, " + "),
-        "**": _joined(inputs, " * "),
-        **{str(n): size for n, size in enumerate(inputs)},
-    }
+    parts: dict[str, Size] = {}
     letters, calls, holes = _template(form.function)
     for name, value in form.kwargs:
         parts[name] = text = _of_value(value)
@@ -376,11 +379,21 @@ def _of_function(step: Step, inputs: Sequence[Size], in_place: bool) -> Size:
             letters += len(f", {name}=") + text.letters
             calls += text.calls
     letters += len(", inplace=True") if in_place else 0
-    letters += sum([parts[hole].letters for hole in holes])
-    return Size(letters, calls + sum([parts[hole].calls for hole in holes]))
+    for hole in holes:
+        if hole in _BETWEEN:
+            text = _joined(inputs, _BETWEEN[hole])
+        elif hole.isdigit():
+            text = inputs[int(hole)]
+        else:
+            text = parts[hole] if hole != "self" else Size(len(step.name) + 5, 0)
+        letters += text.letters
+        calls += text.calls
+    return Size(letters, calls)
 
 
 def _joined(inputs: Sequence[Size], between: str) -> Size:
+    if len(inputs) == 1:
+        return inputs[0]
     letters = sum([size.letters for size in inputs]) + len(between) * (len(inputs) - 1)
     return Size(letters, sum([size.calls for size in inputs]))
 
