@@ -28,6 +28,9 @@ settings.load_profile("same")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What torch compiles here is small, and a collection walks all that the tests hold.
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")
+
 # Of glibc's malloc.h: what is larger is taken from the system by itself, and as much
 # free memory at the end of the heap goes back to it.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -468,7 +468,7 @@ def _shapes_of_batch_norm(
     # Kernels keep the statistics of half precision in 32 bits.
     dtype = torch.promote_types(x.dtype, torch.float32)
     statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
-    return torch.empty_like(x), *statistics
+    return _like(x), *statistics
 
 
 def _shapes_of_its_gradients(
@@ -477,8 +477,13 @@ def _shapes_of_its_gradients(
     wanted = rest[-1]
     assert gradient.shape == x.shape
     own = x.new_empty(x.shape[1], dtype=None if weight is None else weight.dtype)
-    found = torch.empty_like(x), own, torch.empty_like(own)
+    found = _like(x), own, _like(own)
     return tuple(g if want else None for g, want in zip(found, wanted, strict=True))
+
+
+def _like(x: Tensor) -> Tensor:
+    """Return what `torch.empty_like` does, which is Python on the meta device."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
 
 
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:

@@ -253,7 +253,7 @@ class SharedConvolutions(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[Any, list[tuple[list[Tensor], Any]]] = {}
+        self.known: dict[Any, list[tuple[list[Tensor], Any]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -264,7 +264,7 @@ class SharedConvolutions(TorchDispatchMode):
         weight = args[2 if func is self._SHARED[1] else 1]
         given = [x for x in args if isinstance(x, Tensor) and x is not weight]
         numbers = str([x for x in args if not isinstance(x, Tensor)])
-        calls = self._known.setdefault((func, weight.data_ptr(), numbers), [])
+        calls = self.known.setdefault((func, weight.data_ptr(), numbers), [])
         for others, found in calls:
             if all(map(torch.equal, others, given)):
                 return found if func is self._SHARED[1] else found.clone()
@@ -274,6 +274,30 @@ class SharedConvolutions(TorchDispatchMode):
         kept = found if func is self._SHARED[1] else found.clone()
         calls.append(([x.clone() for x in given], kept))
         return found
+
+
+def test_only_equal_convolutions_are_shared() -> None:
+    x, weight = torch.randn(2, 4, 5, 5), torch.randn(4, 2, 3, 3)
+    calls: list[tuple[Tensor, Tensor, dict[str, int]]] = [
+        (x, weight, {"padding": 1, "groups": 2}),
+        (x.clone(), weight, {"padding": 1, "groups": 2}),
+        (x + 1e-6, weight, {"padding": 1, "groups": 2}),
+        (x, weight, {"padding": 2, "groups": 2}),
+        (x, weight * 2, {"padding": 1, "groups": 2}),
+    ]
+
+    def step(x: Tensor, weight: Tensor, options: dict[str, int]) -> list[Tensor]:
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        output = nn.functional.conv2d(x, weight, **options).relu_()
+        return [output, *torch.autograd.grad(output.square().sum(), (x, weight))]
+
+    expected = [step(*call) for call in calls]
+    with SharedConvolutions() as shared:
+        found = [step(*call) for call in calls]
+    # Of the second call, neither pass is computed.
+    assert [len(known) for known in shared.known.values()] == [2, 2, 1, 1, 1, 1]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(map(torch.equal, ours, theirs))
 
 
 @every_case
