@@ -123,8 +123,7 @@ class Case(NamedTuple):
         options = dict(self.options)
         if self.model.startswith(SEGMENTATION):
             options["weights_backbone"] = None
-        with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
-            return torchvision.models.get_model(self.model, weights=None, **options)
+        return _made(self.model, **options)
 
     def on_meta(self) -> Pair:
         """Return both modules without values, which other tests share.
@@ -522,6 +521,19 @@ def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
 
 
 # ---- values --------------------------------------------------------------------
+
+
+def _made(model: str, **options: Any) -> nn.Module:
+    with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
+        return torchvision.models.get_model(model, weights=None, **options)
+
+
+def filled(model: str) -> nn.Module:
+    """Return a model of torchvision with values, which its own draws take long for."""
+    with torch.device("meta"):
+        module = _made(model)
+    fill(module)
+    return module
 
 
 def fill(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from archdsl.cli import main
 from archdsl.layer import all_kinds
 from archdsl.spectral import Spectral
 from tests import modules
-from tests.oracle import fill, quick_batch_norm, torchvision
+from tests.oracle import filled, quick_batch_norm, torchvision
 
 IMAGE = (3, 32, 32)
 
@@ -1107,9 +1107,7 @@ FAMILIES = {
 
 
 def check_known(name: str, size: int) -> None:
-    with torch.device("meta"):
-        module = torchvision.models.get_model(name, weights=None)
-    fill(module)  # at once, which a model's own initialisation is not
+    module = filled(name)
     with quick_batch_norm():
         found = archdsl.from_module(module, (3, size, size))
     assert len(found.compared) == 6

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.importer import NotImported
-from tests.oracle import fill, torchvision
+from tests.oracle import filled
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -58,14 +58,6 @@ def check(modules: dict[str, nn.Module], size: int = 16) -> str:
         if not place:
             assert archdsl.loads(found.text).name == name
     return found.text
-
-
-def filled(name: str) -> nn.Module:
-    """Return a model of torchvision with values, which its own draws take long for."""
-    with torch.device("meta"):
-        module: nn.Module = getattr(torchvision.models, name)()
-    fill(module)
-    return module
 
 
 def test_resnets_share_blocks_and_one_network() -> None:
