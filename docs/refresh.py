@@ -33,13 +33,15 @@ import json
 import keyword
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -71,14 +73,6 @@ from archdsl.variants import variants
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.
 NOT_RUN = re.compile(r"make |git clone|cd |python3? -m (venv|pip)|pip install|\. |#")
-# Commands that run as well here as in a process of their own, which takes half a second
-# to start, and two with torch.
-HERE = frozenset(
-    (
-        *("analyze", "check", "compare", "compile", "expand", "explain", "fmt", "lint"),
-        *("list", "plot", "render", "schema", "sweep", "weights"),
-    )
-)
 UNPLAYED = frozenset(("elisp", "json", "lua", "text", "toml", "yaml"))
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
@@ -222,15 +216,24 @@ class Player:
         return "".join(kept)
 
     def run(self, command: str, status: int) -> str:
-        """Return what a command prints."""
+        """Return what a command prints.
+
+        Commands of archdsl and Python files run in this process: one of their own takes
+        half a second to start, and several with torch.
+        """
+        if " && " in command and not status:
+            return "".join(self.run(part, 0) for part in command.split(" && "))
         first, _, rest = command.partition(" | ")
-        words = [] if self.has_own_kind else _words_of(first)
-        if words[:1] == ["archdsl"] and words[1] in HERE:
-            found, printed = self._here(words[1:])
-            if rest:
-                found, printed = self._shell(rest, printed)
-        else:
-            found, printed = self._shell(command, "")
+        match [] if self.has_own_kind else _words_of(first):
+            case ["archdsl", *arguments]:
+                found, printed = self._here(lambda: main_of_archdsl(arguments))
+            case ["python", path] if path.endswith(".py"):
+                found, printed = self._here(lambda: _run_file(path))
+            case _:
+                found, printed = self._shell(command, "")
+                rest = ""
+        if rest:
+            found, printed = self._shell(rest, printed)
         if found != status:
             raise Wrong(f"`{command}` ends with {found}:\n{printed}")
         return printed
@@ -248,8 +251,8 @@ class Player:
         )
         return result.returncode, result.stdout
 
-    def _here(self, arguments: list[str]) -> tuple[int, str]:
-        """Run the command line in this process; return its status and output."""
+    def _here(self, play: Callable[[], int]) -> tuple[int, str]:
+        """Run a command in this process; return its status and output."""
         out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         with (
             _inside(self.folder),
@@ -257,9 +260,19 @@ class Player:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
         ):
-            status = main_of_archdsl(arguments)
+            status = play()
         assert isinstance(out.buffer, io.BytesIO)
         return status, out.buffer.getvalue().decode("utf-8")
+
+
+def _run_file(path: str) -> int:
+    """Run a Python file as a program; return its status."""
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def _words_of(command: str) -> list[str]:
@@ -369,12 +382,14 @@ class _inside:
         self.before = os.getcwd()
         os.chdir(self.folder)
         sys.path.insert(0, str(self.folder))
+        self.loaded = {*sys.modules}
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self.before)
         sys.path.remove(str(self.folder))
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", "")).startswith(str(self.folder)):
+        for name in {*sys.modules} - self.loaded:
+            file = getattr(sys.modules[name], "__file__", "")
+            if str(file).startswith(str(self.folder)):
                 del sys.modules[name]
 
 

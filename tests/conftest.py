@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import gc
 import os
@@ -27,6 +28,13 @@ settings.load_profile("same")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What torch compiles here is small, and a collection walks all that the tests hold.
+os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")
+
+# Of glibc's malloc.h: what is larger is taken from the system by itself, and as much
+# free memory at the end of the heap goes back to it.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 ROOT = Path(__file__).parent.parent
 # The property of a test's report that names the golden file that it has rewritten.
 _REWRITTEN = "golden"
@@ -45,6 +53,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
     # Collect garbage as rarely as the command does.
     gc.set_threshold(*COLLECTOR)
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Let malloc keep what networks free, as the next will need as much again.
+
+    The system clears each page that it gives: for large networks, this takes as long as
+    their convolutions.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -123,8 +123,7 @@ class Case(NamedTuple):
         options = dict(self.options)
         if self.model.startswith(SEGMENTATION):
             options["weights_backbone"] = None
-        with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
-            return torchvision.models.get_model(self.model, weights=None, **options)
+        return _made(self.model, **options)
 
     def on_meta(self) -> Pair:
         """Return both modules on the meta device, shared with other tests.
@@ -467,7 +466,7 @@ def _shapes_of_batch_norm(
     # For half precision, kernels keep the statistics in 32 bits.
     dtype = torch.promote_types(x.dtype, torch.float32)
     statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
-    return torch.empty_like(x), *statistics
+    return _like(x), *statistics
 
 
 def _shapes_of_its_gradients(
@@ -476,8 +475,13 @@ def _shapes_of_its_gradients(
     wanted = rest[-1]
     assert gradient.shape == x.shape
     own = x.new_empty(x.shape[1], dtype=None if weight is None else weight.dtype)
-    found = torch.empty_like(x), own, torch.empty_like(own)
+    found = _like(x), own, _like(own)
     return tuple(g if want else None for g, want in zip(found, wanted, strict=True))
+
+
+def _like(x: Tensor) -> Tensor:
+    """Return what `torch.empty_like` does, which is Python on the meta device."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
 
 
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
@@ -516,6 +520,19 @@ def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
 
 
 # ---- values --------------------------------------------------------------------
+
+
+def _made(model: str, **options: Any) -> nn.Module:
+    with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
+        return torchvision.models.get_model(model, weights=None, **options)
+
+
+def filled(model: str) -> nn.Module:
+    """Return a model of torchvision with values, which its own draws take long for."""
+    with torch.device("meta"):
+        module = _made(model)
+    fill(module)
+    return module
 
 
 def fill(module: nn.Module) -> None:

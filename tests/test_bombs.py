@@ -6,19 +6,15 @@ CPU time is used so that a busy machine fails no test.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from archdsl.limits import MAX_FILE_BYTES, MAX_TOKENS
-from tests.conftest import ROOT
+from tests.starter import Ended, Starter
 from tests.timing import slowness
 
 SECONDS = 2.0
@@ -37,68 +33,10 @@ def net(body: str, before: str = "") -> str:
     return f"arch 1\n{before}\nnetwork n {{\n    input 3x32x32\n{body}\n}}\n"
 
 
-class Ended(NamedTuple):
-    """How a process ended.
-
-    Attributes:
-        status: its exit status.
-        stderr: its stderr.
-        seconds: its CPU time.
-        resident: its peak memory, in bytes.
-    """
-
-    status: int
-    stderr: str
-    seconds: float
-    resident: int
-
-
-# A server that forks for each command, so that all share one start-up. The tests' own
-# process cannot be forked: a child's memory would include the parent's.
-STARTER = """
-import contextlib, gc, io, json, os, resource, sys, traceback
-import archdsl.cli
-
-def become(asked):
-    os.chdir(asked["folder"])
-    for number, (path, flags) in enumerate(asked["files"]):
-        os.dup2(os.open(path, flags, 0o600), number)
-    for limit, number in (("RLIMIT_AS", "mapped"), ("RLIMIT_CPU", "patience")):
-        resource.setrlimit(getattr(resource, limit), (asked[number], asked[number]))
-    return archdsl.cli.main(asked["arguments"])
-
-with contextlib.redirect_stdout(io.StringIO()):
-    assert archdsl.cli.main(["check", "alexnet"]) == 0
-gc.freeze()
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            status = become(json.loads(line))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    _, status, used = os.wait4(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    seconds = used.ru_utime + used.ru_stime
-    print(json.dumps([code, seconds, used.ru_maxrss]), flush=True)
-"""
-
-
 @cache
-def starter() -> subprocess.Popen[str]:
+def starter() -> Starter:
     """Return the process that starts commands."""
-    return subprocess.Popen(
-        [sys.executable, "-c", STARTER],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "ARCHDSL_CACHE": "off"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return Starter(ARCHDSL_CACHE="off")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,26 +44,14 @@ def _ended() -> Iterator[None]:
     """End the server after the last command."""
     yield
     if starter.cache_info().currsize:
-        with starter():  # closes its standard input, and waits
+        with starter():
             starter.cache_clear()
 
 
 def run(folder: Path, *arguments: str, stdin: Path | None = None) -> Ended:
     """Run the command line in a folder, under limits."""
-    log = folder / "stderr.log"
-    files = [
-        (str(stdin or os.devnull), os.O_RDONLY),
-        (os.devnull, os.O_WRONLY),
-        (str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-    ]
-    asked = {"folder": str(folder), "files": files, "arguments": arguments}
-    asked |= {"mapped": MOST_MAPPED, "patience": PATIENCE}
-    process = starter()
-    assert process.stdin is not None and process.stdout is not None
-    print(json.dumps(asked), file=process.stdin, flush=True)
-    status, seconds, resident = json.loads(process.stdout.readline())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Ended(status, log.read_text("utf-8"), seconds, resident * unit)
+    limits = {"RLIMIT_AS": MOST_MAPPED, "RLIMIT_CPU": PATIENCE}
+    return starter().start(folder, *arguments, stdin=stdin, **limits).end()
 
 
 def check(ended: Ended, *codes: str) -> None:

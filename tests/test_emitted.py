@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from archdsl.backends.torch import modules
 from tests.comparing import faults
 from tests.conftest import ROOT
 from tests.executor import keys
-from tests.oracle import EMITTED, Emitted, fill, quick_batch_norm, tensors
+from tests.oracle import EMITTED, Emitted, fill, meta, quick_batch_norm, tensors
 
 BIN = Path(sys.executable).parent
 # Classes, functions and tables of torchvision's source that make up each network,
@@ -108,8 +108,12 @@ TORCHVISION_CODE = {
 FAMILIES = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
 
 every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
+# All tests of one module in a row, as they share it.
 under_tools = pytest.mark.parametrize(
-    "emitted", [e for e in EMITTED.values() if e.tools], ids=lambda e: e.id
+    "emitted",
+    [e for e in EMITTED.values() if e.tools],
+    ids=lambda e: e.id,
+    scope="module",
 )
 # Slower tests, which depend on the kinds of layers more than on their number.
 one_of_each_family = pytest.mark.parametrize(
@@ -364,7 +368,9 @@ def _aside(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
 def test_run_as_a_script(
     emitted: Emitted, files: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    runpy.run_path(str(files[emitted.id]), run_name="__main__")
+    # Without values, which are not printed; a process of its own has them, below.
+    with meta():
+        runpy.run_path(str(files[emitted.id]), run_name="__main__")
     assert capfd.readouterr() == ("(1, 1000)\n", "")
 
 
@@ -382,6 +388,15 @@ def module_of(emitted: Emitted) -> nn.Module:
         module: nn.Module = modules.network_class(python)()
     fill(module)
     return module
+
+
+@lru_cache(maxsize=1)
+def shared(emitted: Emitted) -> nn.Module:
+    """Return the same, once for tests that need no values but sane ones.
+
+    Whoever runs it sets its mode first; in training, it moves its running statistics.
+    """
+    return module_of(emitted)
 
 
 def batch(emitted: Emitted) -> Tensor:
@@ -406,7 +421,7 @@ def without_values() -> Iterator[None]:
 @both_modes
 @pytest.mark.usefixtures("without_values")
 def test_compile(emitted: Emitted, training: bool) -> None:
-    module = module_of(emitted).train(training)
+    module = shared(emitted).train(training)
     torch.compiler.reset()
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     x = batch(emitted)
@@ -419,7 +434,7 @@ def test_compile(emitted: Emitted, training: bool) -> None:
 @both_modes
 @pytest.mark.usefixtures("without_values")
 def test_export(emitted: Emitted, training: bool) -> None:
-    module = module_of(emitted).train(training)
+    module = shared(emitted).train(training)
     x = batch(emitted)
     program = torch.export.export(module, (x,))
     with torch.no_grad():

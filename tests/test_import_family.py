@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.importer import NotImported
-from tests.oracle import torchvision
+from tests.oracle import filled
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -62,7 +62,7 @@ def check(modules: dict[str, nn.Module], size: int = 16) -> str:
 
 def test_resnets_share_blocks_and_one_network() -> None:
     names = ("resnet18", "resnet34", "resnet50")
-    text = check({name: getattr(torchvision.models, name)() for name in names}, 64)
+    text = check({name: filled(name) for name in names}, 33)
     assert text.count("\nblock ") == 2 and text.count("\nnetwork ") == 1
     assert text.endswith(
         "default preset resnet18 = ResNet<basic_block, 2, 1, 1, 1>\n"
@@ -73,7 +73,7 @@ def test_resnets_share_blocks_and_one_network() -> None:
 
 def test_widths_and_groups_become_parameters() -> None:
     names = ("resnet50", "resnext50_32x4d", "wide_resnet50_2")
-    text = check({name: getattr(torchvision.models, name)() for name in names}, 64)
+    text = check({name: filled(name) for name in names}, 33)
     assert text.count("\nnetwork ResNet<mid, groups>") == 1
     assert "preset resnext50_32x4d = ResNet<128, 32>" in text
 

@@ -13,11 +13,13 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 import archdsl
 from archdsl.backends.importer import NotImported
 from archdsl.backends.importer.nodes import NODES
 from archdsl.ir import Network
+from tests.oracle import fill
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -26,16 +28,16 @@ __all__ = ["folder", "run"]
 _OTHERWISE = {"dropout", "identity", "flatten", "globalavgpool", "adaptiveavgpool"}
 
 
-def weights_of(network: Network, seed: int = 0) -> dict[str, torch.Tensor]:
-    torch.manual_seed(seed)
-    module = archdsl.build(network)
-    state = module.state_dict()
-    for key, value in state.items():
-        if key.endswith("running_mean"):
-            value.normal_(0, 0.1)
-        elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
-    return state
+def weights_of(network: Network) -> dict[str, torch.Tensor]:
+    module = on_meta(network)
+    fill(module)
+    return module.state_dict()
+
+
+def on_meta(network: Network) -> nn.Module:
+    """Return the module without values, which its own draws take long for."""
+    with torch.device("meta"):
+        return archdsl.build(network)
 
 
 def weighted(network: Network) -> list[tuple[Any, ...]]:
@@ -65,12 +67,12 @@ def round_trip(
     found = archdsl.from_file(path)
     again = archdsl.loads(found.text)
     image = torch.randn(2, 3, size, size)
-    built = archdsl.build(network).eval()
-    built.load_state_dict(state)
-    other = archdsl.build(again).eval()
+    built = on_meta(network).eval()
+    built.load_state_dict(state, assign=True)
+    other = on_meta(again).eval()
     own = other.state_dict()
     # Models have no heads for training.
-    other.load_state_dict({key: state[key] for key in own})
+    other.load_state_dict({key: state[key] for key in own}, assign=True)
     with torch.no_grad():
         assert torch.allclose(built(image), other(image), rtol=1e-5, atol=1e-5)
     return network, again, found

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import archdsl
 from archdsl.passes.analysis import Analysis
@@ -236,6 +238,68 @@ def assert_shapes(
 # ---- values --------------------------------------------------------------------
 
 
+class SharedConvolutions(TorchDispatchMode):
+    """Computes a convolution once for two modules, and so its gradients.
+
+    What one call has given, another has, too, that is of the same weight with the same
+    numbers, and whose other tensors have the very same values. A call that differs in
+    anything is computed for itself.
+    """
+
+    _SHARED = (
+        torch.ops.aten.convolution.default,
+        torch.ops.aten.convolution_backward.default,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[Any, list[tuple[list[Tensor], Any]]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func not in self._SHARED or kwargs:
+            return func(*args, **(kwargs or {}))
+        # Both modules have the storage of the parameters in common.
+        weight = args[2 if func is self._SHARED[1] else 1]
+        given = [x for x in args if isinstance(x, Tensor) and x is not weight]
+        numbers = str([x for x in args if not isinstance(x, Tensor)])
+        calls = self.known.setdefault((func, weight.data_ptr(), numbers), [])
+        for others, found in calls:
+            if all(map(torch.equal, others, given)):
+                return found if func is self._SHARED[1] else found.clone()
+        found = func(*args)
+        # Copied, as functions behind a convolution and before it run in place; not so
+        # gradients, which are as large as the network.
+        kept = found if func is self._SHARED[1] else found.clone()
+        calls.append(([x.clone() for x in given], kept))
+        return found
+
+
+def test_only_equal_convolutions_are_shared() -> None:
+    x, weight = torch.randn(2, 4, 5, 5), torch.randn(4, 2, 3, 3)
+    calls: list[tuple[Tensor, Tensor, dict[str, int]]] = [
+        (x, weight, {"padding": 1, "groups": 2}),
+        (x.clone(), weight, {"padding": 1, "groups": 2}),
+        (x + 1e-6, weight, {"padding": 1, "groups": 2}),
+        (x, weight, {"padding": 2, "groups": 2}),
+        (x, weight * 2, {"padding": 1, "groups": 2}),
+    ]
+
+    def step(x: Tensor, weight: Tensor, options: dict[str, int]) -> list[Tensor]:
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        output = nn.functional.conv2d(x, weight, **options).relu_()
+        return [output, *torch.autograd.grad(output.square().sum(), (x, weight))]
+
+    expected = [step(*call) for call in calls]
+    with SharedConvolutions() as shared:
+        found = [step(*call) for call in calls]
+    # Of the second call, neither pass is computed.
+    assert [len(known) for known in shared.known.values()] == [2, 2, 1, 1, 1, 1]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+
+
 @every_case
 def test_outputs_in_float32(case: Case) -> None:
     ours, theirs = with_equal_values(case, torch.float32)
@@ -243,7 +307,7 @@ def test_outputs_in_float32(case: Case) -> None:
     for training in (False, True):
         ours.train(training)
         theirs.train(training)
-        with torch.no_grad():
+        with torch.no_grad(), SharedConvolutions():
             assert_close(tensors(ours(x)), tensors(theirs(x)), 1e-5)
 
 
@@ -251,12 +315,13 @@ def test_outputs_in_float32(case: Case) -> None:
 def test_outputs_and_gradients_in_float64(case: Case) -> None:
     ours, theirs = with_equal_values(case, torch.float64)
     x = sample(case, torch.float64)
-    with torch.no_grad():
+    with torch.no_grad(), SharedConvolutions():
         assert_close(tensors(ours.eval()(x)), tensors(theirs.eval()(x)), 1e-10)
 
     names = [name for name, _ in theirs.named_parameters()]
-    expected, gradients = train_step(theirs, x, names)
-    outputs, found = train_step(ours, x, names)
+    with SharedConvolutions():
+        expected, gradients = train_step(theirs, x, names)
+        outputs, found = train_step(ours, x, names)
     assert_close(outputs, expected, 1e-10)
     # In place, as memory is too small for a third copy of a large network's gradients.
     norms = [float(gradient.norm()) for gradient in gradients]

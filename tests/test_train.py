@@ -15,14 +15,13 @@ import re
 import runpy
 import signal
 import struct
-import subprocess
 import sys
 import tarfile
 import threading
 import time
 import types
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -69,6 +68,7 @@ from archdsl.resources import recipes
 from archdsl.source import Source
 from scripts.kill_training import RECIPE as RICH
 from tests.conftest import ROOT
+from tests.starter import Started, Starter
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -1375,27 +1375,20 @@ def test_without_the_engine(
     assert (found.code, 'pip install "archdsl[train]"' in found.err) == (3, True)
 
 
-def start(*arguments: str | Path, processes: int = 1) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m"]
-    if processes > 1:
-        command += ["torch.distributed.run", "--standalone", "--no-python"]
-        command += ["--nproc-per-node", str(processes), sys.executable, "-m"]
-    return subprocess.Popen(
-        [*command, "archdsl", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # These tests may run in a background job, where SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    """Return what starts commands, with all that training imports."""
+    needed = "safetensors.torch", "sklearn.datasets", "tensorboard.summary.writer"
+    torch = "lightning_fabric", "torch.distributed.fsdp", "torch.distributed.launcher"
+    with Starter(*needed, *torch, OMP_NUM_THREADS="1") as found:
+        yield found
 
 
-def end(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Wait for a process, check its exit status, and return its stderr."""
-    _, said = process.communicate()
-    assert process.returncode == code, said
-    return said
+def end(process: Started, code: int = 0) -> str:
+    """Return what a process has said on stderr, when it has ended as it should."""
+    ended = process.end()
+    assert ended.status == code, ended.stderr
+    return ended.stderr
 
 
 def weights_of(path: Path | str) -> dict[str, Tensor]:
@@ -1405,23 +1398,25 @@ def weights_of(path: Path | str) -> dict[str, Tensor]:
     return found
 
 
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(ready: Callable[[], bool], process: Started) -> None:
     end = time.monotonic() + 120
-    while not ready() and process.poll() is None and time.monotonic() < end:
+    while not ready() and not process.has_ended() and time.monotonic() < end:
         time.sleep(0.002)
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_in_the_same_weights(run: Run, files_of: Path) -> None:
+def test_a_killed_run_ends_in_the_same_weights(
+    run: Run, files_of: Path, starter: Starter
+) -> None:
     """Killed at random moments; `scripts/kill_training.py` tries more."""
     long = (*RUN, "--set", "epochs=8", "--set", "batch=64", "--save-every", "7")
     assert run(*long, "-o", "whole").code == 0
     draw = Random(0)
     for _ in range(2):
-        process = start(*long, "-o", "killed", "--resume")
+        process = starter.start(files_of, *long, "-o", "killed", "--resume")
         wait_for(lambda: Path("killed/checkpoints").exists(), process)
         time.sleep(draw.uniform(0, 0.6))
-        process.send_signal(signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         end(process, -signal.SIGKILL)
     found = run(*long, "-o", "killed", "--resume")
     assert found.code == 0 and "continuing after step" in found.err
@@ -1430,15 +1425,14 @@ def test_a_killed_run_ends_in_the_same_weights(run: Run, files_of: Path) -> None
 
 
 @pytest.mark.slow
-def test_an_interrupt_saves(files_of: Path) -> None:
+def test_an_interrupt_saves(files_of: Path, starter: Starter) -> None:
     ends = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
-    started = [
-        start(*RUN, "--set", "epochs=500", "-o", f"run{code}") for _, code in ends
-    ]
+    long = (*RUN, "--set", "epochs=500")
+    started = [starter.start(files_of, *long, "-o", f"run{code}") for _, code in ends]
     for (number, code), process in zip(ends, started, strict=True):
         run = Path(f"run{code}")
         wait_for((run / "checkpoints").exists, process)
-        process.send_signal(number)
+        os.kill(process.pid, number)
         said = re.search(r"stopped after step ([\d,]+) of", end(process, code))
         found = states.newest(run)
         assert said is not None and found is not None
@@ -1460,15 +1454,15 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(run: Run, files_of: Path) -> None:
+def test_two_processes_are_one(run: Run, files_of: Path, starter: Starter) -> None:
     """Also if each process holds a share of the weights, and if the run is resumed."""
     options = ("images.pad=1", "accumulate=2", "clip_norm=1.0", "channels_last=true")
     both = ("train", "bare.arch", *RUN[2:], *(f"--set={each}" for each in options))
     assert run(*both, "-o", "one").code == 0
-    end(start(*both, "-o", "two", processes=2))
+    end(starter.start(files_of, *both, "-o", "two", processes=2))
     shard = (*both, "-o", "sharded", "--shard", "--recompute")
-    end(start(*shard, "--steps", "4", processes=2))
-    said = end(start(*shard, "--resume", processes=2))
+    end(starter.start(files_of, *shard, "--steps", "4", processes=2))
+    said = end(starter.start(files_of, *shard, "--resume", processes=2))
     assert (
         "continuing after step 4" in said and "each process only holds a share" in said
     )
