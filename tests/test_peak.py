@@ -28,9 +28,11 @@ from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.memory import Memory, memory
 from archdsl.passes.peak import LinearBytes, Peak
 from archdsl.passes.recompute import parts
+from archdsl.torch import frames
 from archdsl.torch.calls import out_of_order
 from archdsl.torch.gradient import gradient_values
-from tests import handmade, manual_specs
+from archdsl.torch.inplace import inplace
+from tests import handmade, manual_specs, presets
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, quick_batch_norm
 from tests.strategies import KINDS, sketches
@@ -421,3 +423,25 @@ def test_lines_are_the_largest_of_all_moments(preset: str) -> None:
     peak = _memory(archdsl.load(preset), optimizer="momentum").training_peak
     for batch in (1, 2, 3, 7, 8, 31, 64, 1000):
         assert peak.at(batch) == max(line.at(batch) for line in peak.lines)
+
+
+# ---- lifetimes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_calls_of_a_block_that_look_alike_have_the_same_lifetimes(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = [
+        presets.network(name) for name in ("googlenet", "densenet121", "resnet50")
+    ]
+    for case in range(first, first + 10):
+        text = manual_specs.specimen(case)
+        networks.append(archdsl.loads(text, params=manual_specs.params_of(text) or {}))
+    for network in networks:
+        graph = flatten(network)
+        overwriting = inplace(graph)
+        found = frames.frames(graph, overwriting)
+        with monkeypatch.context() as patched:
+            patched.setattr(frames, "form_of", lambda *_: None)
+            assert frames.frames(graph, overwriting) == found, network.name

@@ -219,6 +219,10 @@ class Flows:
         ]
         yield from zip(*reads, strict=True)
 
+    def is_shared(self, group: Group) -> bool:
+        """Return whether a group with a name of its own shares weights with others."""
+        return len(self._alike[group.path]) > 1
+
     def is_sequence(self, group: Group) -> bool:
         """Return whether a group becomes an `nn.Sequential` of modules alone."""
         if group.role != "group" or self.external(group) != (group.input,):

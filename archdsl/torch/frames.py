@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from archdsl.ir import Group, Step
 from archdsl.ir.graph import Graph
 
+from .alike import Form, Numbering, form_of
 from .calls import is_all_modules, is_function
 from .flow import Flows, Op, is_chain, is_own_parameter, unrolled
 from .statements import Statements
@@ -47,12 +47,11 @@ def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
         overwriting: outputs of the steps that can run in place; see `inplace`.
     """
     flows = Flows(graph.network.root)
-    program = _Program(graph, flows, overwriting, training=True)
-    every = program.run()
+    known: dict[Form, _Call] = {}
+    every = _Program(graph, flows, overwriting, known, training=True).run()
     if len(graph.run(training=False)) == len(graph.nodes):
         return every, every
-    again = _Program(graph, flows, overwriting, training=False, calls=program.calls)
-    return again.run(), every
+    return _Program(graph, flows, overwriting, known, training=False).run(), every
 
 
 def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
@@ -87,7 +86,7 @@ class _Piece(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call of a module.
+    """A call of a block, in the numbers that all calls of this form share.
 
     Attributes:
         steps: the steps that it runs, by their outputs, in order.
@@ -106,10 +105,9 @@ class _Program:
     Attributes:
         training: the mode.
         steps: the steps that run, by their outputs.
-        holds: as in `_Call`.
+        holds: pairs of a value and a step after which it is still there.
         lent: as in `Frames`.
-        calls: the calls of modules so far, by the identity of the group. Those that run
-            the same steps in the other mode are not analysed again.
+        known: the calls of blocks so far. Most networks call a few blocks many times.
     """
 
     def __init__(
@@ -117,9 +115,9 @@ class _Program:
         graph: Graph,
         flows: Flows,
         overwriting: frozenset[int],
+        known: dict[Form, _Call],
         *,
         training: bool,
-        calls: Mapping[int, _Call] = MappingProxyType({}),
     ) -> None:
         self.network = graph.network
         self.training = training
@@ -129,7 +127,7 @@ class _Program:
         self.partial = partial(graph)
         self.holds: list[tuple[int, int]] = []
         self.lent: list[int] = []
-        self.calls = dict(calls)
+        self.known = known
 
     def run(self) -> Frames:
         """Run the program."""
@@ -193,18 +191,41 @@ class _Program:
 
     def _own_steps(self, group: Group, entry: int) -> list[int]:
         """Run what is inside a module; return its steps."""
-        known = self.calls.get(id(group))
-        if known is not None and self.steps.issuperset(known.steps):
-            self.holds += known.holds
-            self.lent += known.lent
-            return known.steps
+        numbering = Numbering(group)
+        form = self._form(group, numbering)
+        call = self.known.get(form) if form is not None else None
+        if call is not None:
+            value = numbering.value
+            self.holds += [(value(held), value(step)) for held, step in call.holds]
+            self.lent += map(value, call.lent)
+            return [value(step) for step in call.steps]
         holds, lent = len(self.holds), len(self.lent)
         if self._is_sequence(group):
             own = self.chain(self.flows.of(group).ops, _Piece(entry, [])).steps
         else:
             own = self._forward(group)
-        self.calls[id(group)] = _Call(own, self.holds[holds:], self.lent[lent:])
+        if form is not None:
+            number = numbering.number
+            self.known[form] = _Call(
+                [number(step) for step in own],
+                [(number(held), number(step)) for held, step in self.holds[holds:]],
+                [number(value) for value in self.lent[lent:]],
+            )
         return own
+
+    def _form(self, group: Group, numbering: Numbering) -> Form | None:
+        """Return what determines the lifetimes of values in a call of a block; None if
+        that depends on more than the block.
+        """
+        if group.role != "block" or self.flows.is_shared(group):
+            return None
+
+        def more(step: Step) -> tuple[bool, bool]:
+            if step.output in self.partial:
+                raise LookupError  # its partial results are not numbered
+            return step.output in self.steps, step.output in self.overwriting
+
+        return form_of(group, numbering, more)
 
     def _is_sequence(self, group: Group) -> bool:
         ops = self.flows.of(group).ops
