@@ -146,7 +146,8 @@ _ALL: Final = (
     ),
     _bytes(
         "training_peak_bytes",
-        "most bytes in use at once in a training step",
+        "most bytes in use at once in a training step; at least these, if maps have "
+        "their channels last",
         "training memory",
     ),
 )

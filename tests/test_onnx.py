@@ -433,3 +433,12 @@ def test_a_model_that_is_not_the_network_is_a_bug(
         archdsl.export_onnx(network, seed=0)
     monkeypatch.setitem(FORMS, "nn.Tanh", tanh)
     archdsl.export_onnx(network, seed=0)
+
+
+@pytest.mark.parametrize("pool", ["maxpool", "avgpool"])
+def test_a_pool_whose_last_window_is_outside_fixes_the_size(pool: str) -> None:
+    """Torch leaves that window out, and older versions of ONNX do not."""
+    made = check(net(f"{pool} 1x1 /3 ceil=true", input="4x9x9"))
+    assert made.fixed_by.startswith(f"{pool}1 rounds")
+    made = check(net(f"{pool} 3x3 /2 ceil=true", input="4x8x8"))
+    assert not made.fixed_by

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from archdsl.values import show_shape
 
-from .text import show_bytes, show_count, show_field
+from .text import show_count, show_field, show_peak
 
 if TYPE_CHECKING:
     from archdsl.passes.analysis import Analysis, LayerFacts, Terminal
@@ -59,7 +59,7 @@ def _totals(analysis: Analysis) -> Iterator[tuple[str, ...]]:
         yield "receptive field", show_field(field.as_dict()), "of the last map's units"
     memory = analysis.memory
     setting = f"batch {memory.batch}, {memory.dtype}, {memory.optimizer}"
-    peak = show_bytes(memory.training_peak_bytes)
+    peak = show_peak(memory.training_peak.as_dict(memory.batch))
     yield "memory", peak, f"peak of a training step, {setting}"
 
 

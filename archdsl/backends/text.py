@@ -41,6 +41,11 @@ def show_bytes(number: int) -> str:
     return f"{number} B" if unit == "B" else f"{size:,.1f} {unit}"
 
 
+def show_peak(peak: Mapping[str, Any]) -> str:
+    """Return the bytes of a peak as text, with the word for a bound before them."""
+    return " ".join(filter(None, (peak["bound"], show_bytes(peak["bytes"]))))
+
+
 def show_count(number: int) -> str:
     """Return a number with thousands separators, or a dash for none."""
     return f"{number:,}" if number else "-"

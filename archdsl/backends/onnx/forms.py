@@ -175,8 +175,27 @@ def _max_pool(c: LayerCall) -> str:
     if not c.argument("ceil_mode", False):
         return _max(c, pads=_begins_and_ends(pads))
     if c.x.free:
+        _round_up(c, pads)
         return _max(c, pads=_begins_and_ends(pads), ceil_mode=1)
     return _max(c, pads=_begins_and_ends(_reaching(c, pads)))
+
+
+def _round_up(c: LayerCall, pads: Sequence[tuple[int, int]]) -> None:
+    """Refuse inputs of any size if the last window may begin behind the input.
+
+    Torch leaves such a window out; older versions of ONNX do not. If n is the size, the
+    last window begins before n + 2 * pad - kernel + stride, where the kernel includes
+    the gaps of dilation, and torch wants it before n + pad.
+    """
+    windows = zip(
+        c.per_axis("kernel_size"),
+        _stride(c),
+        c.per_axis("dilation", 1),
+        pads,
+        strict=True,
+    )
+    if any(s + pad > d * (k - 1) + 1 for k, s, d, (pad, _) in windows):
+        c.fixed("rounds its output's size up, and its last window may be outside")
 
 
 @_form("SameMaxPool", "kernel_size", "stride", "dilation")
@@ -214,6 +233,7 @@ def _avg_pool(c: LayerCall) -> str:
     if c.x.free:
         if apart:
             c.fixed("rounds its output's size up and averages over padding")
+        _round_up(c, pads)
         return _average(c, x, _begins_and_ends(pads), 0, ceil_mode=1)
     whole = _reaching(c, pads)
     if apart:

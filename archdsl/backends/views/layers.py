@@ -10,6 +10,7 @@ from archdsl.backends.text import (
     show_count,
     show_field,
     show_local,
+    show_peak,
     show_per_axis,
 )
 
@@ -130,12 +131,12 @@ def _memory(memory: Mapping[str, Any]) -> list[Total]:
     rows += [
         (
             "  inference",
-            show_bytes(memory["inference_peak"]["bytes"]),
+            show_peak(memory["inference_peak"]),
             "peak of one forward pass",
         ),
         (
             "  training",
-            show_bytes(memory["training_peak"]["bytes"]),
+            show_peak(memory["training_peak"]),
             "peak of one training step",
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archdsl.backends.text import show_bytes
+from archdsl.backends.text import show_bytes, show_peak
 
 from . import Column, Total, ViewFacts
 
@@ -89,8 +89,7 @@ def _peak(peak: ViewFacts) -> tuple[str, str]:
     elif not peak["layer"]:
         when = "before the first layer"
     line = _line(peak["sample_bytes"], peak["fixed_bytes"])
-    size = " ".join(filter(None, (peak["bound"], show_bytes(peak["bytes"]))))
-    return size, f"{when}; {line}{_range(peak)}"
+    return show_peak(peak), f"{when}; {line}{_range(peak)}"
 
 
 def _line(sample: int, fixed: int) -> str:
