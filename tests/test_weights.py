@@ -660,3 +660,46 @@ def test_the_commands_errors(
     torch.save(state, "w.pth")
     got, _, err = run("weights", "net.arch", "w.pth", *options)
     assert got == code and words in err
+
+
+OWN = """arch 1
+
+op own<width> {
+    torch = "torch.nn.Conv2d"
+    args = [channels, width, 1]
+    params = (channels + 1) * width
+    shape = [width, in_height, in_width]
+}
+
+network Net {
+    input 3x8x8
+    conv 3x3 4 -> bn
+    d: own 6
+}
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_tensors_of_an_op_have_the_names_of_the_file(
+    prefix: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "own.arch").write_text(OWN)
+    built = archdsl.build(archdsl.loads(OWN), allow_foreign=True)
+    own: State = built.state_dict()
+    path = tmp_path / "own.pt"
+    torch.save({prefix + key: tensor for key, tensor in own.items()}, path)
+    assert same(match(archdsl.loads(OWN), read_weights(path)), own)
+    out = tmp_path / "out.safetensors"
+    options = ("--for", "inference", "-o", out)
+    assert run("weights", tmp_path / "own.arch", path, *options).code == 0
+    found = safetensors.torch.load_file(out)
+    assert found.keys() >= {"d.weight", "d.bias", "conv1.weight"}
+    assert torch.equal(found["d.weight"], own["d.weight"])
+
+
+def test_an_op_needs_as_many_elements_as_it_declares(tmp_path: Path) -> None:
+    own = archdsl.build(archdsl.loads(OWN), allow_foreign=True).state_dict()
+    del own["d.bias"]
+    found = fits(archdsl.loads(OWN), own, tmp_path / "less.pt")
+    assert [one.key for one in found.missing] == ["d.*"]
+    assert found.extra == ("d.weight",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from archdsl.ir import Network
@@ -46,13 +46,7 @@ def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
         KeyError: if another part of a tensor is missing.
     """
     found: dict[str, Any] = {}
-    for key, (keys, make) in recipe.items():
-        if keys[0].endswith(".*"):
-            # Those of a layer of the reader's own, whose names nobody knows.
-            old, new = keys[0][:-1], key[:-1]
-            names = [name for name in state if name.startswith(old)]
-            found |= {new + name.removeprefix(old): state[name] for name in names}
-            continue
+    for key, (keys, make) in with_names(recipe, state).items():
         if keys[0] not in state:
             continue
         parts = [state[one] for one in keys]
@@ -60,6 +54,23 @@ def followed(recipe: TensorRecipe, state: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = parts[0]
         else:
             found[key] = _as(parts[0].dtype, make(*map(_wide, parts)))
+    return found
+
+
+def with_names(recipe: TensorRecipe, names: Iterable[str]) -> TensorRecipe:
+    """Return a recipe in which the tensors of each `op` have their names in a state.
+
+    A spec does not know them: an op `d` has `d.*`, and all below `d` is meant.
+    """
+    found: dict[str, TensorOrigin] = {}
+    for key, origin in recipe.items():
+        old, new = origin.keys[0].removesuffix("*"), key.removesuffix("*")
+        if old == origin.keys[0]:
+            found[key] = origin
+            continue
+        for name in names:
+            if name.startswith(old):
+                found[new + name.removeprefix(old)] = TensorOrigin((name,))
     return found
 
 

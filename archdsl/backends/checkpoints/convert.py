@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.extras import need
-from archdsl.transforms.recipe import TensorRecipe
+from archdsl.transforms.recipe import TensorRecipe, with_names
 
 from .checkpoint import DTYPES, Held
 from .match import Match
@@ -59,7 +59,7 @@ def transformed(tensors: Mapping[str, Held], recipe: TensorRecipe) -> dict[str, 
         KeyError: if only some of the tensors that one is made from are there.
     """
     found: dict[str, Held] = {}
-    for key, (keys, make) in recipe.items():
+    for key, (keys, make) in with_names(recipe, tensors).items():
         if keys[0] not in tensors:
             continue
         parts = [tensors[one] for one in keys]

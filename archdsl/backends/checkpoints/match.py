@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Final, NamedTuple
 
 from archdsl.ir import Network
 from archdsl.ir.state import Wanted, wanted
+from archdsl.values import Tensor
 
 from .checkpoint import Checkpoint, Held
 from .older import OldNames
@@ -162,7 +164,38 @@ def match(
     ]
     way = max(ways, key=lambda way: _fitting(kept, checkpoint, way.names(checkpoint)))
     way.check(checkpoint)
+    kept, tensors = (
+        [*_with_names(some, checkpoint, way.names(checkpoint))]
+        for some in (kept, tensors)
+    )
     return _matched(kept, tensors, checkpoint, way)
+
+
+def _with_names(
+    tensors: Iterable[Wanted], checkpoint: Checkpoint, names: Mapping[str, str]
+) -> Iterator[Wanted]:
+    """Yield tensors, those of an `op` by their names in the checkpoint.
+
+    The spec only says how many elements they have together. If the checkpoint has
+    another number there, they are not yielded by name.
+    """
+    for one in tensors:
+        below = one.key.removesuffix("*")
+        if below == one.key:
+            yield one
+            continue
+        held = {
+            key: checkpoint.tensors[name].shape
+            for key, name in names.items()
+            if key.startswith(below)
+        }
+        declared = one.step.op.tensors(*one.step.input_shapes)
+        if sum(map(prod, held.values())) == sum([each.elements for each in declared]):
+            for key, shape in held.items():
+                named = Tensor(key.removeprefix(below), shape)
+                yield Wanted(key, named, one.step)
+        else:
+            yield one
 
 
 def _matched(
@@ -266,7 +299,8 @@ def _fitting(
     tensors: Sequence[Wanted], checkpoint: Checkpoint, names: Mapping[str, str]
 ) -> tuple[int, int]:
     """Return how many tensors are there in the same shape, and how many in any."""
-    held = [(one, names[one.key]) for one in tensors if one.key in names]
+    named = _with_names(tensors, checkpoint, names)
+    held = [(one, names[one.key]) for one in named if one.key in names]
     same = sum(checkpoint.tensors[name].shape == one.shape for one, name in held)
     return same, len(held)
 
