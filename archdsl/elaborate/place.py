@@ -209,10 +209,15 @@ class Placer:
         """
         state, space, again = self.state, context.space, context.again
         name = part_name(label, op.word, space, span)
-        shapes = tuple([v.shape for v in inputs if v.shape is not None])
+        numbers, known = [], []
+        for one in inputs:
+            numbers.append(one.number)
+            if one.shape is not None:
+                known.append(one.shape)
         state.reads(inputs, op)
-        if len(shapes) < len(inputs):
+        if len(known) < len(inputs):
             return state.new_value(None)
+        shapes = tuple(known)
         try:
             made = self._made(op, shapes, span)
         except Mismatch as mismatch:
@@ -230,7 +235,7 @@ class Placer:
             name,
             space.join(name),
             label is not None,
-            tuple([v.number for v in inputs]),
+            tuple(numbers),
             value.number,
             context.training,
             state.statement,

@@ -218,21 +218,19 @@ def _total(lines: CountedLines) -> tuple[Cost, int]:
         for part in lines.parts:
             if isinstance(part, CountedLines):
                 cost, number = _total(part)
+                count += number
             else:
-                cost, number = _cost(part), 1
+                cost = part.facts.get(_cost) or _cost(part)
+                count += 1
             costs.append(cost)
-            count += number
         known = lines.facts[_total] = total(costs), count
     found: tuple[Cost, int] = known
     return found
 
 
 def _cost(use: Use) -> Cost:
-    known = use.facts.get(_cost)
-    if known is None:
-        op, shapes = use.op, use.input_shapes
-        tensors = () if use.shared else op.tensors(*shapes)
-        known = cost_of(op, shapes, use.shape, tensors)
-        use.facts[_cost] = known = known.sparing(known) if use.training else known
-    found: Cost = known
-    return found
+    op, shapes = use.op, use.input_shapes
+    tensors = () if use.shared else op.tensors(*shapes)
+    cost = cost_of(op, shapes, use.shape, tensors)
+    use.facts[_cost] = cost = cost.sparing(cost) if use.training else cost
+    return cost

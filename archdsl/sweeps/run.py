@@ -21,7 +21,7 @@ CLUSTER_CHUNK: Final = 500
 # Seconds of work before processes are started; starting them takes tenths of one.
 _PATIENCE: Final = 1.0
 # Thresholds of the garbage collector: new objects before a collection, and generations.
-_COLLECT: Final = (100_000, 20, 100)
+_COLLECT: Final = (500_000, 20, 100)
 
 
 class ClusterError(Exception):
