@@ -218,8 +218,8 @@ class Player:
     def run(self, command: str, status: int) -> str:
         """Return what a command prints.
 
-        Commands of archdsl and Python files run in this process: one of their own takes
-        half a second to start, and several with torch.
+        archdsl and Python files run in this process. A new one would take half a second
+        to start, and several seconds with torch.
         """
         if " && " in command and not status:
             return "".join(self.run(part, 0) for part in command.split(" && "))

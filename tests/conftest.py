@@ -28,11 +28,11 @@ settings.load_profile("same")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What torch compiles here is small, and a collection walks all that the tests hold.
+# A garbage collection after each small compilation would scan all that tests keep.
 os.environ.setdefault("TORCH_DYNAMO_RUN_GC_AFTER_COMPILE", "0")
 
-# Of glibc's malloc.h: what is larger is taken from the system by itself, and as much
-# free memory at the end of the heap goes back to it.
+# Options of glibc's mallopt: how much free memory at the end of the heap is returned to
+# the system, and from which size on a block is mapped by itself.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 ROOT = Path(__file__).parent.parent
@@ -57,10 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _keep_memory() -> None:
-    """Let malloc keep what networks free, as the next will need as much again.
+    """Let malloc keep freed memory, since the next network needs as much again.
 
-    The system clears each page that it gives: for large networks, this takes as long as
-    their convolutions.
+    The system clears each page that it hands out. For large networks, that takes as
+    long as their convolutions.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
     if mallopt is not None:

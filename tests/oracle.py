@@ -528,7 +528,7 @@ def _made(model: str, **options: Any) -> nn.Module:
 
 
 def filled(model: str) -> nn.Module:
-    """Return a model of torchvision with values, which its own draws take long for."""
+    """Return a model of torchvision with values that are quick to draw."""
     with torch.device("meta"):
         module = _made(model)
     fill(module)

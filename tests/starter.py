@@ -1,9 +1,7 @@
-"""Starts commands in processes of their own that are forked from a common one.
+"""Starts commands by forking a server, which has already imported what they need.
 
-It has imported what they need, and a command begins as soon as it is asked for: it
-takes seconds to import torch and all that training needs. It is not the process that
-runs the tests: that has threads, and a process counts the memory of the one that it is
-forked from as its own.
+Importing torch and all that training needs takes seconds. The tests' own process cannot
+be forked: it has threads, and a child's memory would include that of its parent.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ def command(arguments):
     return archdsl.cli.main()
 
 def together(asked):
-    # As torchrun starts them, but by forks.
+    # As torchrun does, but by forking.
     from torch.distributed.launcher import LaunchConfig, elastic_launch
     config = LaunchConfig(1, 1, asked["processes"], rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0, start_method="fork",
@@ -48,7 +46,7 @@ def together(asked):
     return max(ends.values())
 
 def waited_for(arguments):
-    # The command may end its process, which has to return.
+    # The command may exit, and this function has to return.
     _, status = os.waitpid(forked(command, arguments), 0)
     return abs(os.waitstatus_to_exitcode(status))
 
@@ -88,10 +86,10 @@ class Ended(NamedTuple):
     """How a command ended.
 
     Attributes:
-        status: its exit status; of a signal, its number less than 0.
-        stderr: what it said.
-        seconds: of the processor's time that it took.
-        resident: bytes of memory at its peak.
+        status: its exit status; for a signal, its negative number.
+        stderr: its stderr.
+        seconds: its CPU time.
+        resident: its peak memory, in bytes.
     """
 
     status: int
@@ -101,11 +99,11 @@ class Ended(NamedTuple):
 
 
 class Starter:
-    """A process that starts commands; as a context, until its end.
+    """A server that starts commands; leaving its context ends it.
 
     Args:
-        modules: what commands need, to be imported once.
-        environment: that of all commands, beside this process's own.
+        modules: modules that commands need, which it imports once.
+        environment: variables for all commands, besides those of this process.
     """
 
     def __init__(self, *modules: str, **environment: str) -> None:
@@ -126,7 +124,7 @@ class Starter:
             pass
 
     def ask(self, asked: Any) -> Any:
-        """Return what the process answers."""
+        """Return the answer of the server."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
@@ -142,11 +140,11 @@ class Starter:
         """Start a command.
 
         Args:
-            folder: where it works.
-            arguments: of the command line.
+            folder: its working directory.
+            arguments: its command-line arguments.
             stdin: a file for its standard input.
-            processes: how many of them torch is to start as one.
-            limits: of its resources, such as ``RLIMIT_CPU``.
+            processes: the number of processes in which torch's launcher runs it.
+            limits: limits of resources, such as ``RLIMIT_CPU``.
         """
         log = folder / f"stderr-{next(self._numbers)}.log"
         created = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -164,9 +162,9 @@ class Started:
     """A command that was started.
 
     Args:
-        starter: what has started it.
-        pid: of its process.
-        log: the file of what it says.
+        starter: the server that has started it.
+        pid: its process.
+        log: the file with its stderr.
     """
 
     def __init__(self, starter: Starter, pid: int, log: Path) -> None:

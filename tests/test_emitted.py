@@ -108,7 +108,7 @@ TORCHVISION_CODE = {
 FAMILIES = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
 
 every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
-# All tests of one module in a row, as they share it.
+# All tests of a module run one after the other, since they share it.
 under_tools = pytest.mark.parametrize(
     "emitted",
     [e for e in EMITTED.values() if e.tools],
@@ -368,7 +368,7 @@ def _aside(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
 def test_run_as_a_script(
     emitted: Emitted, files: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Without values, which are not printed; a process of its own has them, below.
+    # Only shapes are printed, so no values are needed; the next test has some.
     with meta():
         runpy.run_path(str(files[emitted.id]), run_name="__main__")
     assert capfd.readouterr() == ("(1, 1000)\n", "")
@@ -392,9 +392,9 @@ def module_of(emitted: Emitted) -> nn.Module:
 
 @lru_cache(maxsize=1)
 def shared(emitted: Emitted) -> nn.Module:
-    """Return the same, once for tests that need no values but sane ones.
+    """Return one instance for all tests that accept any ordinary values.
 
-    Whoever runs it sets its mode first; in training, it moves its running statistics.
+    Each test sets its mode first. Training changes its running statistics.
     """
     return module_of(emitted)
 

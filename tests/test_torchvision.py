@@ -239,11 +239,11 @@ def assert_shapes(
 
 
 class SharedConvolutions(TorchDispatchMode):
-    """Computes a convolution once for two modules, and so its gradients.
+    """Computes equal convolutions of two modules once, and their gradients as well.
 
-    What one call has given, another has, too, that is of the same weight with the same
-    numbers, and whose other tensors have the very same values. A call that differs in
-    anything is computed for itself.
+    A call gets the result of an earlier one if the weight is the same tensor, the
+    numbers are equal, and all other tensors have the same values to the last bit.
+    Otherwise it is computed.
     """
 
     _SHARED = (
@@ -260,7 +260,7 @@ class SharedConvolutions(TorchDispatchMode):
     ) -> Any:
         if func not in self._SHARED or kwargs:
             return func(*args, **(kwargs or {}))
-        # Both modules have the storage of the parameters in common.
+        # Both modules share the memory of their parameters.
         weight = args[2 if func is self._SHARED[1] else 1]
         given = [x for x in args if isinstance(x, Tensor) and x is not weight]
         numbers = str([x for x in args if not isinstance(x, Tensor)])
@@ -269,8 +269,8 @@ class SharedConvolutions(TorchDispatchMode):
             if all(map(torch.equal, others, given)):
                 return found if func is self._SHARED[1] else found.clone()
         found = func(*args)
-        # Copied, as functions behind a convolution and before it run in place; not so
-        # gradients, which are as large as the network.
+        # Functions before and after a convolution may run in place, so copies are kept.
+        # Nothing overwrites gradients, which are as large as the network.
         kept = found if func is self._SHARED[1] else found.clone()
         calls.append(([x.clone() for x in given], kept))
         return found
@@ -294,7 +294,7 @@ def test_only_equal_convolutions_are_shared() -> None:
     expected = [step(*call) for call in calls]
     with SharedConvolutions() as shared:
         found = [step(*call) for call in calls]
-    # Of the second call, neither pass is computed.
+    # Neither pass of the second call is computed.
     assert [len(known) for known in shared.known.values()] == [2, 2, 1, 1, 1, 1]
     for ours, theirs in zip(found, expected, strict=True):
         assert all(map(torch.equal, ours, theirs))
