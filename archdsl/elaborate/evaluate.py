@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -195,14 +196,8 @@ def _name(expr: t.Name, context: Context) -> Any:
         return value
     if name == "channels" and context.space.current is not None:
         return _channels(expr, context)
-    if found := context.module.find(name):
-        return BlockRef(*found)
-    if name in context.module.ops:
-        return op(name, context)
-    if found := prelude().find(name):
-        return BlockRef(*found)
-    if found_kind := kind(name):
-        return KindRef(found_kind)
+    if found := defined(name, context):
+        return found
     raise Fault(
         "A0104",
         f"`{name}` is not a parameter, loop variable, block or layer kind",
@@ -211,15 +206,36 @@ def _name(expr: t.Name, context: Context) -> Any:
     )
 
 
-def op(name: str, context: Context) -> KindRef:
-    """Return the layer kind of an `op` that the file knows, as a value.
+def defined(word: str, context: Context) -> KindRef | BlockRef | None:
+    """Return the block, op or layer kind that a word means in a file; None if it means
+    none of them.
 
     Raises:
-        Fault: if its declaration is incomplete or wrong.
+        Fault: if it is an op whose declaration is incomplete or wrong.
     """
-    made = foreign.kind_of(*context.module.ops[name], evaluate)
+    if found := _everywhere(word, context.module):
+        return found
+    if word not in context.module.ops:
+        return None
+    made = foreign.kind_of(*context.module.ops[word], evaluate)
     made.budget = context.budget
     return KindRef(made)
+
+
+@lru_cache(maxsize=1024)  # asked for with every call
+def _everywhere(word: str, module: LoadedFile) -> KindRef | BlockRef | None:
+    """Return the block or layer kind that a word means in all networks of a file.
+
+    An op is another kind in each network, so it is left out.
+    """
+    if found := module.find(word):
+        return BlockRef(*found)
+    if word in module.ops:
+        return None
+    if found := prelude().find(word):
+        return BlockRef(*found)
+    found_kind = kind(word)
+    return KindRef(found_kind) if found_kind else None
 
 
 def _channels(expr: t.Expr, context: Context) -> int:

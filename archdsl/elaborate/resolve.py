@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.contexts import Context
-from archdsl.elaborate.evaluate import op
+from archdsl.elaborate.evaluate import defined
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.references import BlockRef, BodyRef, KindRef, Unknown
@@ -15,7 +14,6 @@ from archdsl.elaborate.types import show_value
 from archdsl.layer import all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import LoadedFile
 
 # Words that stand where layers do, but are not layer kinds.
 STRUCTURES = ("seq", "residual", "same")
@@ -43,27 +41,9 @@ def resolve(call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
             call.span,
             help="a word with arguments must be a layer kind or a block",
         )
-    if found := _everywhere(word, context.module):
+    if found := defined(word, context):
         return found
-    if word in context.module.ops:
-        return op(word, context)
     raise unknown_word(call, {*context.module.names(), *prelude().names()})
-
-
-@lru_cache(maxsize=1024)  # asked for with every call
-def _everywhere(word: str, module: LoadedFile) -> KindRef | BlockRef | None:
-    """Return the block or layer kind that a word means in all of a file.
-
-    It is None if the word is an op of the file, or means neither.
-    """
-    if found := module.find(word):
-        return BlockRef(*found)
-    if word in module.ops:
-        return None
-    if found := prelude().find(word):
-        return BlockRef(*found)
-    found_kind = kind(word)
-    return KindRef(found_kind) if found_kind else None
 
 
 def unknown_word(call: t.Call, known: set[str]) -> Fault:

@@ -109,12 +109,12 @@ class FigureCache(ABC, Generic[_Found]):
         if known is not None:
             return known
         if isinstance(part, CountedLines):
-            numbers = []
-            for inner in part.parts:
-                own = None if inner.training else inner.facts.get(self._time)
-                if own is None and not inner.training:
-                    own = self._number(inner)
-                numbers.append(own)
+            numbers = [
+                None
+                if inner.training
+                else inner.facts.get(self._time) or self._number(inner)
+                for inner in part.parts
+            ]
             number = self._intern((part.wiring, tuple(numbers)))
         else:
             number = self._intern((None, self.reduce_layer(part)))

@@ -164,10 +164,6 @@ def match(
     ]
     way = max(ways, key=lambda way: _fitting(kept, checkpoint, way.names(checkpoint)))
     way.check(checkpoint)
-    kept, tensors = (
-        [*_with_names(some, checkpoint, way.names(checkpoint))]
-        for some in (kept, tensors)
-    )
     return _matched(kept, tensors, checkpoint, way)
 
 
@@ -205,6 +201,8 @@ def _matched(
     way: _Renaming,
 ) -> Match:
     names = way.names(checkpoint)
+    kept = [*_with_names(kept, checkpoint, names)]
+    tensors = [*_with_names(tensors, checkpoint, names)]
     found: dict[str, str] = {}
     filled: list[Wanted] = []
     missing: list[Wanted] = []
