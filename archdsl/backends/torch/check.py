@@ -107,7 +107,8 @@ def check_text(text: str | ast.Module, foreign: frozenset[str] = frozenset()) ->
         _check_identifier(name)
     known = own | _KNOWN | {name.rpartition(".")[2] for name in foreign}
     for name in sorted({node.id for node in nodes[ast.Name]}):
-        _check_name(name, known)
+        if name != "type" or not _are_annotations(nodes):
+            _check_name(name, known)
 
 
 def _by_kind(tree: ast.AST) -> _Nodes:
@@ -146,6 +147,13 @@ def _check_imports(names: list[str], allowed: frozenset[str]) -> None:
     for name in names:
         if name not in allowed:
             raise UnsafeCode(f"import of {name}")
+
+
+def _are_annotations(nodes: _Nodes) -> bool:
+    """Return whether every ``type`` is part of a type such as ``type[nn.Module]``."""
+    uses = [node for node in nodes[ast.Name] if node.id == "type"]
+    parts = {id(node.value) for node in nodes[ast.Subscript]}
+    return all(id(node) in parts for node in uses)
 
 
 def _check_name(name: str, defined: set[str]) -> None:

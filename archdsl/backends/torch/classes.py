@@ -185,11 +185,13 @@ class ClassPlan:
         channels: number of channels of its output; more than one if a condition decides
             between them, and none if the output has the input's or nothing tells it.
         lets: named numbers in the spec, by name.
-        kinds: values of the block's parameters for layer kinds.
+        kinds: the classes of layer kinds among the block's parameters, by name; empty
+            where an argument of the constructor chooses them.
         again: whether the backward pass runs its instances again.
         tests: conditions on the constructor's arguments that decide what is in it, with
             their answers in the calls so far.
-        apart: values of the block's parameters that are not numbers.
+        apart: the block's parameters that are not numbers, with their values.
+        order: the names of the block's parameters, as in the spec.
         unrolled: the number of copies of each repeat that is written out one by one.
         extras: the outputs besides the main one, by name, with their shapes for the
             docstring.
@@ -216,14 +218,16 @@ class ClassPlan:
         forward: tuple[PyStatement, ...],
         out_channels: Poly | None,
         lets: Mapping[str, Poly],
-        kinds: tuple[str, ...] = (),
+        kinds: Mapping[str, str] = MappingProxyType({}),
         again: bool = False,
         tests: Mapping[Test, bool] = MappingProxyType({}),
-        apart: tuple[Any, ...] = (),
+        apart: Mapping[str, Any] = MappingProxyType({}),
         unrolled: tuple[int, ...] = (),
         extras: Mapping[str, str] = MappingProxyType({}),
+        order: Sequence[str] = (),
     ) -> None:
         self.extras = dict(extras)
+        self.order = order
         self.revision = revision
         self.role = role
         self.word = word
@@ -236,7 +240,7 @@ class ClassPlan:
         self.forward = forward
         self.channels = [] if out_channels is None else [out_channels]
         self.lets = lets
-        self.kinds = kinds
+        self.kinds = dict(kinds)
         self.again = again
         self.tests = {test: frozenset((held,)) for test, held in tests.items()}
         self.holes: dict[str, Test] = {}
@@ -701,7 +705,7 @@ def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
     numbers: dict[str, int] = {}
     for plan in classes[:-1]:
         base = camel(plan.word)
-        base += "".join([plan.kinds[column] for column in differ[base]])
+        base += "".join([plan.kinds[kind] for kind in differ[base]])
         name, number = base, numbers.get(base, 1)
         while name in taken:
             number += 1
@@ -711,9 +715,9 @@ def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
         plan.name = name
 
 
-def _differing(variants: Sequence[ClassPlan]) -> list[int]:
-    """Return the layer kinds by which classes of the same block differ."""
-    if len({len(variant.kinds) for variant in variants}) > 1:
+def _differing(variants: Sequence[ClassPlan]) -> list[str]:
+    """Return the parameters for layer kinds by which classes of a block differ."""
+    names = [*variants[0].kinds]
+    if any([*variant.kinds] != names for variant in variants):
         return []
-    columns = zip(*(variant.kinds for variant in variants), strict=True)
-    return [n for n, column in enumerate(columns) if len(set(column)) > 1]
+    return [n for n in names if len({variant.kinds[n] for variant in variants}) > 1]

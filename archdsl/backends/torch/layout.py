@@ -41,6 +41,7 @@ from archdsl.backends.torch.nodes import (
     StoredNumber,
     Subscript,
     Text,
+    TypeExpr,
     Var,
     settled,
     written_arguments,
@@ -98,6 +99,8 @@ def flat(node: PyExpression) -> str:
             return node.value if isinstance(node.value, str) else node.value.text()
         case Text():
             return quoted(node.label)
+        case TypeExpr():
+            return node.name
         case First():
             return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
         case Star():

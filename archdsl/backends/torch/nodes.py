@@ -60,12 +60,26 @@ class Argument(NamedTuple):
     value: PyExpression
 
 
+class TypeExpr(NamedTuple):
+    """A class of modules as a value, such as ``nn.ReLU``."""
+
+    name: str
+
+
 class CallExpr(NamedTuple):
-    """A call of a torch callable; `spread` forces one argument per line."""
+    """A call of a torch callable.
+
+    Attributes:
+        function: its name.
+        args: its arguments.
+        spread: whether each argument has a line of its own.
+        chosen_by: the block's parameters that may have chosen the layer kind.
+    """
 
     function: str
     args: tuple[Argument, ...]
     spread: bool = False
+    chosen_by: tuple[str, ...] = ()
 
 
 class Make:
@@ -261,6 +275,7 @@ class Entries:
 PyExpression = (
     LiteralExpr
     | Text
+    | TypeExpr
     | CallExpr
     | Make
     | SequenceExpr
@@ -516,7 +531,7 @@ def parts_of(node: PyExpression) -> Sequence[PyExpression]:
             return [argument.value for argument in node.args]
         case Entries():
             return [argument.value for argument in node.items]
-        case Text() | StoredNumber() | SelfAttribute() | LoopVariable():
+        case Text() | TypeExpr() | StoredNumber() | SelfAttribute() | LoopVariable():
             return ()
         case Make():
             return [argument.value for argument in written_arguments(node)]

@@ -40,6 +40,7 @@ from archdsl.elaborate.references import KindRef
 from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
 from archdsl.ir.graph import conditions_of, flatten
+from archdsl.layer import Layer
 from archdsl.naming import IMPORTED, channels_of_input, input_name, short_name
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
@@ -88,17 +89,17 @@ class Planner:
     def run(self) -> ClassPlan:
         """Return the class of the network itself, the last one."""
         root = self.network.root
-        plan = self._class(root, 0, [], {})
+        plan = self._class(root, 0, [], {}, {})
         self.looped = _looped_elsewhere(self._known)
         if self.looped:
             self.classes, self._known, self._alike, self._made = [], {}, {}, {}
-            plan = self._class(root, 0, [], {})
+            plan = self._class(root, 0, [], {}, {})
         values = {p.name: p.value for p in root.parameters if isinstance(p.value, int)}
         for name in _entangled(plan) & values.keys():
             self.fixed[name] = Poly.constant(int(values[name]))
         if self.fixed:
             self.classes, self._known, self._alike = [], {}, {}
-            plan = self._class(root, 0, [], self.fixed)
+            plan = self._class(root, 0, [], {}, self.fixed)
         self.classes = in_order(plan)
         taken = {*self.helpers, *self.imported.values()}
         if self.again:
@@ -111,6 +112,7 @@ class Planner:
         group: Group,
         level: int,
         fields: list[ConstructorArgument],
+        kinds: Mapping[str, type[Layer]],
         fixed: Bindings,
     ) -> ClassPlan:
         """Return the class of a group, in the names of its constructor.
@@ -119,6 +121,7 @@ class Planner:
             group: a group that is a namespace.
             level: number of groups between it and its block.
             fields: the block's arguments, for a group inside a block.
+            kinds: the block's parameters that are layer kinds, likewise.
             fixed: names that are plain numbers there.
         """
         own = input_name(level)
@@ -127,7 +130,8 @@ class Planner:
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
         asked = self._tests(group) if group.role == "block" else {}
-        fields = _fields(group, asked) if group.role != "group" else fields
+        if group.role != "group":
+            fields, kinds = _fields(group, asked), _kinds(group)
         taken = (
             [ConstructorArgument(entry, "int", "")] if group.role != "network" else []
         )
@@ -139,7 +143,9 @@ class Planner:
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
         if group.role == "network" and len(self.network.outputs) > 1:
             sequential = False
-        scope = ClassScope(self, group, level, bindings, fields, fixed, sequential)
+        scope = ClassScope(
+            self, group, level, bindings, fields, kinds, fixed, sequential
+        )
         slots = self.flows.slots(group)
         values, names = slots.numbers, list(slots.names)
         if group.role == "network":
@@ -169,12 +175,13 @@ class Planner:
             () if sequential else scope.forward(flow, values, names),
             _out_channels(group, ops, bindings),
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
-            _kinds(group),
+            {name: kind.__name__ for name, kind in _kinds(group).items()},
             group.path in self.again,
             tests,
-            tuple([p.value for p in group.parameters if not _is_number(p.value)]),
+            {p.name: p.value for p in group.parameters if not _is_number(p.value)},
             tuple(scope.unrolled),
             _extra_shapes(group, ops, bindings),
+            [parameter.name for parameter in group.parameters],
         )
 
     def _tests(self, group: Group) -> dict[Test, bool]:
@@ -218,7 +225,7 @@ class Planner:
         if known is not None:
             return known.with_args((*args, *known.args[len(args) :]))
         fixed = {} if own else scope.fixed
-        plan = self._class(group, inner, scope.fields, fixed)
+        plan = self._class(group, inner, scope.fields, scope.kinds, fixed)
         plan, given = self._intern(group, plan, dict(args))
         args += [Argument(name, node) for name, node in given.items()]
         made = Make(plan, tuple(args))
@@ -344,10 +351,13 @@ def _entangled(plan: ClassPlan) -> set[str]:
     return found
 
 
-def _kinds(group: Group) -> tuple[str, ...]:
-    values = [parameter.value for parameter in group.parameters]
-    kinds = [v.kind for v in values if isinstance(v, KindRef | Named)]
-    return tuple(each.__name__ for each in kinds if each is not None)
+def _kinds(group: Group) -> dict[str, type[Layer]]:
+    """Return the parameters of a block that are layer kinds."""
+    return {
+        p.name: p.value.kind
+        for p in group.parameters
+        if isinstance(p.value, KindRef | Named) and p.value.kind is not None
+    }
 
 
 def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:

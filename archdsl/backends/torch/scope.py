@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archdsl.backends.torch.classes import (
@@ -48,6 +48,7 @@ from archdsl.conditions import (
 )
 from archdsl.ir import Group, Network, Step
 from archdsl.ir.registration import in_order
+from archdsl.layer import Layer
 from archdsl.naming import input_name
 from archdsl.symbolic import Poly, poly_of
 from archdsl.torch.calls import is_function
@@ -95,6 +96,7 @@ class ClassScope:
         level: int,
         bindings: Bindings,
         fields: list[ConstructorArgument],
+        kinds: Mapping[str, type[Layer]],
         fixed: Bindings,
         sequential: bool,
     ) -> None:
@@ -106,6 +108,8 @@ class ClassScope:
         self.level = level
         self.bindings = bindings
         self.fields = fields
+        # The block's parameters that are layer kinds.
+        self.kinds = kinds
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
@@ -180,7 +184,11 @@ class ClassScope:
         level, bindings = self.level, self.bindings
         if isinstance(op.node, Step):
             name = self.planner.class_of(op.node)
-            return _module_node(op.node, name, self._in_place(op.node), bindings)
+            in_place = self._in_place(op.node)
+            node = _module_node(op.node, name, in_place, bindings)
+            kind = type(op.node.op)
+            by = tuple([name for name, one in self.kinds.items() if one is kind])
+            return node._replace(chosen_by=by)
         group = op.node
         if op.is_guard:
             inner = self.node(op.copies[0][0]) if op.copies else None
@@ -203,7 +211,14 @@ class ClassScope:
         entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
         inner = ClassScope(
-            self.planner, group, level, bindings, self.fields, self.fixed, True
+            self.planner,
+            group,
+            level,
+            bindings,
+            self.fields,
+            self.kinds,
+            self.fixed,
+            True,
         )
         entries: list[Argument] = []
         for op in ops:
@@ -482,9 +497,7 @@ def _is_steady(node: PyExpression, entry: First) -> bool:
     return node == entry or INDEX not in names_in(node)
 
 
-def _module_node(
-    step: Step, name: str, in_place: bool, bindings: Bindings
-) -> PyExpression:
+def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> CallExpr:
     form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)

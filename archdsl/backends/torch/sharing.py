@@ -36,6 +36,7 @@ from archdsl.backends.torch.nodes import (
     CallExpr,
     Either,
     First,
+    Invoke,
     LiteralExpr,
     Make,
     Maybe,
@@ -46,6 +47,7 @@ from archdsl.backends.torch.nodes import (
     SequenceExpr,
     Shortcut,
     Star,
+    TypeExpr,
     expressions_in,
     generalise,
     mapped_statements,
@@ -122,7 +124,7 @@ def share(
         lacking = optional_members(items).keys() - optional_members(known.items).keys()
         if forward is None or not lacking.isdisjoint(_called(forward)):
             forward = sharing.forward(known, new)
-    if forward is None:
+    if forward is None or not sharing.explains(known, new):
         return None
     if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
         return None
@@ -146,8 +148,11 @@ def share(
     for added, found in zip(sharing.added, values, strict=True):
         before = [value for value in found if value is not None]
         default = _default(added.name, [*before, added.new])
-        known.fields.append(ConstructorArgument(added.name, type_of(*before), default))
+        field = ConstructorArgument(added.name, type_of(*before), default)
+        known.fields.insert(_place(known, added.name), field)
         known.promoted.add(added.name)
+        if added.name in known.kinds:
+            known.kinds[added.name] = ""
         sharing.given[added.name] = added.new
         for call, value in zip(known.calls, before, strict=True):
             call.args = (*call.args, Argument(added.name, value))
@@ -169,7 +174,7 @@ def unite(
 
     See `share` for the arguments and the result.
     """
-    if (known.apart, known.unrolled) != (new.apart, new.unrolled):
+    if known.unrolled != new.unrolled:
         return None
     # A label may equal the name that a projection would get if it existed.
     if any(names_of_members(one.items) & one.missing() for one in (known, new)):
@@ -180,6 +185,16 @@ def unite(
             if given is not None:
                 return given
     return None
+
+
+def _place(plan: ClassPlan, name: str) -> int:
+    """Return the place of a new argument: as in the spec, or else the last one."""
+    if name in plan.order:
+        later = plan.order[plan.order.index(name) :]
+        for place, field in enumerate(plan.fields):
+            if field.name in later:
+                return place
+    return len(plan.fields)
 
 
 def _tests(
@@ -712,12 +727,10 @@ class Sharing:
             self.split = split
             sides[not holds] = sides[not holds] if side is None else side
             return None if side is None else Either(mine.test, *sides)
-        if isinstance(mine, CallExpr) and isinstance(theirs, CallExpr):
-            if mine.function != theirs.function:
-                return None
-            args = self._arguments(mine.args, theirs.args)
-            spread = mine.spread or theirs.spread
-            return None if args is None else mine._replace(args=args, spread=spread)
+        if isinstance(mine, CallExpr | Invoke) and isinstance(theirs, CallExpr):
+            return self._call(mine, theirs)
+        if isinstance(theirs, TypeExpr):
+            return self._type(mine, theirs, (hint,))
         if isinstance(mine, Make) and isinstance(theirs, Make):
             if mine.target is not theirs.target:
                 return None
@@ -734,6 +747,72 @@ class Sharing:
         if isinstance(mine, Maybe) and isinstance(theirs, Maybe):
             return self._maybes(mine, theirs, hint)
         return self._constant(mine, theirs, hint)
+
+    def _call(self, mine: CallExpr | Invoke, theirs: CallExpr) -> PyExpression | None:
+        """Return a call for both, or None.
+
+        If its class is one of the block's parameters, the constructor takes the class.
+        """
+        by: tuple[str, ...] = ()
+        callee: PyExpression | None = None
+        if isinstance(mine, Invoke):
+            callee = self._type(mine.callee, TypeExpr(theirs.function), ())
+        else:
+            by = tuple([name for name in mine.chosen_by if name in theirs.chosen_by])
+            if mine.function != theirs.function:
+                pair = TypeExpr(mine.function), TypeExpr(theirs.function)
+                callee = self._type(*pair, by)
+        if callee is None and (
+            isinstance(mine, Invoke) or mine.function != theirs.function
+        ):
+            return None
+        args = self._arguments(mine.args, theirs.args)
+        if args is None:
+            return None
+        if callee is not None:
+            return Invoke(callee, args)
+        assert isinstance(mine, CallExpr)
+        spread = mine.spread or theirs.spread
+        return mine._replace(args=args, spread=spread, chosen_by=by)
+
+    def _type(
+        self, mine: PyExpression, theirs: TypeExpr, names: Sequence[str]
+    ) -> PyExpression | None:
+        """Return a class that serves both calls: the argument for it, or None.
+
+        Args:
+            mine: the class in the calls so far.
+            theirs: the class in the new call.
+            names: names that the argument can have, if there is none yet.
+        """
+        if mine == theirs:
+            return mine
+        name = _bare_name(mine)
+        if name in self._promoted:
+            known = self.given.setdefault(name, theirs)
+            return mine if known == theirs else None
+        if not isinstance(mine, TypeExpr):
+            return None
+        for added in self.added:
+            if (added.old, added.new) == (mine, theirs):
+                return LiteralExpr(Poly.name(added.name))
+        for name in names:
+            if name not in self._taken:
+                self._taken.add(name)
+                self.added.append(Promotion(name, mine, theirs))
+                return LiteralExpr(Poly.name(name))
+        return None
+
+    def explains(self, known: ClassPlan, new: ClassPlan) -> bool:
+        """Return whether a condition, if there is one, is all that tells calls apart.
+
+        Other parameters that are no numbers must be equal, or be arguments.
+        """
+        passed = known.promoted.union([added.name for added in self.added])
+        return self.split is None or all(
+            known.apart[name] == new.apart.get(name)
+            for name in known.apart.keys() - passed
+        )
 
     def _maybes(self, mine: Maybe, theirs: Maybe, hint: str) -> PyExpression | None:
         if mine.test != theirs.test:
@@ -1029,6 +1108,8 @@ def type_of(*values: PyExpression) -> str:
 
 
 def _type(node: PyExpression) -> str:
+    if isinstance(node, TypeExpr):
+        return "type[nn.Module]"
     if isinstance(node, SequenceExpr):
         return f"tuple[{', '.join(['int'] * len(node.items))}]"
     if isinstance(node, LiteralExpr) and isinstance(node.value, Poly):

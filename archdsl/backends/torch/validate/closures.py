@@ -633,7 +633,9 @@ def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
         annotation(node.left, globals)
         annotation(node.right, globals)
     elif isinstance(node, ast.Subscript):
-        annotation(node.value, globals)
+        is_type = isinstance(node.value, ast.Name) and node.value.id == "type"
+        if not is_type or "type" in globals:
+            annotation(node.value, globals)
         annotation(node.slice, globals)
     elif isinstance(node, ast.Tuple):
         for part in node.elts:
