@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from functools import cache
@@ -214,3 +215,102 @@ network Net {
     emitted = archdsl.emit(archdsl.loads(text))
     assert not twice(emitted) and "if ratio > 0:" in emitted
     assert not faults(text)
+
+
+# ---- layer kinds as arguments ------------------------------------------------------
+
+ALIKE = ["relu", "silu", "hardswish", "relu6"]  # in torch, all are called alike
+OTHERS = ["gelu", "sigmoid", "leakyrelu<slope = 0.1>", "identity"]
+NORMS = ["bn", "instancenorm", "bn<eps = 0.001>"]
+
+
+def kinds_specimen(seed: int) -> str:
+    """Return a spec whose blocks take layer kinds, and pass them to one another."""
+    draw = random.Random(f"kinds {seed}")
+    guard = draw.choice(["", " if width != channels", " if stride > 1"])
+    fixed = draw.choice(["", " -> relu", " -> sigmoid"])
+    label = draw.choice(["", "act: "])
+    lines = [
+        "block unit<width, act: kind, norm: kind = bn, stride = 1> seq {",
+        f"    conv 3x3 width /stride -> norm{guard} -> act{fixed}",
+        "}",
+        "",
+        "block cell<width, act: kind, gate: kind, stride = 1, n = 1> {",
+        "    body: seq {",
+        "        unit<width, act, stride = stride>",
+        "        unit<width, gate> x(n)",
+        "    }",
+        f"    residual {{ b: {{ conv 3x3 width -> {label}act -> conv 3x3 width }} }}",
+        "}",
+    ]
+    calls = []
+    for place in range(6):
+        # Norms need more than one position.
+        stride = draw.choice([1, 1, 2]) if place < 3 else 1
+        width = draw.choice([8, 8, 12])
+        first, second = (draw.choice(ALIKE * 3 + OTHERS) for _ in range(2))
+        if draw.random() < 0.5:
+            norm = draw.choice(NORMS)
+            calls.append(f"unit<{width}, {first}, {norm}, {stride}>")
+        else:
+            rounds = draw.choice([1, 2, 3])
+            calls.append(f"cell<{width}, {first}, {second}, {stride}, {rounds}>")
+    body = ["    input 8x16x16", *[f"    {call}" for call in calls]]
+    return "\n".join(
+        ["arch 1", "", *lines, "", "network Net {", *body, "    conv 1x1 4", "}", ""]
+    )
+
+
+@pytest.mark.parametrize("first", range(0, 60, 15))
+def test_specs_with_kinds_as_arguments(first: int) -> None:
+    for seed in range(first, first + 15):
+        spec = kinds_specimen(seed)
+        found = faults(spec)
+        assert not found, f"{found} in\n{spec}"
+
+
+def test_kinds_that_torch_calls_alike_are_an_argument() -> None:
+    calls = [f"unit<8, {act}, {norm}>" for act in ALIKE for norm in NORMS[:1]]
+    text = """arch 1
+
+block conv_act<width, act: kind, kernel = 1x1> seq {
+    conv kernel width -> bn -> act
+}
+
+block unit<width, act: kind, norm: kind> {
+    residual<shortcut = optional> {
+        body: seq {
+            conv_act<2 * width, act> if 2 * width != channels
+            conv_act<2 * width, act, 3x3> -> conv 1x1 width -> norm
+        }
+    }
+}
+
+network Net {
+    input 8x16x16
+    %s
+}
+"""
+    spec = text % "\n    ".join(calls)
+    emitted = archdsl.emit(archdsl.loads(spec))
+    assert classes(emitted) == ["ConvAct", "Unit", "Net"]
+    assert "in_channels: int, width: int, act: type[nn.Module]" in emitted
+    assert "ConvAct(in_channels, mid_channels, act)" in emitted
+    assert "Unit(8, 8, nn.SiLU)" in emitted
+    assert not faults(spec)
+    torch.jit.script(archdsl.build(archdsl.loads(spec)))
+
+
+def test_kinds_that_torch_calls_in_other_ways_have_classes_of_their_own() -> None:
+    spec = """arch 1
+
+block unit<act: kind> seq { conv 3x3 8 -> act }
+
+network Net {
+    input 8x16x16
+    unit<relu> -> unit<silu> -> unit<gelu> -> unit<leakyrelu<slope = 0.1>>
+}
+"""
+    emitted = archdsl.emit(archdsl.loads(spec))
+    assert classes(emitted) == ["Unit", "UnitGELU", "UnitLeakyReLU", "Net"]
+    assert not faults(spec)

@@ -1,8 +1,8 @@
 """From the IR to the classes of an emitted module.
 
 Every block, and every group that is more than a chain, becomes a class. Calls of a
-block share a class if the same code works for all of them; a call that needs different
-code, for example another activation, gets its own class.
+block share a class if the same code works for all of them, given the right arguments; a
+call that needs different code gets its own class.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Two classes that only differ in constants are merged, with an argument for each pair of
 constants. So a width that cannot be expressed by the block's own parameters is simply
-passed in. A window that is square in some calls only is an argument that can be a
-tuple, and so is a padding that follows from it.
+passed in, and so is the class of an activation that a parameter of the block chooses,
+if all calls create it with the same arguments. A window that is square in some calls
+only is an argument that can be a tuple, and so is a padding that follows from it.
 
 Two classes that differ by what a condition of the spec decides are merged, too: their
 constructor tests it, and so does their `forward`, if it has to.

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ConvBnHardSwish(nn.Sequential):
+class ConvBn(nn.Sequential):
     """Convolution, batch norm, activation.
 
     Shape: N x in_channels x H x W to N x width x H' x W'.
@@ -15,6 +15,7 @@ class ConvBnHardSwish(nn.Sequential):
         self,
         in_channels: int,
         width: int,
+        act: type[nn.Module],
         kernel: int = 1,
         stride: int = 1,
         groups: int = 1,
@@ -30,36 +31,7 @@ class ConvBnHardSwish(nn.Sequential):
                 bias=False,
             ),
             nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
-            nn.Hardswish(inplace=True),
-        )
-
-
-class ConvBnReLU(nn.Sequential):
-    """Convolution, batch norm, activation.
-
-    Shape: N x in_channels x H x W to N x width x H' x W'.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        kernel: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-    ) -> None:
-        super().__init__(
-            nn.Conv2d(
-                in_channels,
-                width,
-                kernel_size=kernel,
-                stride=stride,
-                padding=kernel // 2,
-                groups=groups,
-                bias=False,
-            ),
-            nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
-            nn.ReLU(inplace=True),
+            act(inplace=True),
         )
 
 
@@ -83,7 +55,7 @@ class SqueezeExcite(nn.Module):
         return x
 
 
-class InvertedResidualReLU(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual with squeeze and excitation (Howard et al. 2019, figure 4).
 
     Shape: N x in_channels x H x W to N x width x H' x W'.
@@ -96,54 +68,16 @@ class InvertedResidualReLU(nn.Module):
         expand: int,
         width: int,
         squeeze: int,
+        act: type[nn.Module],
         stride: int,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if expand != in_channels:
-            layers.append(ConvBnReLU(in_channels, expand))
+            layers.append(ConvBn(in_channels, expand, act))
         layers.append(
-            ConvBnReLU(expand, expand, kernel=kernel, stride=stride, groups=expand)
+            ConvBn(expand, expand, act, kernel=kernel, stride=stride, groups=expand)
         )
-        if squeeze > 0:
-            layers.append(SqueezeExcite(expand, squeeze))
-        layers.append(
-            nn.Sequential(
-                nn.Conv2d(expand, width, kernel_size=1, bias=False),
-                nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
-            )
-        )
-        self.block = nn.Sequential(*layers)
-        self.use_shortcut = stride == 1 and in_channels == width
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.block(x)
-        x = out + x if self.use_shortcut else out
-        return x
-
-
-class InvertedResidualHardSwish(nn.Module):
-    """An inverted residual with squeeze and excitation (Howard et al. 2019, figure 4).
-
-    Shape: N x in_channels x H x W to N x width x H' x W'.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        kernel: int,
-        expand: int,
-        width: int,
-        squeeze: int,
-        stride: int,
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [
-            ConvBnHardSwish(in_channels, expand),
-            ConvBnHardSwish(
-                expand, expand, kernel=kernel, stride=stride, groups=expand
-            ),
-        ]
         if squeeze > 0:
             layers.append(SqueezeExcite(expand, squeeze))
         layers.append(
@@ -171,53 +105,107 @@ class MobileNetV3(nn.Module):
     def __init__(self, dropout: float = 0.2, classes: int = 1000) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            ConvBnHardSwish(3, 16, kernel=3, stride=2),
-            InvertedResidualReLU(
-                16, kernel=3, expand=16, width=16, squeeze=0, stride=1
+            ConvBn(3, 16, nn.Hardswish, kernel=3, stride=2),
+            InvertedResidual(
+                16, kernel=3, expand=16, width=16, squeeze=0, act=nn.ReLU, stride=1
             ),
-            InvertedResidualReLU(
-                16, kernel=3, expand=64, width=24, squeeze=0, stride=2
+            InvertedResidual(
+                16, kernel=3, expand=64, width=24, squeeze=0, act=nn.ReLU, stride=2
             ),
-            InvertedResidualReLU(
-                24, kernel=3, expand=72, width=24, squeeze=0, stride=1
+            InvertedResidual(
+                24, kernel=3, expand=72, width=24, squeeze=0, act=nn.ReLU, stride=1
             ),
-            InvertedResidualReLU(
-                24, kernel=5, expand=72, width=40, squeeze=24, stride=2
+            InvertedResidual(
+                24, kernel=5, expand=72, width=40, squeeze=24, act=nn.ReLU, stride=2
             ),
-            InvertedResidualReLU(
-                40, kernel=5, expand=120, width=40, squeeze=32, stride=1
+            InvertedResidual(
+                40, kernel=5, expand=120, width=40, squeeze=32, act=nn.ReLU, stride=1
             ),
-            InvertedResidualReLU(
-                40, kernel=5, expand=120, width=40, squeeze=32, stride=1
+            InvertedResidual(
+                40, kernel=5, expand=120, width=40, squeeze=32, act=nn.ReLU, stride=1
             ),
-            InvertedResidualHardSwish(
-                40, kernel=3, expand=240, width=80, squeeze=0, stride=2
+            InvertedResidual(
+                40,
+                kernel=3,
+                expand=240,
+                width=80,
+                squeeze=0,
+                act=nn.Hardswish,
+                stride=2,
             ),
-            InvertedResidualHardSwish(
-                80, kernel=3, expand=200, width=80, squeeze=0, stride=1
+            InvertedResidual(
+                80,
+                kernel=3,
+                expand=200,
+                width=80,
+                squeeze=0,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                80, kernel=3, expand=184, width=80, squeeze=0, stride=1
+            InvertedResidual(
+                80,
+                kernel=3,
+                expand=184,
+                width=80,
+                squeeze=0,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                80, kernel=3, expand=184, width=80, squeeze=0, stride=1
+            InvertedResidual(
+                80,
+                kernel=3,
+                expand=184,
+                width=80,
+                squeeze=0,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                80, kernel=3, expand=480, width=112, squeeze=120, stride=1
+            InvertedResidual(
+                80,
+                kernel=3,
+                expand=480,
+                width=112,
+                squeeze=120,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                112, kernel=3, expand=672, width=112, squeeze=168, stride=1
+            InvertedResidual(
+                112,
+                kernel=3,
+                expand=672,
+                width=112,
+                squeeze=168,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                112, kernel=5, expand=672, width=160, squeeze=168, stride=2
+            InvertedResidual(
+                112,
+                kernel=5,
+                expand=672,
+                width=160,
+                squeeze=168,
+                act=nn.Hardswish,
+                stride=2,
             ),
-            InvertedResidualHardSwish(
-                160, kernel=5, expand=960, width=160, squeeze=240, stride=1
+            InvertedResidual(
+                160,
+                kernel=5,
+                expand=960,
+                width=160,
+                squeeze=240,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            InvertedResidualHardSwish(
-                160, kernel=5, expand=960, width=160, squeeze=240, stride=1
+            InvertedResidual(
+                160,
+                kernel=5,
+                expand=960,
+                width=160,
+                squeeze=240,
+                act=nn.Hardswish,
+                stride=1,
             ),
-            ConvBnHardSwish(160, 960),
+            ConvBn(160, 960, nn.Hardswish),
         )
         self.classifier = nn.Sequential(
             nn.Linear(960, 1280),
