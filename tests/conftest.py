@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import difflib
 import gc
+import logging
 import os
 from collections.abc import Callable
 from functools import cache
@@ -87,9 +88,13 @@ def _case(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from scanning objects that stay alive anyway."""
+    """Keep what is the same in all tests from taking time in each."""
+    # Objects that stay alive anyway need not be scanned.
     gc.collect()
     gc.freeze()
+    # pytest listens to loggers that do not pass records on. With a listener, torch
+    # writes every graph and guard of a compilation to this one, as text.
+    logging.getLogger("torch.__trace").propagate = True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
