@@ -7,7 +7,7 @@ import difflib
 import gc
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -130,6 +130,15 @@ def _is_shipped(source: Source) -> bool:
 @cache
 def _shipped_texts() -> frozenset[str]:
     return frozenset(p.read_text("utf-8") for p in specs_dir().rglob("*.arch"))
+
+
+@pytest.fixture(scope="module")
+def quick_on_meta() -> Iterator[None]:
+    """Make the meta device fast for all tests of a file."""
+    from tests.oracle import quick_shapes
+
+    with quick_shapes():
+        yield
 
 
 @pytest.fixture

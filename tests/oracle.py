@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache, lru_cache
@@ -421,33 +421,72 @@ EMITTED: Mapping[str, Emitted] = {
 
 @contextmanager
 def meta() -> Iterator[None]:
-    """Create tensors on the meta device, with a fast batch norm."""
-    with quick_batch_norm(), torch.device("meta"):
+    """Create tensors on the meta device, and find their shapes quickly."""
+    with quick_shapes(), torch.device("meta"):
         yield
+
+
+# What is applied to each value. Many of these are dozens of operations for torch.
+_ELEMENTWISE = (
+    *("relu", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "hardsigmoid"),
+    *("hardsigmoid_", "gelu"),
+)
 
 
 @contextmanager
-def quick_batch_norm() -> Iterator[None]:
-    """Make batch norm fast on the meta device, and for fake tensors.
+def quick_shapes() -> Iterator[None]:
+    """Make what networks call most fast on the meta device, and for fake tensors.
 
-    There, torch computes the shapes of its outputs by some forty operations in Python,
-    which take most of the time of a network with a norm after every convolution.
-    tests/test_torchvision.py compares the replacement with the original.
+    There, torch computes the shapes of outputs by operations in Python, some forty for
+    a batch norm, which take most of the time of a network with a norm after every
+    convolution. tests/test_torchvision.py compares the replacements with the originals.
     """
+    aten = torch.ops.aten
+    kernels: dict[Any, Callable[..., Any]] = {
+        aten.native_batch_norm.default: _shapes_of_batch_norm,
+        # The operators that torch's counter decomposes it into.
+        aten._native_batch_norm_legit.default: _shapes_of_batch_norm,
+        aten._native_batch_norm_legit_no_training.default: (
+            lambda *given: _shapes_of_batch_norm(*given[:5], False, *given[5:])
+        ),
+        aten.native_batch_norm_backward.default: _shapes_of_its_gradients,
+    }
     library = torch.library.Library("aten", "IMPL")
-    library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
-    # The operator that torch's counter decomposes it into.
-    library.impl("_native_batch_norm_legit", _shapes_of_batch_norm, "Meta")
-    library.impl(
-        "_native_batch_norm_legit_no_training",
-        lambda *given: _shapes_of_batch_norm(*given[:5], False, *given[5:]),
-        "Meta",
-    )
-    library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
-    try:
-        yield
-    finally:
-        library._destroy()
+    for operator, kernel in kernels.items():
+        library.impl(operator, kernel, "Meta")
+    for name in _ELEMENTWISE:
+        library.impl(name, _itself if name.endswith("_") else _shape_of_each, "Meta")
+    library.impl("add.Tensor", _shape_of_sum, "Meta")
+    # Fake tensors only use them if they are in this table.
+    with mock.patch.dict(torch._decomp.meta_table, kernels):
+        try:
+            yield
+        finally:
+            library._destroy()
+
+
+def _itself(x: Tensor, *_: Any) -> Tensor:
+    return x
+
+
+def _shape_of_each(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return _like(x) if _is_dense(x) else torch.empty_like(x)
+
+
+def _shape_of_sum(x: Tensor, y: Tensor | float, **options: Any) -> Tensor:
+    if isinstance(y, Tensor) and _layout(x) == _layout(y) and _is_dense(x):
+        return _like(x)
+    made: Tensor = torch._refs.add(x, y, **options)
+    return made
+
+
+def _layout(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Return whether `torch.empty_like` keeps the strides."""
+    return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _shapes_of_batch_norm(

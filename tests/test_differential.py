@@ -8,8 +8,6 @@ specs` tries more specs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -18,24 +16,20 @@ import archdsl
 from archdsl.backends.torch.verification import agree
 from tests.comparing import faults
 from tests.generated import specimen, specs
-from tests.oracle import quick_batch_norm
 
 CASES = 500
 BATCH = 50
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding='same'"),
+    pytest.mark.usefixtures("quick_on_meta"),
+]
 
 
 @pytest.fixture(autouse=True)
 def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep thousands of small specs out of the cache of syntax trees."""
     monkeypatch.setenv("ARCHDSL_CACHE", "off")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_batch_norm() -> Iterator[None]:
-    with quick_batch_norm():
-        yield
 
 
 def check(text: str) -> None:

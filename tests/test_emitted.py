@@ -28,7 +28,7 @@ from archdsl.backends.torch import modules
 from tests.comparing import faults
 from tests.conftest import ROOT
 from tests.executor import keys
-from tests.oracle import EMITTED, Emitted, fill, meta, quick_batch_norm, tensors
+from tests.oracle import EMITTED, Emitted, fill, meta, quick_shapes, tensors
 
 BIN = Path(sys.executable).parent
 # Classes, functions and tables of torchvision's source that make up each network,
@@ -413,7 +413,7 @@ def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
 @pytest.fixture
 def without_values() -> Iterator[None]:
     """Make batch norm fast in tools, which first run a module on fake tensors."""
-    with quick_batch_norm():
+    with quick_shapes():
         yield
 
 

@@ -22,8 +22,10 @@ from archdsl.layer import Layer, Mismatch, all_kinds
 from archdsl.spectral import Spectral
 from archdsl.values import Last, Shape
 from tests import modules
-from tests.oracle import filled, quick_batch_norm, torchvision
+from tests.oracle import filled, torchvision
 from tests.strategies import KINDS, layers_with_inputs
+
+pytestmark = pytest.mark.usefixtures("quick_on_meta")
 
 IMAGE = (3, 32, 32)
 
@@ -1148,8 +1150,7 @@ FAMILIES = {
 
 def check_known(name: str, size: int) -> None:
     module = filled(name)
-    with quick_batch_norm():
-        found = archdsl.from_module(module, (3, size, size))
+    found = archdsl.from_module(module, (3, size, size))
     assert len(found.compared) == 6
     assert archdsl.format(found.text) == found.text
     ours = archdsl.analyze(archdsl.loads(found.text))

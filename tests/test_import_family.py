@@ -16,6 +16,9 @@ from tests.test_cli import Run, folder, run
 __all__ = ["folder", "run"]
 
 
+pytestmark = pytest.mark.usefixtures("quick_on_meta")
+
+
 class Unit(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()

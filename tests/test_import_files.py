@@ -23,6 +23,9 @@ from tests.test_cli import Run, folder, run
 __all__ = ["folder", "run"]
 
 
+pytestmark = pytest.mark.usefixtures("quick_on_meta")
+
+
 class Unit(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

@@ -25,6 +25,8 @@ from tests.test_cli import Run, folder, run
 __all__ = ["folder", "run"]
 
 # Kinds that evaluation does not need, or that ONNX writes in another way.
+pytestmark = pytest.mark.usefixtures("quick_on_meta")
+
 _OTHERWISE = {"dropout", "identity", "flatten", "globalavgpool", "adaptiveavgpool"}
 
 

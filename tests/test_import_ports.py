@@ -13,6 +13,8 @@ import archdsl
 from archdsl.backends.importer import from_family, from_file
 from tests import manual_specs
 
+pytestmark = pytest.mark.usefixtures("quick_on_meta")
+
 IMAGE = (3, 16, 16)
 
 

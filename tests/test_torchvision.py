@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import archdsl
@@ -165,6 +166,46 @@ def test_shapes_of_batch_norm_are_those_of_torch(
         assert len(found) == (6 if affine else 4)
         found += parted
         return [(t.shape, t.stride(), t.dtype) for t in found]
+
+    with torch.device("meta"):
+        expected = run()
+    with meta():
+        assert run() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "layout", ["plain", "channels last", "transposed", "narrowed", "expanded", "volume"]
+)
+def test_shapes_of_elementwise_functions_are_those_of_torch(
+    dtype: torch.dtype, layout: str
+) -> None:
+    def run() -> list[tuple[torch.Size, tuple[int, ...], torch.dtype, bool]]:
+        x = torch.empty(2, 6, 5, 4, dtype=dtype)
+        x = {
+            "plain": lambda: x,
+            "channels last": lambda: x.to(memory_format=torch.channels_last),
+            "transposed": lambda: x.transpose(2, 3),
+            "narrowed": lambda: x[:, 1:3],
+            "expanded": lambda: x[:, :1].expand(2, 6, 5, 4),
+            "volume": lambda: x[:, :, None],
+        }[layout]()
+        ones = torch.empty(x.shape[1], *[1] * (x.dim() - 2), dtype=dtype)
+        made = [
+            *(F.relu(x), F.relu6(x), F.hardswish(x), F.hardsigmoid(x), F.gelu(x)),
+            *(x + x, x + x.contiguous(), x + 1, x + 0.5, x + ones, ones + x),
+            *(x + x.to(torch.float32), x + x.int(), torch.add(x, x, alpha=2)),
+        ]
+        if layout != "expanded":
+            for function in (F.relu6, F.hardswish, F.hardsigmoid):
+                changed = function(x, inplace=True)
+                assert changed is x
+                made.append(changed)
+        storage = x.untyped_storage()._cdata
+        return [
+            (t.shape, t.stride(), t.dtype, t.untyped_storage()._cdata == storage)
+            for t in made
+        ]
 
     with torch.device("meta"):
         expected = run()
