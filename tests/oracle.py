@@ -434,12 +434,16 @@ _ELEMENTWISE = (
 
 
 @contextmanager
-def quick_shapes() -> Iterator[None]:
+def quick_shapes(*, tracked: bool = False) -> Iterator[None]:
     """Make what networks call most fast on the meta device, and for fake tensors.
 
     There, torch computes the shapes of outputs by operations in Python, some forty for
     a batch norm, which take most of the time of a network with a norm after every
     convolution. tests/test_torchvision.py compares the replacements with the originals.
+
+    Args:
+        tracked: whether torch's tracker of memory is the reference: fake tensors and
+            activations, whose operations it sees, are left to torch.
     """
     aten = torch.ops.aten
     kernels: dict[Any, Callable[..., Any]] = {
@@ -454,11 +458,12 @@ def quick_shapes() -> Iterator[None]:
     library = torch.library.Library("aten", "IMPL")
     for operator, kernel in kernels.items():
         library.impl(operator, kernel, "Meta")
-    for name in _ELEMENTWISE:
+    for name in _ELEMENTWISE if not tracked else ():
         library.impl(name, _itself if name.endswith("_") else _shape_of_each, "Meta")
-    library.impl("add.Tensor", _shape_of_sum, "Meta")
+    if not tracked:
+        library.impl("add.Tensor", _shape_of_sum, "Meta")
     # Fake tensors only use them if they are in this table.
-    with mock.patch.dict(torch._decomp.meta_table, kernels):
+    with mock.patch.dict(torch._decomp.meta_table, {} if tracked else kernels):
         try:
             yield
         finally:

@@ -34,10 +34,8 @@ from archdsl.torch.gradient import gradient_values
 from archdsl.torch.inplace import inplace
 from tests import handmade, manual_specs, presets
 from tests.handmade import Sketch, chain
-from tests.oracle import CASES
+from tests.oracle import CASES, quick_shapes
 from tests.strategies import KINDS, sketches
-
-pytestmark = pytest.mark.usefixtures("quick_on_meta")
 
 FIVE = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
@@ -81,6 +79,12 @@ class _OfTheWhole(MemTracker):
             if self._peak_mem.get(device, 0) < now["Total"]:
                 self._peak_mem[device] = now["Total"]
                 self._peak_mem_snap[device] = dict(now)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_batch_norm() -> Iterator[None]:
+    with quick_shapes(tracked=True):
+        yield
 
 
 @contextmanager
