@@ -343,7 +343,9 @@ def test_peaks_of_layers_that_free_some_of_their_own_before_the_end(word: str) -
 def test_operands_that_are_let_go_before_the_end(merge: str) -> None:
     # The operands of the inner operator, and those of which only the shape is read.
     body = f"start: conv 1x1 16\n{merge}\nconv 1x1 2"
-    text = f"arch 1\n\nblock part {{\n{body}\n}}\n\nnetwork net {{\ninput 8x8x8\npart\n}}"
+    text = (
+        f"arch 1\n\nblock part {{\n{body}\n}}\n\nnetwork net {{\ninput 8x8x8\npart\n}}"
+    )
     network = archdsl.loads(text)
     _assert_exact(network, flatten(network))
     module = _made(lambda: archdsl.build(network))

@@ -16,7 +16,7 @@ from .statements import Statements
 
 # Functions that are operators between operands.
 _OPERATORS: Final = ("{*+}", "{**}")
-# A function of what an operator makes of its operands, which are let go before the call.
+# A function of what an operator makes of its operands, which are freed before the call.
 _CALL_OF_OPERATOR: Final = re.compile(r"[\w.]+\(\{0\} [-+*/] \{1\}\)")
 
 
@@ -58,10 +58,10 @@ def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
 
 
 def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
-    """Return numbers for the partial results of operations that Python computes in turn.
+    """Return numbers for the partial results of operations that run one after another.
 
-    These are sums and products of three or more, each partial result of which it
-    computes before the next operand, and functions of an operator's result.
+    These are sums and products of three or more, where Python computes each partial
+    result before the next operand, and functions of an operator's result.
 
     Returns:
         By output, a number for each partial result, which no value has.
