@@ -28,6 +28,7 @@ class Figure(NamedTuple):
         adds: whether the network's is the sum over its layers.
         title: its row in `archdsl compare`; empty where only the JSON has it.
         beside: the figure whose row says the same where both are equal.
+        bounded: the attributes that lead to what kind of bound it is, if it can be one.
     """
 
     name: str
@@ -38,16 +39,17 @@ class Figure(NamedTuple):
     adds: bool = False
     title: str = ""
     beside: str = ""
+    bounded: str = ""
 
     def of(self, analysis: Any) -> FigureValue:
         """Return its value in an analysis, or in what has the same attributes."""
-        found = analysis
-        for attribute in self.path.split("."):
-            if found is None:
-                return None
-            found = getattr(found, attribute)
-        value: FigureValue = found
+        value: FigureValue = _follow(self.path, analysis)
         return value
+
+    def bound(self, analysis: Any) -> str | None:
+        """Return ``at least`` or ``at most`` if its value is only a bound there."""
+        found: str | None = _follow(self.bounded, analysis) if self.bounded else None
+        return found
 
     @property
     def is_claimed(self) -> bool:
@@ -60,15 +62,27 @@ class Figure(NamedTuple):
         return self.unit == "positions"
 
 
+def _follow(path: str, found: Any) -> Any:
+    """Return what attributes lead to; None if one of them is None."""
+    for attribute in path.split("."):
+        if found is None:
+            return None
+        found = getattr(found, attribute)
+    return found
+
+
 def _layers(
     name: str, unit: Any, help: str, title: str, path: str = "", beside: str = ""
 ) -> Figure:
     return Figure(name, unit, help, path or name, "layers", True, title, beside)
 
 
-def _bytes(name: str, help: str, title: str = "", *, adds: bool = False) -> Figure:
+def _bytes(
+    name: str, help: str, title: str = "", *, adds: bool = False, bounded: str = ""
+) -> Figure:
     depends: Literal["layers", "graph"] = "layers" if adds else "graph"
-    return Figure(name, "bytes", help, f"memory.{name}", depends, adds, title)
+    path = f"memory.{name}"
+    return Figure(name, "bytes", help, path, depends, adds, title, bounded=bounded)
 
 
 _ALL: Final = (
@@ -119,6 +133,7 @@ _ALL: Final = (
         "receptive_field.size",
         "windows",
         title="receptive field",
+        bounded="receptive_field.bound",
     ),
     Figure(
         "local_field",
@@ -128,6 +143,7 @@ _ALL: Final = (
         "windows",
         title="  local paths",
         beside="receptive_field",
+        bounded="receptive_field.bound",
     ),
     _bytes("param_bytes", "bytes of all parameters", adds=True),
     _bytes("buffer_bytes", "bytes of all buffers", adds=True),
@@ -149,6 +165,7 @@ _ALL: Final = (
         "most bytes in use at once in a training step; at least these, if maps have "
         "their channels last",
         "training memory",
+        bounded="memory.training_peak.bound",
     ),
 )
 FIGURES: Final[Mapping[str, Figure]] = {figure.name: figure for figure in _ALL}
@@ -157,6 +174,8 @@ FIGURES: Final[Mapping[str, Figure]] = {figure.name: figure for figure in _ALL}
 CLAIMED: Final = tuple(name for name, each in FIGURES.items() if each.is_claimed)
 # Those that can be compared, ordered and swept: all but the shape of the output.
 COMPARED: Final = tuple(n for n, each in FIGURES.items() if each.unit != "shape")
+# Those that can be bounds.
+BOUNDED: Final = tuple(name for name, each in FIGURES.items() if each.bounded)
 # What each layer has a share of, in the order of the JSON: its cost for one sample.
 OF_A_LAYER: Final = tuple(
     name for name, each in FIGURES.items() if each.adds and each.path == name

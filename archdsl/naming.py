@@ -187,6 +187,17 @@ def _is_number(part: str) -> bool:
     return part.isascii() and part.isdigit() and len(part) <= 100
 
 
+def gap_in(label: str) -> str:
+    """Return where a label lacks a name beside a dot, as the end of a sentence."""
+    if "." not in label or all(label.split(".")):
+        return ""
+    if label.startswith("."):
+        return "begins with a dot, and nothing is before it"
+    if label.endswith("."):
+        return "ends in a dot, and nothing is after it"
+    return "has two dots in a row, and nothing is between them"
+
+
 def is_old_name(name: str) -> bool:
     """Return whether a name can be a part of a checkpoint's key, or several parts."""
     clean = name.isprintable() and not set(name) & set(' "{}')
@@ -209,6 +220,8 @@ def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
         what: what it is for, such as ``label``.
         reserved: names that mean something else there.
     """
+    if not name:
+        return "is empty"
     if keyword.iskeyword(name) or (what != "label" and name in SOFT_KEYWORDS):
         return "is a keyword of Python, and the name becomes Python code"
     if name.startswith("_"):

@@ -18,6 +18,7 @@ import torch
 
 import archdsl
 from archdsl.backends import comparison as texts
+from archdsl.backends.text import show_bytes
 from archdsl.figures import COMPARED as FIGURES
 from archdsl.passes.compare import Comparison
 from archdsl.passes.diff import Diff, NetworkDifference, fold
@@ -93,6 +94,25 @@ def test_a_receptive_field_of_one_alone_has_no_difference() -> None:
     assert both.figure(0, "receptive_field") is None
     assert both.delta(1, "receptive_field") is None
     assert re.search(r"^receptive field +- +4x4$", texts.comparison_text(both), re.M)
+
+
+def test_what_is_only_a_bound_has_no_difference() -> None:
+    plain, normed = (
+        net(f"conv 3x3 8\n    {more}\n    conv 1x1 2")
+        for more in ("relu", "permute last -> relu -> permute first")
+    )
+    both = archdsl.compare([plain, normed])
+    assert both.bound(0, "training_peak_bytes") is None
+    assert both.bound(1, "training_peak_bytes") == "at least"
+    assert both.delta(1, "training_peak_bytes") is None
+    assert both.as_dict()["networks"][1]["bounds"] == {
+        "receptive_field": None,
+        "local_field": None,
+        "training_peak_bytes": "at least",
+    }
+    peak = show_bytes(archdsl.analyze(normed).memory.training_peak_bytes)
+    text = texts.comparison_text(both)
+    assert re.search(rf"^training memory .* at least {peak} *$", text, re.M)
 
 
 def test_axes_that_differ_are_shown_apart() -> None:

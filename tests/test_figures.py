@@ -10,7 +10,7 @@ import pytest
 import archdsl
 from archdsl.api import as_value, elaborate_module
 from archdsl.diagnostics import SpecError
-from archdsl.figures import BYTES, CLAIMED, COMPARED, FIGURES, OF_A_LAYER
+from archdsl.figures import BOUNDED, BYTES, CLAIMED, COMPARED, FIGURES, OF_A_LAYER
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.setting import Given, Setting
 from archdsl.resources import shipped_presets, shipped_specs
@@ -105,7 +105,9 @@ def plain(module: LoadedFile, chosen: Mapping[str, Any]) -> PointRow:
         "local_field": min(field.local) if field and field.local else None,
         **{name: getattr(analysis.memory, name) for name in ASKED if name in BYTES},
     }
-    return tuple(wanted[name] for name in ASKED)
+    assert field is None or field.exact
+    bounds = [None for name in ASKED if name in BOUNDED]
+    return (*bounds, *(wanted[name] for name in ASKED))
 
 
 def evaluator(

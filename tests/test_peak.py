@@ -331,6 +331,30 @@ def test_peaks_of_layers_that_free_some_of_their_own_before_the_end(word: str) -
     _assert_exact(network, flatten(network))
 
 
+@pytest.mark.parametrize(
+    "merge",
+    [
+        "difference { conv 3x3 16; bn | relu }",
+        "difference { identity | avgpool 3x3 /1 pad=1 }",
+        "difference { @start -> relu | difference { sigmoid | tanh } }",
+        "resize { maxpool 2x2 | conv 3x3 64 }",
+    ],
+)
+def test_operands_that_are_let_go_before_the_end(merge: str) -> None:
+    # The operands of the inner operator, and those of which only the shape is read.
+    body = f"start: conv 1x1 16\n{merge}\nconv 1x1 2"
+    text = (
+        f"arch 1\n\nblock part {{\n{body}\n}}\n\nnetwork net {{\ninput 8x8x8\npart\n}}"
+    )
+    network = archdsl.loads(text)
+    _assert_exact(network, flatten(network))
+    module = _made(lambda: archdsl.build(network))
+    part = module.get_submodule("part1")
+    part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+    (peak,) = _train(module, network, 8, "sgd", steps=1)
+    assert _memory(network, recompute=True).training_peak.at(8) == peak
+
+
 def _assert_exact(network: Network, graph: Graph) -> None:
     module = _made(lambda: archdsl.build(network))
     figures = _memory(network, optimizer="adam")

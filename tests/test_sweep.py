@@ -142,6 +142,59 @@ def test_figures_are_those_of_a_plain_loop(folder: Path) -> None:
     assert refusal.first.setting["groups"] == 3
 
 
+# Maps with their channels last, and an op of unknown reach.
+BOUNDS = """arch 1
+
+op far { torch = "lib.Far" }
+
+block last {
+    permute last
+    relu
+    permute first
+}
+
+network net<order = last, more = identity> {
+    input 3x8x8
+    conv 3x3 8
+    order
+    more
+    conv 1x1 2
+}
+"""
+ALL_BOUNDS = {"training_peak_bytes": "at least", "receptive_field": "at most"}
+
+
+def test_what_is_only_a_bound_is_said_to_be_one(folder: Path, run: Run) -> None:
+    (folder / "bounds.arch").write_text(BOUNDS, encoding="utf-8")
+    axes = {"order": ["last", "relu"], "more": ["identity", "far"]}
+    book = folder / "book"
+    for _ in range(2):  # the second time from the journal
+        found = sweep("bounds.arch", axes, columns=[*ALL_BOUNDS, "macs"], journal=book)
+        peak, field = ({name: ALL_BOUNDS[name]} for name in ALL_BOUNDS)
+        assert [p.bounds for p in found.points] == [peak, peak | field, {}, field]
+        assert all(len(p.figures) == 3 for p in found.points)
+    names = [f"{name}{end}" for name in ALL_BOUNDS for end in ("", "_bound")]
+    assert found.header == ("order", "more", *names, "macs")
+    words = [
+        [record[f"{name}_bound"] for name in ALL_BOUNDS] for record in found.records()
+    ]
+    assert words == [
+        ["at least", None],
+        ["at least", "at most"],
+        [None, None],
+        [None, "at most"],
+    ]
+    # Columns are only added where they say something.
+    assert sweep("bounds.arch", {"order": ["relu"]}, columns=[*ALL_BOUNDS]).header == (
+        "order",
+        "training_peak_bytes",
+        "receptive_field",
+    )
+    (folder / "net.arch").write_text(BOUNDS, encoding="utf-8")
+    _, table, _ = run("order=last", "--columns", "training_peak_bytes")
+    assert "training_peak_bytes_bound" in table and "at least" in table
+
+
 def test_presets_vary_with_and_without_anything_else(folder: Path) -> None:
     presets = {"preset": ("small", "deep", "net")}
     found = sweep("net.arch", presets, columns=list(FIGURES))

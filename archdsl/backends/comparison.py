@@ -197,7 +197,8 @@ def _figure(comparison: Comparison, at: int, figure: Figure) -> str:
     if value is None:
         return "-"
     if isinstance(value, int):
-        return _number(value, figure)
+        bound = comparison.bound(at, figure.name)
+        return " ".join(filter(None, (bound, _number(value, figure))))
     field = comparison.analyses[at].receptive_field
     assert field is not None
     shown = show_field if figure.name == "receptive_field" else show_local

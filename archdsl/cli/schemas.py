@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from archdsl.cli.terminal import SCHEMA
-from archdsl.figures import BYTES, COMPARED, OF_A_LAYER
+from archdsl.figures import BOUNDED, BYTES, COMPARED, OF_A_LAYER
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -320,6 +320,7 @@ _COMPARISON = {
             "outputs": [_PORT],
             "receptive_field": Null(_FIELD),
             "figures": dict.fromkeys(COMPARED, Null(Any_(("int", ["int"])))),
+            "bounds": dict.fromkeys(BOUNDED, Null("text")),
             "difference": dict.fromkeys(
                 COMPARED,
                 Null(

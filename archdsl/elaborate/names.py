@@ -9,6 +9,7 @@ from archdsl.naming import (
     LANGUAGE_WORDS,
     PARAMETER_RESERVED,
     attributes_of,
+    gap_in,
     is_identifier,
     refusal,
 )
@@ -27,6 +28,14 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     Raises:
         Fault: with the reason.
     """
+    if gap := gap_in(name):
+        names = ".".join(filter(None, name[:100].split(".")))
+        raise Fault(
+            "A0103",
+            f"`{name[:100]}` cannot name a label: it {gap}",
+            span,
+            help=f"write `{names}`" if names else "choose another name",
+        )
     if quoted and "-" in name:
         container, dot, _ = name.partition(".")
         if dot and "-" in container:

@@ -60,6 +60,7 @@ from archdsl.naming import (
     attributes_of,
     channels_of_input,
     containers_of,
+    gap_in,
     input_name,
     is_old_name,
     refusal,
@@ -526,7 +527,7 @@ class _Verifier:
 
     def _can_be_label(self, place: Location, name: str, other: str = "") -> None:
         """Report a name that cannot be a label, or has another fault."""
-        reasons = [_label_refusal(one) for one in attributes_of(name)]
+        reasons = [gap_in(name), *map(_label_refusal, attributes_of(name))]
         why = next(filter(None, [*reasons, other]), "")
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 from archdsl.display import shown
-from archdsl.figures import COMPARED, FIGURES, FigureValue
+from archdsl.figures import BOUNDED, COMPARED, FIGURES, FigureValue
 from archdsl.ir import Network
 
 from .analysis import Analysis, analyze
@@ -55,13 +55,19 @@ class Comparison:
         """Return one of the `COMPARED` figures of one of the networks."""
         return FIGURES[name].of(self.analyses[at])
 
+    def bound(self, at: int, name: str) -> str | None:
+        """Return ``at least`` or ``at most`` if a figure is only a bound."""
+        return FIGURES[name].bound(self.analyses[at])
+
     def delta(self, at: int, name: str) -> Delta | None:
         """Return the difference of a figure from the first network's.
 
-        None if a network has no receptive field, if only an upper bound of the field is
-        known, or if one of them sees its whole input, which does not have a size beyond
+        None if only a bound of one of the two is known, if a network has no receptive
+        field, or if one of them sees its whole input, which does not have a size beyond
         the borders.
         """
+        if self.bound(0, name) or self.bound(at, name):
+            return None
         if FIGURES[name].is_along_axes and not self._comparable(at, name):
             return None
         old, new = self.figure(0, name), self.figure(at, name)
@@ -77,7 +83,7 @@ class Comparison:
     def _comparable(self, at: int, name: str) -> bool:
         """Return whether the sizes of two fields are comparable."""
         both = [self.analyses[0].receptive_field, self.analyses[at].receptive_field]
-        fields = [field for field in both if field is not None and field.exact]
+        fields = [field for field in both if field is not None]
         whole = {field.whole and name == "receptive_field" for field in fields}
         return len(fields) == 2 and len(whole) == 1
 
@@ -102,6 +108,7 @@ class Comparison:
             "outputs": [port.as_dict() for port in facts.outputs],
             "receptive_field": field and field.as_dict(),
             "figures": {name: _data(self.figure(at, name)) for name in COMPARED},
+            "bounds": {name: self.bound(at, name) for name in BOUNDED},
             "difference": {
                 name: None if delta is None else delta.as_dict()
                 for name, delta in deltas.items()

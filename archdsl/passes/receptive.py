@@ -170,6 +170,11 @@ class ReceptiveField(NamedTuple):
     paths_exact: bool = True
 
     @property
+    def bound(self) -> str | None:
+        """``at most`` if units may see less than the figures say."""
+        return None if self.exact else "at most"
+
+    @property
     def even(self) -> bool:
         """Whether all units see the same amount."""
         return self.size == self.smallest
@@ -190,7 +195,7 @@ class ReceptiveField(NamedTuple):
             "smallest": list(self.smallest),
             "local": _listed(self.local),
             "local_smallest": _listed(self.local_smallest),
-            "bound": None if self.exact else "at most",
+            "bound": self.bound,
             "paths_exact": self.paths_exact,
         }
 

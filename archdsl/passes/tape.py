@@ -41,8 +41,9 @@ class TapeEntry(NamedTuple):
         last: the same after the gradients of its inputs have been summed.
         late: bytes of those whose gradient is allocated after the output's gradient is
             freed.
-        parts: of a sum or product of three or more, those of two that are computed one
-            after the other instead; empty otherwise.
+        parts: what is computed one after the other instead: of a sum or product of
+            three or more, those of two; of a function of an operator's result, this
+            result and the function; empty otherwise.
     """
 
     path: str
@@ -131,7 +132,10 @@ def tape(
             entry = entry._replace(views=(False, False))
         if node.output in numbers:
             made = (*numbers[node.output], node.output)
-            parts = _parts(node, made, keep, differentiated, item, dead=dead)
+            if len(made) < len(node.inputs):
+                parts = _parts(node, made, keep, differentiated, item, dead=dead)
+            else:
+                parts = _called(entry, made[0])
             sizes.update((part.output, part.size) for part in parts)
             entry = entry._replace(parts=parts)
         entries.append(entry)
@@ -204,6 +208,41 @@ def _entry(
         scratch.after * sample + still if scratch.after else 0,
         scratch.batch_late * item + still if scratch.batch_late else 0,
     )
+
+
+def _called(entry: TapeEntry, inner: int) -> tuple[TapeEntry, TapeEntry]:
+    """Return an operator, and the function that is called with its result.
+
+    Autograd keeps this result if it keeps anything, and runs both backwards as one.
+
+    Args:
+        entry: both together.
+        inner: the value of the result, of the output's size.
+    """
+    operator = TapeEntry(
+        path=entry.path,
+        inputs=entry.inputs,
+        output=inner,
+        size=entry.size,
+        views=(False, False),
+        own=0,
+        keeps=(),
+        is_kept=False,
+        is_dead=False,
+        sources=(),
+        inference=0,
+        forward=0,
+        backward=0,
+        asked=(),
+        shares=False,
+        weights=0,
+        late=0,
+    )
+    keeps = (inner,) if entry.own else ()
+    function = entry._replace(
+        inputs=(inner,), own=0, keeps=keeps, inference=0, forward=0
+    )
+    return operator, function
 
 
 def _parts(

@@ -218,7 +218,8 @@ def sweep(
                 if train is not None:
                     train.begin_anew(numbers)
             header = _header(task, numbers, train)
-            with Journal(path, header, len(task.columns)) as book:
+            widths = len(task.bounded), len(task.columns)
+            with Journal(path, header, *widths) as book:
                 _run(runner, size, task, numbers, rows, book, tell)
     except KeyboardInterrupt:
         raise Interrupted(Sweep(shown, task, numbers, rows, options)) from None

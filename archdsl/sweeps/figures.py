@@ -35,9 +35,10 @@ FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
 # Figures that need no graph, and so take hardly any time.
 QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "graph")
 
-# The figures of a point, with None for one that has no value or was not needed; or the
-# code of the first error, if the language refuses the network.
-PointRow = tuple[int | float | None, ...] | str
+# A word for each of a point's figures that is a bound, then the figures, with None for
+# one that has no value or was not needed; or the code of the first error, if the language
+# refuses the network.
+PointRow = tuple[int | float | str | None, ...] | str
 
 
 class Task(NamedTuple):
@@ -67,8 +68,13 @@ class Task(NamedTuple):
     trained: tuple[str, ...] = ()
 
     @property
+    def bounded(self) -> tuple[str, ...]:
+        """Those of the figures that can be bounds."""
+        return tuple([name for name in self.figures if FIGURES[name].bounded])
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the figures of a row."""
+        """The names of the figures of a row, which follow a word for each bound."""
         return (*self.figures, *self.trained)
 
 
@@ -85,6 +91,7 @@ class Evaluator:
         self._params = {n: as_value(task.module, v) for n, v in task.params.items()}
         self._condition = Condition(task.condition) if task.condition else None
         self._quick = [name for name in task.figures if name in QUICK]
+        self._bounded = task.bounded
         self._needs_graph = len(self._quick) < len(task.figures)
         self._how = checked(Setting(**task.setting))
         self._depths, self._fields = DepthCache(), ReceptiveFieldCache()
@@ -110,7 +117,14 @@ class Evaluator:
             for name in self.task.figures:
                 if name not in found:
                     found[name] = _number(FIGURES[name], analysis)
-        return tuple([found.get(name) for name in self.task.figures])
+        bounds = [self._bound(name, found, analysis) for name in self._bounded]
+        return (*bounds, *[found.get(name) for name in self.task.figures])
+
+    def _bound(
+        self, name: str, found: Mapping[str, Any], analysis: Analysis | Totals
+    ) -> str | None:
+        """Return whether a figure of a point is only a bound, if it has the figure."""
+        return None if found.get(name) is None else FIGURES[name].bound(analysis)
 
     def network(self, point: int) -> Network:
         """Return the network of a point.

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from .figures import PointRow
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _START: Final = b'{"format":'
 
 # Messages for differences between a journal and the present run.
@@ -35,16 +35,19 @@ class Journal:
     Args:
         path: path of the file.
         header: everything that determines the rows of the sweep.
-        width: number of figures in a row.
+        bounds: number of words for bounds at the start of a row.
+        figures: number of figures after them.
 
     Attributes:
         path: path of the file.
         rows: the rows that it contains, by index among the points.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], width: int) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], bounds: int, figures: int
+    ) -> None:
         self.path = path
-        self._width = width
+        self._bounds, self._width = bounds, bounds + figures
         self.rows: dict[int, PointRow] = {}
         self._header = {"format": _FORMAT, **header}
         self._file: BinaryIO | None = None
@@ -118,7 +121,8 @@ class Journal:
         return (
             isinstance(row, list)
             and len(row) == self._width
-            and all(isinstance(figure, int | float | None) for figure in row)
+            and all(isinstance(word, str | None) for word in row[: self._bounds])
+            and all(isinstance(n, int | float | None) for n in row[self._bounds :])
         )
 
     def add(self, at: int, rows: Sequence[PointRow]) -> None:

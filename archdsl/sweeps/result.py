@@ -48,7 +48,16 @@ class Point:
         """
         if isinstance(self._row, str):
             return {}
-        return dict(zip(self._task.columns, self._row, strict=True))
+        row = self._row[len(self._task.bounded) :]
+        return dict(zip(self._task.columns, row, strict=True))
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """``at least`` or ``at most`` for each of the figures that is only a bound."""
+        if isinstance(self._row, str):
+            return {}
+        words = zip(self._task.bounded, self._row, strict=False)
+        return {name: str(word) for name, word in words if word}
 
     @property
     def error(self) -> str:
@@ -222,19 +231,34 @@ class Sweep:
 
     # ---- records
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The figures of a record.
+
+        A figure that is only a bound for some of the points is followed by a column
+        that says for which, such as ``receptive_field_bound``.
+        """
+        shown = self.points if self._options.everything else self.kept
+        bounded = {name for point in shown for name in point.bounds}
+        found: list[str] = []
+        for name in self._options.columns:
+            found += [name, _bound_of(name)] if name in bounded else [name]
+        return tuple(found)
+
     @property
     def header(self) -> tuple[str, ...]:
         """The names of the columns of a record."""
-        names = (*(axis.name for axis in self.axes), *self._options.columns)
+        names = (*(axis.name for axis in self.axes), *self.columns)
         return (*names, "kept", "error") if self._options.everything else names
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the kept points, or all, as plain data by column."""
-        columns = self._options.columns
+        columns = self.columns
         everything = self._options.everything
         kept = {point.number for point in self.kept} if everything else set()
         for point in self.points if everything else self.kept:
-            record, figures = point.setting, point.figures
+            bounds = {_bound_of(name): word for name, word in point.bounds.items()}
+            record, figures = point.setting, {**point.figures, **bounds}
             record.update((name, figures.get(name)) for name in columns)
             if everything:
                 record["kept"] = point.number in kept
@@ -292,6 +316,11 @@ class Sweep:
 def show_axis_value(value: Any) -> str:
     """Return a value in the notation of axes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _bound_of(name: str) -> str:
+    """Return the name of the column that says whether a figure is a bound."""
+    return f"{name}_bound"
 
 
 def _sort(points: list[Point], objective: Objective) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +16,8 @@ from .statements import Statements
 
 # Functions that are operators between operands.
 _OPERATORS: Final = ("{*+}", "{**}")
+# A function of what an operator makes of its operands, which are freed before the call.
+_CALL_OF_OPERATOR: Final = re.compile(r"[\w.]+\(\{0\} [-+*/] \{1\}\)")
 
 
 class Frames(NamedTuple):
@@ -55,17 +58,22 @@ def frames(graph: Graph, overwriting: frozenset[int]) -> tuple[Frames, Frames]:
 
 
 def partial(graph: Graph) -> dict[int, tuple[int, ...]]:
-    """Return numbers for the partial results of sums and products of three or more.
+    """Return numbers for the partial results of operations that run one after another.
 
-    Python computes them one after the other, before it computes the next operand.
+    These are sums and products of three or more, where Python computes each partial
+    result before the next operand, and functions of an operator's result.
 
     Returns:
         By output, a number for each partial result, which no value has.
     """
     found, free = {}, max(graph.shapes) + 1
     for node in graph.nodes:
-        more = len(node.inputs) - 2
-        if more > 0 and node.step.form.function in _OPERATORS:
+        function, more = node.step.form.function, 0
+        if function in _OPERATORS:
+            more = len(node.inputs) - 2
+        elif function and _CALL_OF_OPERATOR.fullmatch(function):
+            more = 1
+        if more > 0:
             found[node.output] = tuple(range(free, free + more))
             free += more
     return found
@@ -173,7 +181,9 @@ class _Program:
             self.hold([made, left.value, right.value], [made])
             left = _Piece(made, _run([left, right], [made]))
         rest = [left, *rest]
-        self.hold([one.value for one in rest], [step.output])
+        # Of some operands, a function only reads the shape, before it runs.
+        read = rest[: step.op.sources] if is_function(step) else rest
+        self.hold([one.value for one in read], [step.output])
         return _Piece(step.output, _run(rest, [step.output]))
 
     def chain(self, ops: Iterable[Op], piece: _Piece) -> _Piece:
