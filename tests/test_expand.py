@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import archdsl
 from archdsl.backends.spec import Unwritable, write_spec
 from archdsl.backends.spec.same import network_difference
 from archdsl.cli import main
-from archdsl.ir import Network, Step
+from archdsl.ir import Group, Network, Step
 from archdsl.ir.build import NetworkBuilder
 from archdsl.ir.rewrite import rewrite
 from archdsl.resources import shipped_presets
@@ -73,6 +73,7 @@ def check(
     if same_module and network.name not in _AS_ARGUMENTS | _AS_NUMBERS:
         assert archdsl.emit(again) == (emitted or archdsl.emit(network))
     assert archdsl.format(text) == text
+    assert archdsl.expand(again) == text
     return text
 
 
@@ -99,6 +100,63 @@ def test_words_and_sizes_of_blocks(block: str, calls: str) -> None:
     again = archdsl.loads(archdsl.expand(network))
     words = {"residual2": "residual"}
     assert not network_difference(network, again, words)
+
+
+NESTED = """arch 1
+
+block unit<width> {
+    conv 3x3 width -> bn
+}
+
+block tail<width> {
+    conv 1x1 width
+    unit<width>
+}
+
+block repeated<count = 2, body: block> {
+    body  x(count)
+}
+
+block wrap<width, body: block> {
+    body
+    tail<width>
+}
+
+network Net {
+    input 3x16x16
+%
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "wrap<8> { unit<8>; tail<4> }; wrap<8> { conv 5x5 8 }; unit<9>",
+        "wrap<8> { wrap<8> { wrap<4> { relu } } }",
+        "wrap<8> { repeated { conv 1x1 8 } }; repeated { wrap<4> { unit<3> } }",
+        "repeated<1> { unit<8> }; repeated { wrap<16> { repeated { tail<16> } } }\n"
+        "dense<layers = 2> { conv 3x3 8; unit<8> }; wrap<8> { unit<8> }\n"
+        "dense<layers = 2> { wrap<8> { tail<8> } }; repeated<3> { tail<8> }",
+    ],
+)
+def test_blocks_in_braces_of_blocks(calls: str) -> None:
+    network = archdsl.loads(NESTED.replace("%", calls))
+    text = archdsl.expand(network)
+    again = archdsl.loads(text)
+    assert archdsl.expand(again) == text
+    words = {group.word for group in _blocks(again.root)}
+    assert len(words) == text.count("\nblock ")
+    made = {word: word.rstrip("_0123456789") for word in words}
+    assert not network_difference(network, again, made)
+
+
+def _blocks(group: Group) -> Iterator[Group]:
+    for child in group.children:
+        if isinstance(child, Group):
+            if child.role == "block":
+                yield child
+            yield from _blocks(child)
 
 
 @pytest.mark.parametrize("name", SOME)

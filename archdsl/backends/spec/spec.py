@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archdsl.backends.spec.express import (
@@ -29,9 +29,6 @@ from archdsl.source import Source
 from archdsl.syntax.format import format_source
 from archdsl.values import show_shape
 
-Key = tuple[str, str]
-
-
 # A parameter: its name, its value in each call, and its default.
 ParamValues = tuple[str, list[Any], Any]
 
@@ -56,13 +53,12 @@ class SpecText:
         self.further: dict[int, dict[str, Any]] = {}
         self.headers: dict[str, Header] = {}
         self.writer = BodyWriter(self.headers)
-        self.blocks: list[str] = []
+        self.blocks: dict[Hashable, str] = {}
 
     def text(self) -> str:
-        calls = _calls(self.network.root)
-        for key in _in_order(calls):
-            self._block(key[1], calls[key])
         root = self.network.root
+        for calls in _defined_together(root):
+            self._block(calls[0].word, calls)
         body = Reader(self.facts, self.words, self.further, root).body()
         try:
             lines, params, _ = self._definition([root], inner_of([[body]]))
@@ -82,7 +78,10 @@ class SpecText:
         if own and claims:
             starts += [f"expect {claim}" for claim in claims]
         inner = "\n".join([*inputs, *lines, *starts])
-        texts = ["arch 1", *_ops(self.network), *self.blocks]
+        # In the order in which this text, too, would be written out.
+        words = _in_order(root, lambda group: self.words[id(group)])
+        blocks = [self.blocks[word] for word in words]
+        texts = ["arch 1", *_ops(self.network), *blocks]
         shown = f"<{header}>" if header else ""
         head = f"network {root.word}{shown}{' seq' if root.indexed else ''}"
         texts.append(f"{_doc(root.doc)}{head} {{\n{inner}\n}}")
@@ -180,9 +179,9 @@ class SpecText:
         head = f"<{', '.join(shown)}>" if shown else ""
         seq = " seq" if group.indexed else ""
         inputs = ", ".join(port.name for port in group.ports)
-        head += f"({inputs})" if inputs else ""
+        head += f"({inputs}){seq}" if inputs else seq
         body = "\n".join(version.lines)
-        self.blocks.append(f"{_doc(group.doc)}block {name}{head}{seq} {{\n{body}\n}}")
+        self.blocks[name] = f"{_doc(group.doc)}block {name}{head} {{\n{body}\n}}"
 
     def _definition(
         self, groups: Sequence[Group], inner: InnerRows
@@ -254,43 +253,87 @@ def _column(groups: Sequence[Group], name: str) -> list[Any]:
     ]
 
 
-def _calls(root: Group) -> dict[Key, list[Group]]:
-    """Return the calls of each block, in order."""
-    found: dict[Key, list[Group]] = {}
-
-    def visit(group: Group) -> None:
-        for child in group.children:
-            if isinstance(child, Group) and not child.shared:
-                if child.role == "block":
-                    found.setdefault((child.origin, child.word), []).append(child)
-                visit(child)
-
-    visit(root)
-    return found
+def _calls(root: Group) -> Iterator[Group]:
+    """Yield the calls of blocks, in order; each comes before those inside of it."""
+    for child in root.children:
+        if isinstance(child, Group) and not child.shared:
+            if child.role == "block":
+                yield child
+            yield from _calls(child)
 
 
-def _in_order(calls: dict[Key, list[Group]]) -> list[Key]:
-    """Return the blocks, each after those that it calls."""
-    done: dict[Key, None] = {}
+def _in_order(
+    root: Group, name: Callable[[Group], Hashable]
+) -> dict[Hashable, list[Group]]:
+    """Return the calls of each block, which comes after the blocks that it calls.
 
-    def visit(key: Key) -> None:
+    Args:
+        root: the network.
+        name: what tells blocks apart.
+    """
+    calls: dict[Hashable, list[Group]] = {}
+    for group in _calls(root):
+        calls.setdefault(name(group), []).append(group)
+    done: dict[Hashable, list[Group]] = {}
+    begun: dict[Hashable, None] = {}
+
+    def visit(key: Hashable) -> None:
         if key in done:
             return
+        if key in begun:
+            raise _Circular([*begun][[*begun].index(key) :])
+        begun[key] = None
         for group in calls[key]:
             for inner in _called(group):
-                visit(inner)
-        done[key] = None
+                visit(name(inner))
+        del begun[key]
+        done[key] = calls[key]
 
     for key in calls:
         visit(key)
-    return list(done)
+    return done
 
 
-def _called(group: Group) -> Iterator[Key]:
+class _Circular(Exception):
+    """Some blocks are called in braces that other calls of them are given.
+
+    Attributes:
+        keys: these blocks.
+    """
+
+    def __init__(self, keys: Iterable[Hashable]) -> None:
+        self.keys = frozenset(keys)
+
+
+def _defined_together(root: Group) -> list[list[Group]]:
+    """Return calls of a block that one definition may serve, the innermost first.
+
+    Written out, a block does not take braces but calls what was in them. So if it is
+    called in its own braces, the calls are told apart by how deep their contents are.
+    """
+    levels: dict[int, int] = {}
+    for group in reversed([*_calls(root)]):
+        inner = [levels[id(one)] for one in _called(group)]
+        levels[id(group)] = 1 + max(inner, default=0)
+    nested: frozenset[Hashable] = frozenset()
+
+    def key(group: Group) -> Hashable:
+        block = group.origin, group.word
+        return (block, levels[id(group)]) if block in nested else block
+
+    while True:
+        try:
+            return [*_in_order(root, key).values()]
+        except _Circular as circle:
+            nested |= circle.keys
+
+
+def _called(group: Group) -> Iterator[Group]:
+    """Yield the calls in a block's own statements."""
     for child in group.children:
         if isinstance(child, Group) and not child.shared:
             if child.role == "block":
-                yield child.origin, child.word
+                yield child
             else:
                 yield from _called(child)
 
