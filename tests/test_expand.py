@@ -159,6 +159,18 @@ def _blocks(group: Group) -> Iterator[Group]:
             yield from _blocks(child)
 
 
+@pytest.mark.parametrize("mode", ["auto", "optional", "projection"])
+@pytest.mark.parametrize("body", ["conv 1x1", "conv 1x1 6", "conv 1x1 6 /2 -> bn"])
+@pytest.mark.parametrize("width", ["", "16", "width"])
+def test_residuals_anywhere(mode: str, body: str, width: str) -> None:
+    """A network without any parameter has residuals, too."""
+    layers = f"conv 1x1 {width} -> residual<shortcut = {mode}> {{ {body} }}"
+    head = "Net<width = 8>" if width == "width" else "Net"
+    check(archdsl.loads(f"arch 1\nnetwork {head} {{ input 3x8x8; {layers} }}"))
+    block = f"block b{head[3:]} {{ {layers} }}"
+    check(archdsl.loads(f"arch 1\n{block}\nnetwork Net {{ input 3x8x8; b -> b }}"))
+
+
 @pytest.mark.parametrize("name", SOME)
 def test_presets(name: str) -> None:
     text = check(presets.network(name), presets.emitted(name))

@@ -21,6 +21,7 @@ import archdsl
 from archdsl.backends.torch.modules import module_of, network_class
 from archdsl.transforms import Pack, pipeline
 from tests.comparing import with_statistics
+from tests.optional_specs import specimen
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -136,6 +137,15 @@ def test_in_a_seq_an_identity_takes_the_place_of_an_activation() -> None:
     assert kinds == [*layer, "Identity", *layer, "MaxPool2d"]
     x = torch.randn(1, 3, 8, 8)
     close(counted(packed, x)[0], counted(plain, x)[0])
+
+
+def test_blocks_with_optional_parts() -> None:
+    """One class serves calls with different code, and says defaults in some of them."""
+    for case in range(16):
+        plain, packed = both(specimen(case))
+        x = torch.randn(2, 4, 16, 16)
+        with torch.no_grad():
+            close(packed(x), plain(x), 1e-3)
 
 
 def test_only_plain_convolutions_are_packed() -> None:

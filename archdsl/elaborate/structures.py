@@ -379,6 +379,8 @@ def _condition(
     if poly_of(stride).number is None:
         tests.append(Relation(poly_of(stride), compare, Poly.constant(1)))
     if poly_of(before) != poly_of(after):
+        if poly_of(before).number is not None and poly_of(after).number is not None:
+            return None
         tests.append(Relation(poly_of(before), compare, poly_of(after)))
     kept = stride == 1 and before == after
     if kept != (holds == (compare == "==")):

@@ -77,7 +77,8 @@ def _constructor_of(node: ast.ClassDef, base: str) -> Signature | None:
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             part.args.args.pop(0)
-            return declared(part.args)
+            passed_on = "super().__init__(*args, **options)" in ast.unparse(part)
+            return declared(part.args, signature(base) if passed_on else None)
     return Signature([], []) if base == "nn.Module" else signature(base)
 
 

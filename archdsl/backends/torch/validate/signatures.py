@@ -59,12 +59,21 @@ class Signature:
         return values
 
 
-def declared(arguments: ast.arguments) -> Signature | None:
-    """Return the signature of a definition, None if it takes any number."""
-    if arguments.vararg or arguments.kwarg:
-        return None
+def declared(
+    arguments: ast.arguments, base: Signature | None = None
+) -> Signature | None:
+    """Return the signature of a definition, None if it is not known.
+
+    Args:
+        arguments: the definition's.
+        base: what `*args` and `**options` are passed on to, if they are.
+    """
     names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
     defaults: list[Any] = [_REQUIRED] * (len(names) - len(arguments.defaults))
+    if arguments.vararg or arguments.kwarg:
+        if base is None or names:
+            return None
+        names, defaults = base.names.copy(), base.defaults.copy()
     for default in arguments.defaults:
         if isinstance(default, ast.Name):
             defaults.append(_Follows(names.index(default.id)))
