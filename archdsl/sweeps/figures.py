@@ -36,8 +36,8 @@ FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
 QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "graph")
 
 # A word for each of a point's figures that is a bound, then the figures, with None for
-# one that has no value or was not needed; or the code of the first error, if the language
-# refuses the network.
+# one that has no value or was not needed; or the code of the first error, if the
+# language refuses the network.
 PointRow = tuple[int | float | str | None, ...] | str
 
 
