@@ -25,7 +25,7 @@ from archdsl.ir import Network
 from archdsl.ir.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.passes.recompute import parts
-from tests import generated, handmade, manual_specs
+from tests import generated, handmade, manual_specs, optional_specs
 from tests.comparing import named_outputs
 from tests.test_cli import Run, folder, run
 from tests.test_peak import _kept, _made
@@ -67,6 +67,21 @@ network Net {
     @right -> other: same tower
     add { @tower | @other }
     unit<6>
+    globalavgpool -> linear 4
+}
+""",
+    # Run again, an activation would change what it reads for a second time.
+    "activations first": """
+block unit<width> seq { leakyrelu 0.2 -> conv 3x3 width -> bn }
+block named { first: { leakyrelu 0.2 }; conv 1x1 8 }
+
+network Net {
+    input 3x16x16
+    conv 3x3 8
+    unit<8>  x2
+    conv 1x1
+    named
+    part: { unit<4> }
     globalavgpool -> linear 4
 }
 """,
@@ -135,11 +150,19 @@ def test_all_kinds_of_parts_train_as_ever(name: str) -> None:
 def test_random_specs_train_as_ever() -> None:
     number = 0
     for case in range(6):
-        for specimens in (generated, manual_specs):
+        for specimens in (generated, manual_specs, optional_specs):
             text = specimens.specimen(case)
             params = manual_specs.params_of(text)
             number += bool(compare(archdsl.loads(text, params=params)))
     assert number > 4
+
+
+def test_what_is_kept_is_not_overwritten() -> None:
+    network = archdsl.loads(f"arch 1\n{SPECS['activations first']}")
+    module = _made(lambda: archdsl.build(network, recompute=True))
+    graph = flatten(network)
+    figures = memory(graph, handmade.cost_of(graph), batch=4, recompute=True)
+    assert figures.saved_bytes == _kept(module, network, 4)
 
 
 @pytest.mark.parametrize("preset", ["densenet121", "vgg11"])

@@ -14,7 +14,7 @@ from .dtypes import COUNTER_BYTES, item_bytes
 from .optimizers import OPTIMIZERS, OptimizerName, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, all_values
-from .recompute import RecomputeChoice, parts
+from .recompute import RecomputeChoice, parts, read_again
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
 from .setting import DEFAULT
 from .strides import Gaps, gaps
@@ -263,7 +263,8 @@ class Memory:
 
     @cached_property
     def _overwritten(self) -> frozenset[int]:
-        return inplace(self.graph)
+        again = parts(self.graph, self.recompute)
+        return inplace(self.graph, read_again=read_again(again))
 
     @cached_property
     def _reused(self) -> frozenset[int]:

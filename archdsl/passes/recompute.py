@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from archdsl.ir import Group, Role
@@ -50,6 +50,11 @@ def parts(graph: Graph, again: RecomputeChoice = True) -> tuple[Part, ...]:
         if part.path in again and not inside:
             found.append(part)
     return tuple(found)
+
+
+def read_again(parts: Iterable[Part]) -> frozenset[int]:
+    """Return the values that must stay as they are for parts to be run again."""
+    return frozenset(value for part in parts for value in part.reads)
 
 
 def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:

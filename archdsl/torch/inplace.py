@@ -14,7 +14,9 @@ from .functions import copies_input, runs_in_place
 from .gradient import tracked
 
 
-def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
+def inplace(
+    graph: Graph, *, inference: bool = False, read_again: Set[int] = frozenset()
+) -> frozenset[int]:
     """Return the outputs of the steps that can run in place, in either mode.
 
     A step can if its layer supports it, if no other step reads the memory of its input,
@@ -24,10 +26,12 @@ def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
     Args:
         graph: the network.
         inference: whether there is no backward pass that would need a value.
+        read_again: what the parts read that the backward pass runs again; see
+            `archdsl.passes.recompute`.
     """
     readers = Counter(value for node in graph.nodes for value in node.inputs)
     # Values whose memory the caller owns, another step reads, or autograd keeps.
-    taken = {*graph.inputs, *graph.outputs(training=True)}
+    taken = {*graph.inputs, *graph.outputs(training=True), *read_again}
     taken.update(value for value, count in readers.items() if count > 1)
     entries = _entries(graph)
     found = set()

@@ -42,7 +42,7 @@ from archdsl.ir import Group, Named, Network, Step
 from archdsl.ir.graph import conditions_of, flatten
 from archdsl.layer import Layer
 from archdsl.naming import IMPORTED, channels_of_input, input_name, short_name
-from archdsl.passes.recompute import parts
+from archdsl.passes.recompute import parts, read_again
 from archdsl.symbolic import Poly, poly_of
 from archdsl.torch.calls import is_all_modules
 from archdsl.torch.flow import Flows, Op, is_chain, unrolled
@@ -68,10 +68,13 @@ class Planner:
         self.network = network
         graph = flatten(network)
         self.inplace = frozenset[int]()
+        again = parts(graph, style.recompute)
         if style.in_place:
-            self.inplace = inplace(graph, inference=style.inference)
+            self.inplace = inplace(
+                graph, inference=style.inference, read_again=read_again(again)
+            )
         self.looped = frozenset[str]()
-        self.again = {part.path for part in parts(graph, style.recompute)}
+        self.again = {part.path for part in again}
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)

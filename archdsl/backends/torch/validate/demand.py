@@ -28,7 +28,7 @@ from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
 from archdsl.ir.graph import flatten
-from archdsl.passes.recompute import parts
+from archdsl.passes.recompute import parts, read_again
 from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
 
@@ -74,7 +74,9 @@ class Demands:
         """Outputs that overwrite the input that they are computed from."""
         if not self.style.in_place:
             return frozenset()
-        return inplace(flatten(self.network), inference=self.style.inference)
+        graph = flatten(self.network)
+        again = read_again(parts(graph, self.style.recompute))
+        return inplace(graph, inference=self.style.inference, read_again=again)
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.
