@@ -979,6 +979,68 @@ def refused(module: nn.Module) -> str:
     return str(caught.value)
 
 
+class Shift(nn.Module):
+    """A trained summand, as a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+class Shifted(nn.Sequential):
+    """Convolutions in a container, whose own parameter can be a module."""
+
+    def __init__(self, bare: bool) -> None:
+        super().__init__(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+        if bare:
+            self.bias = nn.Parameter(torch.zeros(4, 1, 1))
+        else:
+            self.bias = Shift()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x = self[0](x) + self[1](y)
+        return self.bias(x) if isinstance(self.bias, Shift) else x + self.bias
+
+
+class ReadsTwice(nn.Module):
+    """A network with a module of two inputs."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        found: Tensor = self.body(x, F.relu(x))
+        return found
+
+
+class Listed(nn.Module):
+    """Parameters in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(4, 1, 1))])
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = self.conv(x + self.shifts[0]) + y
+        return found
+
+
+def test_a_parameter_in_a_container_is_named_with_a_way_out() -> None:
+    said = refused(ReadsTwice(Shifted(bare=True)))
+    assert said.startswith("`body.bias` is a parameter of `body`, ")
+    assert "give it a module of its own" in said
+    assert "body.bias: shift" in text_of(ReadsTwice(Shifted(bare=False)))
+    said = refused(ReadsTwice(Listed()))
+    assert said.startswith("`body.shifts.0` is a parameter of `body.shifts`, ")
+
+
 def test_a_module_that_branches_on_values_says_where() -> None:
     class Branches(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
