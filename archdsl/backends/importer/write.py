@@ -536,9 +536,9 @@ class _Scope:
         if "." in label and self.writer.builder.is_bare(part):
             owner = part.path.rpartition(".")[0]
             raise Unsupported(
-                f"`{part.path}` is a parameter of `{owner}`, whose parts a spec can only "
-                "name if they are modules; give it a module of its own, whose `forward` "
-                "applies it"
+                f"`{part.path}` is a parameter of `{owner}`, whose parts a spec can "
+                "only name if they are modules; give it a module of its own, whose "
+                "`forward` applies it"
             )
         flow = channels(self.writer.shapes[part.reads[0]])
         own = type(part.op) if kind(part.op.word) is None else None
