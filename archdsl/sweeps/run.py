@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 from .figures import Evaluator, PointRow, Task
 
@@ -156,31 +159,88 @@ class _Processes(NamedTuple):
             initializer=_begin,
             initargs=(task,),
         )
-        try:
-            for done in _unordered(
-                chunks,
-                2 * self.jobs,
-                lambda chunk: pool.submit(_rows, tuple(chunk.points)),
-            ):
-                del left[done[0].at]
-                yield done
-        except BrokenProcessPool:
-            # The system killed a process, most likely because memory ran out.
-            _stop(pool)
+        broken = False
+        with _Held() as held:
+            try:
+                for done in _unordered(
+                    chunks,
+                    2 * self.jobs,
+                    lambda chunk: pool.submit(_rows, tuple(chunk.points)),
+                    held.deliver,
+                ):
+                    del left[done[0].at]
+                    yield done
+                pool.shutdown()
+            except BrokenProcessPool:
+                # The system killed a process, most likely because memory ran out. Or a
+                # signal went to all processes, and to this one, too.
+                broken = True
+                _stop(pool)
+                held.deliver()
+            except BaseException:
+                _stop(pool)
+                raise
+        if broken:
             yield from here(task, [*left.values()])
-            return
-        except BaseException:
-            _stop(pool)
-            raise
-        pool.shutdown()
+
+
+# Seconds after which a signal is noticed.
+_NOTICED: Final = 0.1
+
+
+class _Held:
+    """Holds signals to stop while a pool is in use.
+
+    The exception that they raise could come while the pool holds one of its locks, and
+    ending its processes would then wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._received: list[tuple[int, FrameType | None]] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the place of the handlers; only the main thread has any."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                if callable(before):
+                    self._before[number] = before
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the handlers back, and deliver what was received."""
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        received, self._received = self._received, []
+        for number, frame in received[:1]:
+            before[number](number, frame)
+
+    def deliver(self) -> None:
+        """Call the handler of a signal that was received, which raises an exception."""
+        if self._received:
+            self.__exit__()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received.append((number, frame))
 
 
 def _unordered(
     chunks: Sequence[PointChunk],
     most: int,
     submit: Callable[[PointChunk], Future[list[PointRow]]],
+    check: Callable[[], None],
 ) -> Iterator[Done]:
-    """Yield chunks as they are done; several are in progress at any time."""
+    """Yield chunks as they are done; several are in progress at any time.
+
+    Args:
+        chunks: the chunks.
+        most: how many are in progress.
+        submit: begins one.
+        check: called several times a second; it may raise an exception.
+    """
     from concurrent.futures import FIRST_COMPLETED, wait
 
     under_way: dict[Future[list[PointRow]], PointChunk] = {}
@@ -192,7 +252,10 @@ def _unordered(
                 break
         if not under_way:
             return
-        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        done: set[Future[list[PointRow]]] = set()
+        while not done:
+            check()
+            done, _ = wait(under_way, _NOTICED, return_when=FIRST_COMPLETED)
         for future in done:
             yield under_way.pop(future), future.result()
 
@@ -209,12 +272,9 @@ _EVALUATOR: list[Evaluator] = []
 
 def _begin(task: Task) -> None:
     """Initialise a worker process."""
-    import signal
-    from threading import Thread
-
     # The parent process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
     # Most objects created so far stay alive, so the collector need not scan them again.
     gc.freeze()
