@@ -1175,3 +1175,35 @@ def test_progress_never_wraps(
     meter.end()
     lines = [line for line in capsys.readouterr().err.split("\r") if line]
     assert [len(line) for line in lines] == [width] * 4
+
+
+# ---- signals -----------------------------------------------------------------------
+
+
+def test_signals_wait_for_a_safe_point() -> None:
+    """Raised at any place, an interrupt could leave a lock of the pool held."""
+    before = signal.getsignal(signal.SIGINT)
+    with running._Held() as held:
+        os.kill(os.getpid(), signal.SIGINT)
+        held_back = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            held.deliver()
+        assert signal.getsignal(signal.SIGINT) is before is not held_back
+        held.deliver()
+    with pytest.raises(KeyboardInterrupt), running._Held():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_processes_start_with_interrupts_blocked() -> None:
+    """They would end with a traceback before they can ignore one."""
+    masks = []
+
+    class Pool:
+        def submit(self, *_: object) -> None:
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    pool: Any = Pool()
+    running._submit(pool, running.PointChunk(0, [1]))
+    masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    assert [signal.SIGINT in mask for mask in masks] == [True, False]

@@ -165,7 +165,7 @@ class _Processes(NamedTuple):
                 for done in _unordered(
                     chunks,
                     2 * self.jobs,
-                    lambda chunk: pool.submit(_rows, tuple(chunk.points)),
+                    lambda chunk: _submit(pool, chunk),
                     held.deliver,
                 ):
                     del left[done[0].at]
@@ -227,6 +227,25 @@ class _Held:
         self._received.append((number, frame))
 
 
+def _submit(pool: ProcessPoolExecutor, chunk: PointChunk) -> Future[list[PointRow]]:
+    """Begin a chunk, for which the pool may start a process.
+
+    The process inherits that SIGINT is blocked: until it ignores SIGINT by itself, one
+    that goes to all processes would end it with a traceback.
+    """
+    _set_mask("SIG_BLOCK")
+    try:
+        return pool.submit(_rows, tuple(chunk.points))
+    finally:
+        _set_mask("SIG_UNBLOCK")
+
+
+def _set_mask(how: str) -> None:
+    """Block or unblock SIGINT, where the system can."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(getattr(signal, how), [signal.SIGINT])
+
+
 def _unordered(
     chunks: Sequence[PointChunk],
     most: int,
@@ -274,6 +293,7 @@ def _begin(task: Task) -> None:
     """Initialise a worker process."""
     # The parent process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _set_mask("SIG_UNBLOCK")
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
     # Most objects created so far stay alive, so the collector need not scan them again.
