@@ -412,7 +412,7 @@ def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
 
 @pytest.fixture
 def without_values() -> Iterator[None]:
-    """Make batch norm fast in tools, which first run a module on fake tensors."""
+    """Find shapes quickly in tools, which first run a module on fake tensors."""
     with quick_shapes():
         yield
 

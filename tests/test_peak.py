@@ -82,7 +82,7 @@ class _OfTheWhole(MemTracker):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_batch_norm() -> Iterator[None]:
+def _quick_shapes() -> Iterator[None]:
     with quick_shapes(tracked=True):
         yield
 

@@ -14,7 +14,7 @@ from .dtypes import COUNTER_BYTES, item_bytes
 from .optimizers import OPTIMIZERS, OptimizerName, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, all_values
-from .recompute import RecomputeChoice, parts, read_again
+from .recompute import Part, RecomputeChoice, parts, read_again
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
 from .setting import DEFAULT
 from .strides import Gaps, gaps
@@ -83,8 +83,7 @@ class Memory:
         flatten are included, and those of a kernel's backward pass are not.
         """
         graph = self.graph
-        again = parts(graph, self.recompute)
-        return saved_tensors(graph, self._keeps, self.homes, self._item, again)
+        return saved_tensors(graph, self._keeps, self.homes, self._item, self._again)
 
     @cached_property
     def homes(self) -> dict[int, int]:
@@ -262,9 +261,13 @@ class Memory:
         return gaps(self.graph, self._reused, self.batch)
 
     @cached_property
+    def _again(self) -> tuple[Part, ...]:
+        """What the backward pass runs again."""
+        return parts(self.graph, self.recompute)
+
+    @cached_property
     def _overwritten(self) -> frozenset[int]:
-        again = parts(self.graph, self.recompute)
-        return inplace(self.graph, read_again=read_again(again))
+        return inplace(self.graph, read_again=read_again(self._again))
 
     @cached_property
     def _reused(self) -> frozenset[int]:

@@ -211,17 +211,20 @@ class _Held:
 
     def __exit__(self, *_: object) -> None:
         """Put the handlers back, and deliver what was received."""
+        self._end()
+
+    def deliver(self) -> None:
+        """Call the handler of a signal that was received, which raises an exception."""
+        if self._received:
+            self._end()
+
+    def _end(self) -> None:
         before, self._before = self._before, {}
         for number, handler in before.items():
             signal.signal(number, handler)
         received, self._received = self._received, []
         for number, frame in received[:1]:
             before[number](number, frame)
-
-    def deliver(self) -> None:
-        """Call the handler of a signal that was received, which raises an exception."""
-        if self._received:
-            self.__exit__()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received.append((number, frame))

@@ -754,27 +754,20 @@ class Sharing:
 
         If its class is one of the block's parameters, the constructor takes the class.
         """
-        by: tuple[str, ...] = ()
-        callee: PyExpression | None = None
         if isinstance(mine, Invoke):
             callee = self._type(mine.callee, TypeExpr(theirs.function), ())
         else:
             by = tuple([name for name in mine.chosen_by if name in theirs.chosen_by])
-            if mine.function != theirs.function:
-                pair = TypeExpr(mine.function), TypeExpr(theirs.function)
-                callee = self._type(*pair, by)
-        if callee is None and (
-            isinstance(mine, Invoke) or mine.function != theirs.function
-        ):
-            return None
-        args = self._arguments(mine.args, theirs.args)
-        if args is None:
-            return None
-        if callee is not None:
-            return Invoke(callee, args)
-        assert isinstance(mine, CallExpr)
-        spread = mine.spread or theirs.spread
-        return mine._replace(args=args, spread=spread, chosen_by=by)
+            if mine.function == theirs.function:
+                args = self._arguments(mine.args, theirs.args)
+                if args is None:
+                    return None
+                spread = mine.spread or theirs.spread
+                return mine._replace(args=args, spread=spread, chosen_by=by)
+            pair = TypeExpr(mine.function), TypeExpr(theirs.function)
+            callee = self._type(*pair, by)
+        args = None if callee is None else self._arguments(mine.args, theirs.args)
+        return None if callee is None or args is None else Invoke(callee, args)
 
     def _type(
         self, mine: PyExpression, theirs: TypeExpr, names: Sequence[str]
@@ -788,21 +781,38 @@ class Sharing:
         """
         if mine == theirs:
             return mine
-        name = _bare_name(mine)
-        if name in self._promoted:
-            known = self.given.setdefault(name, theirs)
-            return mine if known == theirs else None
+        if _bare_name(mine) in self._promoted:
+            return self._given(mine, theirs)
         if not isinstance(mine, TypeExpr):
             return None
+        free = next((name for name in names if name not in self._taken), "")
+        return self._replaced(mine, theirs) or (
+            self._promote(free, mine, theirs) if free else None
+        )
+
+    def _given(self, mine: PyExpression, theirs: PyExpression) -> PyExpression | None:
+        """Return an argument that replaces a constant in the calls so far, if it can
+        have a value in the new call.
+        """
+        known = self.given.setdefault(_bare_name(mine), theirs)
+        return mine if known == theirs else None
+
+    def _replaced(
+        self, mine: PyExpression, theirs: PyExpression
+    ) -> PyExpression | None:
+        """Return the argument that already replaces two constants, if there is one."""
         for added in self.added:
             if (added.old, added.new) == (mine, theirs):
                 return LiteralExpr(Poly.name(added.name))
-        for name in names:
-            if name not in self._taken:
-                self._taken.add(name)
-                self.added.append(Promotion(name, mine, theirs))
-                return LiteralExpr(Poly.name(name))
         return None
+
+    def _promote(
+        self, name: str, mine: PyExpression, theirs: PyExpression
+    ) -> PyExpression:
+        """Return a new argument that replaces two constants."""
+        self._taken.add(name)
+        self.added.append(Promotion(name, mine, theirs))
+        return LiteralExpr(Poly.name(name))
 
     def explains(self, known: ClassPlan, new: ClassPlan) -> bool:
         """Return whether a condition, if there is one, is all that tells calls apart.
@@ -930,24 +940,19 @@ class Sharing:
             theirs = _value(theirs, self._args) or theirs
         if not _is_constant(theirs):
             return None
-        name = _bare_name(mine)
-        if name in self._promoted:
-            known = self.given.setdefault(name, theirs)
-            return mine if known == theirs else None
+        if _bare_name(mine) in self._promoted:
+            return self._given(mine, theirs)
         if not _is_constant(mine) and not self._follows(mine):
             return None
-        for promotion in self.added:
-            if (promotion.old, promotion.new) == (mine, theirs):
-                return LiteralExpr(Poly.name(promotion.name))
+        if replaced := self._replaced(mine, theirs):
+            return replaced
         hint = self._names.get((flat(mine), flat(theirs)), hint)
         hint = name = hint if hint.isidentifier() else "size"
         number = 1
         while name in self._taken:
             number += 1
             name = f"{hint}{number}"
-        self._taken.add(name)
-        self.added.append(Promotion(name, mine, theirs))
-        return LiteralExpr(Poly.name(name))
+        return self._promote(name, mine, theirs)
 
     def _is_passed(self, name: str, mine: PyExpression, theirs: PyExpression) -> bool:
         """Return whether two constants are the values of an argument in two calls."""

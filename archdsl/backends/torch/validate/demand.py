@@ -27,8 +27,8 @@ from archdsl.backends.torch.validate.values import (
 from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
-from archdsl.ir.graph import flatten
-from archdsl.passes.recompute import parts, read_again
+from archdsl.ir.graph import Graph, flatten
+from archdsl.passes.recompute import Part, parts, read_again
 from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
 
@@ -74,9 +74,17 @@ class Demands:
         """Outputs that overwrite the input that they are computed from."""
         if not self.style.in_place:
             return frozenset()
-        graph = flatten(self.network)
-        again = read_again(parts(graph, self.style.recompute))
-        return inplace(graph, inference=self.style.inference, read_again=again)
+        again, inference = read_again(self._again), self.style.inference
+        return inplace(self._graph, inference=inference, read_again=again)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return flatten(self.network)
+
+    @cached_property
+    def _again(self) -> tuple[Part, ...]:
+        """What the backward pass runs again."""
+        return parts(self._graph, self.style.recompute)
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.
@@ -140,8 +148,7 @@ class Demands:
 
     def _parts(self) -> None:
         """Check which modules the backward pass runs again."""
-        again = parts(flatten(self.network), self.style.recompute)
-        wanted = {part.path for part in again}
+        wanted = {part.path for part in self._again}
         for path, module in self.program.containers.items():
             if module.kind.again != (path in wanted):
                 what = "is" if module.kind.again else "is not"
