@@ -1180,6 +1180,15 @@ def test_progress_never_wraps(
 # ---- signals -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt: in a background job of a shell, it would be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_signals_wait_for_a_safe_point() -> None:
     """Raised at any place, an interrupt could leave a lock of the pool held."""
     before = signal.getsignal(signal.SIGINT)
