@@ -236,17 +236,17 @@ def _submit(pool: ProcessPoolExecutor, chunk: PointChunk) -> Future[list[PointRo
     The process inherits that SIGINT is blocked: until it ignores SIGINT by itself, one
     that goes to all processes would end it with a traceback.
     """
-    _set_mask("SIG_BLOCK")
+    if not _CAN_BLOCK:
+        return pool.submit(_rows, tuple(chunk.points))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return pool.submit(_rows, tuple(chunk.points))
     finally:
-        _set_mask("SIG_UNBLOCK")
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _set_mask(how: str) -> None:
-    """Block or unblock SIGINT, where the system can."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(getattr(signal, how), [signal.SIGINT])
+# Whether signals can be blocked, as they cannot on Windows.
+_CAN_BLOCK: Final = hasattr(signal, "pthread_sigmask")
 
 
 def _unordered(
@@ -296,7 +296,8 @@ def _begin(task: Task) -> None:
     """Initialise a worker process."""
     # The parent process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _set_mask("SIG_UNBLOCK")
+    if _CAN_BLOCK:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
     # Most objects created so far stay alive, so the collector need not scan them again.
